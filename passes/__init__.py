@@ -1,0 +1,1 @@
+"""Rewrites of ONNX models, one idea a file."""
