@@ -1,0 +1,271 @@
+"""Model files: read with every check that a file from elsewhere needs, written whole or not at all.
+
+External data stays memory-mapped: a model of many gigabytes is opened without being read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from ..passes.errors import ConfpressError
+from .onnx_wire import GRAPH, IR_VERSION, OPSET_IMPORT, TruncatedError, WireError, top_level_fields
+
+#: Weights above this many bytes go into external data: a protobuf message ends at 2 GiB.
+EMBED_LIMIT_BYTES = 2**31 - 64 * 2**20
+#: Tensors up to this many bytes (shapes, scalars) stay in the model file.
+EXTERNAL_THRESHOLD_BYTES = 1024
+DATA_SUFFIX = ".data"
+
+_ORT_FORMAT_MARK = b"ORTM"
+_LFS_MARK = b"version https://git-lfs"
+
+
+def load_model(path: Path | str) -> ir.Model:
+    """Read an ONNX model; external data is checked first and then memory-mapped.
+
+    Raises:
+        ConfpressError: there is no such file, it is not ONNX, it is cut off, or its external
+            data is missing, too short or outside the model's folder.
+    """
+    path = Path(path)
+    opset_domains(path)  # refuses what is not a whole ONNX file, before anything is parsed
+    try:
+        proto = onnx.load_model(str(path), format="protobuf", load_external_data=False)
+        model = ir.from_proto(proto)
+    except (DecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfpressError(
+            f"{path} is not a valid ONNX model: {_one_line(error)}."
+        ) from error
+    _bind_external_data(model, path.resolve())
+    return model
+
+
+def save_model(
+    model: ir.Model,
+    path: Path | str,
+    *,
+    external_data: bool | None = None,
+    alignment: int | None = None,
+) -> None:
+    """Write a model so that `path` holds either the old file or the whole new one.
+
+    The weights lie in the file itself, or beside it in `<name>.data` where they are external.
+    The model is left as it was; weights that it maps from another file are copied.
+
+    Args:
+        model: The model; not changed.
+        path: Where to write; missing folders are made.
+        external_data: Whether weights go beside the model; by default only those that a single
+            file cannot hold (2 GiB).
+        alignment: Alignment of external tensors in bytes (4096 lets packed weights be mapped and
+            used in place); None packs them densely.
+
+    Raises:
+        ConfpressError: the file cannot be written.
+    """
+    path = Path(path)
+    if external_data is None:
+        external_data = weight_bytes(model) > EMBED_LIMIT_BYTES
+    folder: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
+        _write(model, Path(folder) / path.name, external_data, alignment)
+        # The data goes first, so that no new model stands beside missing data.
+        for part in sorted(Path(folder).iterdir(), key=lambda p: p.name == path.name):
+            os.replace(part, path.parent / part.name)
+    except OSError as error:
+        raise ConfpressError(f"cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def opset_domains(model: Path | str | bytes) -> frozenset[str]:
+    """The operator domains that a model imports, read without parsing its weights.
+
+    Raises:
+        ConfpressError: there is no such file, it is not ONNX, or it is cut off.
+    """
+    if isinstance(model, bytes):
+        return _domains(model, "the model")
+    path = Path(model)
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise ConfpressError(f"{path} is empty, not an ONNX model.")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _domains(data, str(path))
+    except FileNotFoundError as error:
+        raise ConfpressError(f"there is no model file {path}.") from error
+    except IsADirectoryError as error:
+        raise ConfpressError(f"{path} is a folder, not an ONNX model.") from error
+    except OSError as error:
+        raise ConfpressError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers."""
+    return sum(tensor.nbytes for _, tensor in _initializers(model))
+
+
+def model_files(path: Path | str) -> tuple[Path, ...]:
+    """The model file and its external data files.
+
+    Raises:
+        ConfpressError: as `load_model`.
+    """
+    path = Path(path)
+    locations = {
+        str(tensor.location)
+        for _, tensor in _initializers(load_model(path))
+        if isinstance(tensor, ir.ExternalTensor)
+    }
+    return path, *(path.resolve().parent / location for location in sorted(locations))
+
+
+def file_bytes(path: Path | str) -> int:
+    """Size of a model on disk in bytes, external data included."""
+    return sum(part.stat().st_size for part in model_files(path))
+
+
+def sha256(path: Path | str) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        ConfpressError: the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfpressError(f"cannot read {path}: {error.strerror or error}.") from error
+
+
+def _domains(data: bytes | mmap.mmap, name: str) -> frozenset[str]:
+    try:
+        fields = list(top_level_fields(data))
+    except TruncatedError as error:
+        if data[0] == IR_VERSION << 3:
+            raise ConfpressError(f"{name} is cut off: {error}.") from error
+        raise ConfpressError(_not_onnx(data, name)) from error
+    except WireError as error:
+        raise ConfpressError(_not_onnx(data, name)) from error
+    numbers = {field.number for field in fields}
+    if IR_VERSION not in numbers:
+        raise ConfpressError(_not_onnx(data, name))
+    if not {GRAPH, OPSET_IMPORT} <= numbers:
+        missing = "graph" if GRAPH not in numbers else "operator set versions"
+        raise ConfpressError(f"{name} is cut off: it has no {missing}.")
+    try:
+        return frozenset(
+            onnx.OperatorSetIdProto.FromString(data[field.start : field.end]).domain
+            for field in fields
+            if field.number == OPSET_IMPORT
+        )
+    except DecodeError as error:
+        raise ConfpressError(_not_onnx(data, name)) from error
+
+
+def _not_onnx(data: bytes | mmap.mmap, name: str) -> str:
+    if data[4:8] == _ORT_FORMAT_MARK:
+        return f"{name} is in ONNX Runtime's own format (.ort); give the ONNX model it was made of."
+    if data[: len(_LFS_MARK)] == _LFS_MARK:
+        return f"{name} is a Git LFS pointer, not the model; fetch it with 'git lfs pull'."
+    return f"{name} is not an ONNX model."
+
+
+def _write(model: ir.Model, path: Path, external_data: bool, alignment: int | None) -> None:
+    if external_data:
+        ir.save(
+            model,
+            path,
+            format="protobuf",
+            external_data=path.name + DATA_SUFFIX,
+            size_threshold_bytes=EXTERNAL_THRESHOLD_BYTES,
+            alignment=alignment,
+            align_threshold=0,
+        )
+        return
+    # A mapped tensor would be written as a reference to the file it came from: embed it instead,
+    # in the written model alone.
+    mapped = [(v, t) for v, t in _initializers(model) if isinstance(t, ir.ExternalTensor)]
+    try:
+        for value, tensor in mapped:
+            value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+        ir.save(model, path, format="protobuf")
+    finally:
+        for value, tensor in mapped:
+            value.const_value = tensor
+
+
+def _initializers(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value, value.const_value
+
+
+def _bind_external_data(model: ir.Model, path: Path) -> None:
+    """Check every external tensor, then tell it the folder that its location is relative to."""
+    sizes: dict[str, int] = {}
+    for _, tensor in _initializers(model):
+        if isinstance(tensor, ir.ExternalTensor):
+            _check_external(tensor, path, sizes)
+            tensor.base_dir = path.parent
+    _embed_constants(model, path, sizes)
+
+
+def _check_external(tensor: ir.ExternalTensor, path: Path, sizes: dict[str, int]) -> None:
+    location = str(tensor.location)
+    if location not in sizes:
+        sizes[location] = _external_size(location, path)
+    end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
+    if end > sizes[location]:
+        raise ConfpressError(
+            f"the external data {location} of {path} is cut off: {tensor.name} ends at byte "
+            f"{end:,}, the file at {sizes[location]:,}."
+        )
+
+
+def _external_size(location: str, path: Path) -> int:
+    """Size of an external data file, opened by nobody before its place is known to be allowed."""
+    folder = path.parent
+    target = (folder / location).resolve()
+    if Path(location).is_absolute() or not target.is_relative_to(folder):
+        raise ConfpressError(
+            f"the external data '{location}' of {path} lies outside the model's folder, "
+            "and is not read."
+        )
+    if not target.is_file():
+        raise ConfpressError(f"the external data {folder / location} of {path} is missing.")
+    return target.stat().st_size
+
+
+def _embed_constants(model: ir.Model, path: Path, sizes: dict[str, int]) -> None:
+    """Read Constant nodes that keep their tensor outside the file (rare) into memory."""
+    for graph in (model.graph, *model.functions.values()):
+        for node in ir.traversal.RecursiveGraphIterator(graph):
+            for name, attribute in list(node.attributes.items()):
+                if attribute.is_ref() or attribute.type != ir.AttributeType.TENSOR:
+                    continue
+                tensor = attribute.as_tensor()
+                if isinstance(tensor, ir.ExternalTensor):
+                    _check_external(tensor, path, sizes)
+                    tensor.base_dir = path.parent
+                    copy = ir.Tensor(tensor.numpy().copy(), dtype=tensor.dtype, name=tensor.name)
+                    node.attributes[name] = ir.AttrTensor(name, copy)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")
