@@ -38,12 +38,12 @@ uint64_t saved_registers() {
 }
 
 Processor examine_processor() {
-  constexpr uint32_t kOsxsave = 1u << 27;                        // leaf 1, ecx
-  constexpr uint32_t kAvx2 = 1u << 5;                            // leaf 7, ebx
+  constexpr uint32_t kOsxsave = 1u << 27;  // leaf 1, ecx
+  constexpr uint32_t kAvx2 = 1u << 5;      // leaf 7, ebx
   constexpr uint32_t kAvx512FDqBwVl = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);
-  constexpr uint32_t kAvx512Vnni = 1u << 11;                     // leaf 7, ecx
-  constexpr uint64_t kYmmSaved = 0x6;                            // SSE and AVX state
-  constexpr uint64_t kZmmSaved = 0xe6;                           // and opmask, ZMM0-15, ZMM16-31
+  constexpr uint32_t kAvx512Vnni = 1u << 11;  // leaf 7, ecx
+  constexpr uint64_t kYmmSaved = 0x6;         // SSE and AVX state
+  constexpr uint64_t kZmmSaved = 0xe6;        // and opmask, ZMM0-15, ZMM16-31
 
   Processor processor;
   uint32_t a = 0, b = 0, c = 0, d = 0;
@@ -61,7 +61,8 @@ Processor examine_processor() { return {}; }
 
 std::string joined_names() {
   std::string names;
-  for (const CpuPathInfo& info : cpu_paths()) names += (names.empty() ? "" : ", ") + std::string(info.name);
+  for (const CpuPathInfo& info : cpu_paths())
+    names += (names.empty() ? "" : ", ") + std::string(info.name);
   return names;
 }
 

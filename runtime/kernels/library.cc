@@ -22,8 +22,8 @@ std::string describe_paths() {
     if (info.available) available += " " + std::string(info.name);
   }
   const CpuPathChoice& choice = cpu_path_choice();
-  return built + "\n" + available + "\nchosen: " + choice.chosen.name +
-         "\ncompiler: " + kCompiler + "\nproblem: " + choice.problem + "\n";
+  return built + "\n" + available + "\nchosen: " + choice.chosen.name + "\ncompiler: " + kCompiler +
+         "\nproblem: " + choice.problem + "\n";
 }
 
 }  // namespace
