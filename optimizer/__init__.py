@@ -1,0 +1,1 @@
+"""What the user drives: recipes, the pipeline, the result folder, the command line."""

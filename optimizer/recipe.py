@@ -1,0 +1,261 @@
+"""The recipe: what every stage of the pipeline shall do, as TOML checked by pydantic.
+
+One section a stage. The sections of passes repeat the fields of the pass (a test compares
+them), in the units of a person: seconds, not frames.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ..passes.errors import ConfpressError
+from .presets import DEFAULT, PRESETS
+from .recipe_errors import did_you_mean, explain
+
+Target = Literal["portable", "cpu"]
+Format = Literal["int8", "float32"]
+
+
+class Section(BaseModel):
+    """A section of the recipe: no unknown keys, nothing changes afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SimplifySection(Section):
+    """Lifts constants to initializers, folds constant expressions, removes what is unused."""
+
+    fold_limit_bytes: int = Field(
+        default=256 * 2**20, ge=0, description="constants larger than this are not folded"
+    )
+
+
+class PositionsSection(Section):
+    """The table of relative positions, which many exports store as megabytes of sines."""
+
+    mode: Literal["compute", "trim", "keep"] = Field(
+        default="compute",
+        description="`compute` it in the graph (no limit), `trim` it to `max_seconds`, `keep` it",
+    )
+    max_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="longest audio the model must take; needed by `trim`, and only there",
+    )
+
+    @model_validator(mode="after")
+    def _length_belongs_to_trim(self) -> PositionsSection:
+        if (self.mode == "trim") != (self.max_seconds is not None):
+            raise ValueError('max_seconds goes with mode = "trim", and with no other')
+        return self
+
+
+class MaskedModulesSection(Section):
+    """Removes modules whose output a zero mask or zero weights switch off."""
+
+    enabled: bool = Field(default=True, description="whether the stage runs")
+
+
+class PointwiseSection(Section):
+    """Writes convolutions of kernel size 1 as matrix products, which int8 kernels speed up."""
+
+    enabled: bool = Field(default=True, description="whether the stage runs")
+
+
+class CalibrationSection(Section):
+    """Which speech is run through the model to find the ranges of static int8."""
+
+    subset: str | None = Field(
+        default=None, description="take only files whose path contains this text"
+    )
+    max_seconds: float = Field(
+        default=600.0, gt=0, description="stop after this much audio, spread over the files"
+    )
+
+
+class QuantizeSection(Section):
+    """The number format of weights and activations, layer by layer."""
+
+    linear: Format = Field(
+        default="int8",
+        description="linear layers; `int8` has a weight scale per output channel and an "
+        "activation scale per frame, found at run time",
+    )
+    convolution: Format = Field(
+        default="int8",
+        description="convolutions of the subsampling; `int8` has constant activation ranges and "
+        "needs calibration speech",
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(),
+        description="patterns of layer ids that stay float32, as `confpress inspect` prints them: "
+        '`["encoder.layers.0.*"]`',
+    )
+
+
+class LowerSection(Section):
+    """What the deployable models are made for."""
+
+    targets: tuple[Target, ...] = Field(
+        default=("portable", "cpu"),
+        min_length=1,
+        description="`portable`: any stock ONNX Runtime. `cpu`: with Confpress' kernel library, "
+        "and still correct without it",
+    )
+
+    @model_validator(mode="after")
+    def _each_once(self) -> LowerSection:
+        if len(set(self.targets)) != len(self.targets):
+            raise ValueError("each target may be named once")
+        return self
+
+
+class ProofSection(Section):
+    """The check after every lossless stage that outputs have stayed what they were."""
+
+    enabled: bool = Field(default=True, description="whether outputs are compared")
+    tolerance: float = Field(
+        default=1e-3,
+        gt=0,
+        description="largest difference allowed, relative to the largest absolute output",
+    )
+    frames: tuple[int, int] = Field(
+        default=(331, 520), description="two lengths of the features, in frames"
+    )
+    batches: tuple[int, int] = Field(default=(1, 3), description="two batch sizes")
+
+
+class ValidationSection(Section):
+    """The comparison of the results with the original on speech."""
+
+    subset: str | None = Field(
+        default=None, description="take only utterances whose path contains this text"
+    )
+    max_utterances: int | None = Field(
+        default=None, gt=0, description="take only the first so many utterances"
+    )
+    max_wer_increase: float | None = Field(
+        default=None,
+        ge=0,
+        description="points of word error rate that a result may lose (0.5 is from 5.0 % to 5.5 %)",
+    )
+
+
+class BenchSection(Section):
+    """The measurement of latency, original and results in turn."""
+
+    enabled: bool = Field(default=True, description="whether latency is measured")
+    seconds: tuple[float, ...] = Field(
+        default=(10.0,), min_length=1, description="durations of the audio"
+    )
+    threads: int = Field(default=1, ge=1, description="threads of ONNX Runtime")
+    repeats: int = Field(default=15, ge=3, description="timed runs of each model and duration")
+
+
+class Recipe(Section):
+    """Everything that `confpress optimize` can be told."""
+
+    simplify: SimplifySection = SimplifySection()
+    positions: PositionsSection = PositionsSection()
+    masked_modules: MaskedModulesSection = MaskedModulesSection()
+    pointwise: PointwiseSection = PointwiseSection()
+    calibration: CalibrationSection = CalibrationSection()
+    quantize: QuantizeSection = QuantizeSection()
+    lower: LowerSection = LowerSection()
+    proof: ProofSection = ProofSection()
+    validation: ValidationSection = ValidationSection()
+    bench: BenchSection = BenchSection()
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the recipe keeps every layer in float32."""
+        return self.quantize.linear == self.quantize.convolution == "float32"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, under the names that TOML uses."""
+        return self.model_dump(mode="json")
+
+    def replace(self, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
+        """A recipe with some options set: ``{"bench": {"threads": 2}}``.
+
+        Raises:
+            ConfpressError: a section, key or value is not allowed.
+        """
+        return parse(merge(self.to_dict(), changes), source="the options")
+
+
+def preset(name: str) -> Recipe:
+    """The recipe of a preset.
+
+    Raises:
+        ConfpressError: there is no preset of this name.
+    """
+    return parse(_options(name), source=f"preset {name}")
+
+
+def load_recipe(path: Path | None = None, preset_name: str = DEFAULT) -> Recipe:
+    """Reads a TOML recipe on top of a preset.
+
+    Args:
+        path: The file; None takes the preset as it is.
+        preset_name: What the file's keys are set on top of.
+
+    Raises:
+        ConfpressError: the file cannot be read, is not TOML, or says something not allowed; the
+            sentence names the line, the key and what is allowed.
+    """
+    base = _options(preset_name)
+    if path is None:
+        return parse(base, source=f"preset {preset_name}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfpressError(f"cannot read the recipe {path}: {error}.") from error
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfpressError(f"{path} is not TOML: {error}.") from error
+    return parse(merge(base, said), source=str(path), text=text)
+
+
+def parse(data: Mapping[str, Any], *, source: str, text: str = "") -> Recipe:
+    """Checks plain data.
+
+    Args:
+        data: Sections and keys, as TOML gives them.
+        source: What the data came from, for the error.
+        text: The TOML text, to find the line of an error.
+
+    Raises:
+        ConfpressError: a section, key or value is not allowed.
+    """
+    try:
+        # By way of JSON, whose strict mode takes arrays for tuples and nothing else for anything.
+        return Recipe.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfpressError(explain(error, Recipe, source, text)) from error
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `over` set, section by section."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _options(preset_name: str) -> Mapping[str, Mapping[str, Any]]:
+    if preset_name not in PRESETS:
+        raise ConfpressError(
+            f"there is no preset '{preset_name}'; {did_you_mean(preset_name, list(PRESETS))}"
+            f"there are: {', '.join(PRESETS)}."
+        )
+    return PRESETS[preset_name].options
