@@ -1,0 +1,237 @@
+"""The operator QuantLinear: Y = activation(X Wᵀ + b) with int8 weights and int8 activations.
+
+The weights have one scale per output channel; X is quantised frame by frame when the model runs.
+The operator is a model-local function: its body below is its exact meaning in standard operators,
+and ONNX Runtime runs that body where the kernel library is not loaded. The kernels compute the
+same values, bit for bit without an activation as long as the body's float accumulation is exact
+(K <= 1040); beyond that the kernels stay exact and the body rounds as a float MatMul does, within
+about K · 2⁻²⁴ of the largest partial sum.
+
+=========== ========= ==================================== =====================================
+input       type      shape                                meaning
+=========== ========= ==================================== =====================================
+X           float32   [..., K]                             any number of frames, also none
+W           int8      [ceil(N / 16), ceil(K / 4), 16, 4]   W[s, g, r, i] is row 16 s + r, column
+                                                           4 g + i; zeros where those exceed N, K
+scales      float32   [N]                                  of the weights' rows
+bias        float32   [N]                                  zeros where a layer has none
+=========== ========= ==================================== =====================================
+
+Attributes: ``shape`` is [N, K]; ``activation`` is "" or "silu" and equals the function's overload,
+which a kernel cannot see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx.parser
+import onnx_ir as ir
+
+from .errors import ConfpressError
+from .versions import OVERLOAD_IR_VERSION
+
+#: Domain of our operators; the version is that of the packed layouts.
+DOMAIN: Final = "confpress.v1"
+OP_TYPE: Final = "QuantLinear"
+#: Activations are in -QMAX..QMAX.
+QMAX: Final = 127
+#: Frames whose largest magnitude is below this are quantised as if it were this (2⁻⁴⁰).
+EPSILON: Final = 2.0**-40
+#: Output rows of one strip and columns of one group of the packed weights.
+STRIP: Final = 16
+GROUP: Final = 4
+
+#: How each activation makes its output A of the linear layer's output Z; the key is the overload.
+_ACTIVATIONS: Final = {
+    "": "A = Identity (Z)",
+    "silu": "gate = Sigmoid (Z) A = Mul (Z, gate)",
+}
+ACTIVATIONS: Final = tuple(_ACTIVATIONS)
+
+#: Shape with an end came with opset 15.
+_LEAST_OPSET: Final = 15
+#: The axes of ReduceMax were an attribute before opset 18.
+_REDUCE_AXES_AS_INPUT: Final = 18
+
+# s is the scale of each frame. A frame that holds an infinity or NaN is NaN in all its outputs:
+# `poison` is 0 for finite frames and NaN for others, whatever a runtime's ReduceMax, Clip or Round
+# make of NaN. x / s is a true division and Round ties to even; both decide which code a value gets.
+# The frames are a matrix inside, because ONNX Runtime's reductions over a negative axis give empty
+# tensors a wrong shape.
+_BODY: Final = """
+<domain: "{domain}", overload: "{overload}", opset_import: ["": {opset}]>
+{op_type} <shape, activation> (X, W, scales, bias) => (Y)
+{{
+  frames = Flatten <axis = -1> (X)
+  last = Constant <value_ints = [1]> ()
+  magnitudes = Abs (frames)
+  largest = {reduce_max}
+  epsilon = Constant <value_float = {epsilon!r}> ()
+  qmax = Constant <value_float = {qmax:.1f}> ()
+  qmin = Constant <value_float = -{qmax:.1f}> ()
+  bounded = Max (largest, epsilon)
+  s_finite = Div (bounded, qmax)
+  differences = Sub (frames, frames)
+  poison = ReduceSum (differences, last)
+  s = Add (s_finite, poison)
+  quotients = Div (frames, s)
+  rounded = Round (quotients)
+  q = Clip (rounded, qmin, qmax)
+  rows_first = Transpose <perm = [0, 2, 1, 3]> (W)
+  padded = Flatten <axis = 2> (rows_first)
+  starts = Constant <value_ints = [0, 0]> ()
+  ends = Constant <value_ints: ints = @shape> ()
+  w_int8 = Slice (padded, starts, ends)
+  w_rows = Cast <to = 1> (w_int8)
+  w = Transpose <perm = [1, 0]> (w_rows)
+  products = MatMul (q, w)
+  per_frame = Mul (products, s)
+  per_channel = Mul (per_frame, scales)
+  Z = Add (per_channel, bias)
+  {activation}
+  leading = Shape <end = -1> (X)
+  channels = Shape (scales)
+  y_shape = Concat <axis = 0> (leading, channels)
+  Y = Reshape <allowzero = 1> (A, y_shape)
+}}
+"""
+
+
+def pack_int8(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Packs a weight of shape [N, K] into the operator's layout.
+
+    Args:
+        weight: int8 codes, one row per output channel.
+
+    Returns:
+        int8 of shape [ceil(N / 16), ceil(K / 4), 16, 4], padded with zeros.
+
+    Raises:
+        ConfpressError: The weight is not a non-empty int8 matrix.
+    """
+    if weight.ndim != 2 or weight.size == 0 or weight.dtype != np.int8:
+        raise ConfpressError(
+            f"{OP_TYPE} packs a non-empty int8 matrix [N, K], "
+            f"not {weight.dtype} of shape {list(weight.shape)}."
+        )
+    n, k = weight.shape
+    padded = np.pad(weight, ((0, -n % STRIP), (0, -k % GROUP)))
+    strips = padded.reshape(-1, STRIP, padded.shape[1] // GROUP, GROUP)
+    return np.ascontiguousarray(strips.transpose(0, 2, 1, 3))
+
+
+def unpack_int8(packed: npt.NDArray[np.int8], shape: Sequence[int]) -> npt.NDArray[np.int8]:
+    """The weight [N, K] that was packed; the inverse of :func:`pack_int8`.
+
+    Args:
+        packed: int8 of shape [ceil(N / 16), ceil(K / 4), 16, 4].
+        shape: [N, K].
+
+    Raises:
+        ConfpressError: The packed array does not have the layout of that shape.
+    """
+    n, k = shape
+    expected = packed_shape(n, k)
+    if packed.shape != expected or packed.dtype != np.int8:
+        raise ConfpressError(
+            f"a packed weight of shape [{n}, {k}] is int8 {list(expected)}, "
+            f"not {packed.dtype} {list(packed.shape)}."
+        )
+    rows = packed.transpose(0, 2, 1, 3).reshape(expected[0] * STRIP, expected[1] * GROUP)
+    return np.ascontiguousarray(rows[:n, :k])
+
+
+def packed_shape(n: int, k: int) -> tuple[int, int, int, int]:
+    """The shape of the packed weight of a layer with N outputs and K inputs."""
+    return (-(-n // STRIP), -(-k // GROUP), STRIP, GROUP)
+
+
+def quant_linear_function(activation: str = "", *, opset: int = 17) -> ir.Function:
+    """The function that defines the operator; it goes into every model that uses it.
+
+    Args:
+        activation: "" or "silu"; also the function's overload.
+        opset: The model's version of the standard domain, at least 15. A function imports the
+            version of its model: several operators of the body have newer versions.
+
+    Raises:
+        ConfpressError: The activation is unknown or the opset too old.
+    """
+    if activation not in _ACTIVATIONS:
+        known = ", ".join(f'"{name}"' for name in _ACTIVATIONS)
+        raise ConfpressError(f'{OP_TYPE} has the activations {known}, not "{activation}".')
+    if opset < _LEAST_OPSET:
+        raise ConfpressError(f"{OP_TYPE} needs opset {_LEAST_OPSET} or newer, not {opset}.")
+    text = _BODY.format(
+        domain=DOMAIN,
+        overload=activation,
+        opset=opset,
+        op_type=OP_TYPE,
+        epsilon=EPSILON,
+        qmax=float(QMAX),
+        reduce_max=(
+            "ReduceMax <keepdims = 1> (magnitudes, last)"
+            if opset >= _REDUCE_AXES_AS_INPUT
+            else "ReduceMax <axes = [1], keepdims = 1> (magnitudes)"
+        ),
+        activation=_ACTIVATIONS[activation],
+    )
+    return ir.serde.deserialize_function(onnx.parser.parse_function(text))
+
+
+def quant_linear_node(
+    x: ir.Value,
+    weight: ir.Value,
+    scales: ir.Value,
+    bias: ir.Value,
+    *,
+    shape: Sequence[int],
+    activation: str = "",
+    name: str | None = None,
+) -> ir.Node:
+    """A node of the operator; the model also needs :func:`define_quant_linear`.
+
+    Args:
+        x: float32 [..., K].
+        weight: An initializer, int8, made by :func:`pack_int8`.
+        scales: An initializer, float32 [N].
+        bias: An initializer, float32 [N].
+        shape: [N, K].
+        activation: "" or "silu".
+        name: The node's name.
+    """
+    n, k = shape
+    node = ir.Node(
+        DOMAIN,
+        OP_TYPE,
+        [x, weight, scales, bias],
+        [ir.AttrInt64s("shape", [n, k]), ir.AttrString("activation", activation)],
+        overload=activation,
+        name=name,
+    )
+    (y,) = node.outputs
+    y.dtype = ir.DataType.FLOAT
+    if x.shape is not None:
+        y.shape = ir.Shape([*x.shape.dims[:-1], n])
+    return node
+
+
+def define_quant_linear(model: ir.Model, activation: str = "") -> None:
+    """Puts the operator's function, its domain and the IR version of overloads into a model.
+
+    Args:
+        model: Modified in place; nothing changes where the function is already there.
+        activation: "" or "silu".
+
+    Raises:
+        ConfpressError: The model's opset is older than 15.
+    """
+    opset = model.opset_imports.get("", 1)
+    function = quant_linear_function(activation, opset=opset)
+    model.functions.setdefault(function.identifier(), function)
+    model.opset_imports.setdefault(DOMAIN, 1)
+    model.ir_version = max(model.ir_version, OVERLOAD_IR_VERSION)
