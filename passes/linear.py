@@ -1,0 +1,81 @@
+"""Linear layers as they stand in a graph: a matrix product with a constant, a bias, an activation.
+
+What ``quantize`` and the lowerings look for; a recogniser of modules is ``structure``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from .base import layer_of
+from .rewrite import constant
+
+
+@dataclasses.dataclass(frozen=True)
+class MatMulLayer:
+    """``Y = X W + b`` with a constant W, found around one MatMul.
+
+    Attributes:
+        node: The MatMul.
+        id: Layer id.
+        input: X, [..., K].
+        weight: W as it stands in the graph (possibly the output of a DequantizeLinear), [K, N].
+        add: The Add of a constant bias of shape [N] that alone reads the product, or None.
+        bias: That bias, or None.
+    """
+
+    node: ir.Node
+    id: str
+    input: ir.Value
+    weight: ir.Value
+    add: ir.Node | None
+    bias: ir.Value | None
+
+    @property
+    def output(self) -> ir.Value:
+        """The layer's result: of the bias where there is one."""
+        return (self.add or self.node).outputs[0]
+
+
+def matmul_layers(graph: ir.Graph) -> Iterator[MatMulLayer]:
+    """All MatMuls whose second operand is a constant matrix, or one that is dequantised."""
+    for node in graph:
+        if node.op_type != "MatMul" or node.domain:
+            continue
+        left, right = node.inputs
+        if left is None or right is None or constant(left) is not None:
+            continue
+        stored = stored_weight(right)
+        if stored is None or stored.shape is None or len(stored.shape) != 2:
+            continue
+        add, bias = _bias(node, int(stored.shape[1]))
+        yield MatMulLayer(node, layer_of(node), left, right, add, bias)
+
+
+def stored_weight(value: ir.Value) -> ir.Value | None:
+    """The initializer behind a weight: itself, or the codes that a DequantizeLinear reads."""
+    producer = value.producer()
+    if producer is not None and producer.op_type == "DequantizeLinear":
+        value_or_none = producer.inputs[0]
+        return value_or_none if constant(value_or_none) is not None else None
+    return value if constant(value) is not None else None
+
+
+def only_user(value: ir.Value) -> ir.Node | None:
+    """The one node that reads a value, or None if there are several or it is a graph output."""
+    users = value.consumers()
+    return users[0] if len(users) == 1 and not value.is_graph_output() else None
+
+
+def _bias(node: ir.Node, width: int) -> tuple[ir.Node | None, ir.Value | None]:
+    user = only_user(node.outputs[0])
+    if user is None or user.op_type != "Add" or user.domain:
+        return None, None
+    for value in user.inputs:
+        array = constant(value)
+        if array is not None and array.shape == (width,):
+            return user, value
+    return None, None

@@ -1,0 +1,103 @@
+"""What the QDQ nodes around a linear layer say, read from structure.
+
+The interchange model states how a layer's activations are treated by the nodes in front of it:
+dynamic per frame is ``QuantizeLinear(x, s)`` with ``s = Max(ReduceMax(Abs(x), -1), eps) / 127``
+followed by the same DequantizeLinear (:mod:`confpress.passes.quantize` writes it).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from ..errors import ConfpressError
+from ..linear import MatMulLayer, matmul_layers
+from ..rewrite import constant, scalar
+
+
+@dataclasses.dataclass(frozen=True)
+class Int8Linear:
+    """A linear layer whose weights are int8 per output channel and whose frames are int8 dynamic.
+
+    Attributes:
+        layer: The MatMul and its bias.
+        input: The float value before its quantisation, [..., K].
+        codes: int8 [K, N].
+        scales: float32 [N].
+        bias: float32 [N]; zeros where the layer has none.
+    """
+
+    layer: MatMulLayer
+    input: ir.Value
+    codes: npt.NDArray[np.int8]
+    scales: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+
+
+def int8_linears(model: ir.Model) -> Iterator[Int8Linear]:
+    """The layers of the interchange model that compute in int8 per frame."""
+    for layer in matmul_layers(model.graph):
+        dequantize = layer.weight.producer()
+        source = dynamic_source(layer.input)
+        if dequantize is None or dequantize.op_type != "DequantizeLinear" or source is None:
+            continue
+        codes, scales = constant(dequantize.inputs[0]), constant(dequantize.inputs[1])
+        if codes is None or scales is None or codes.dtype != np.int8:
+            continue
+        if dequantize.attributes.get_int("axis", 1) % 2 != 1 or scales.shape != codes.shape[1:]:
+            continue
+        bias = constant(layer.bias)
+        if bias is None:
+            bias = np.zeros(codes.shape[1], np.float32)
+        yield Int8Linear(layer, source, codes, scales, bias)
+
+
+def dynamic_source(value: ir.Value) -> ir.Value | None:
+    """The float value behind a dynamic per-frame int8 QDQ pair, or None."""
+    dequantize = value.producer()
+    if dequantize is None or dequantize.op_type != "DequantizeLinear":
+        return None
+    codes, scale = dequantize.inputs[0], dequantize.inputs[1]
+    quantize = codes.producer() if codes is not None else None
+    if quantize is None or quantize.op_type != "QuantizeLinear" or quantize.inputs[1] is not scale:
+        return None
+    if quantize.attributes.get_int("output_dtype", 0) != ir.DataType.INT8:
+        return None
+    source = quantize.inputs[0]
+    return source if source is not None and _is_scale_of(scale, source) else None
+
+
+def refuse_lowered(model: ir.Model) -> None:
+    """Refuses a model that was lowered before.
+
+    Raises:
+        ConfpressError: The model holds operators that only lowering writes.
+    """
+    for node in model.graph:
+        if node.domain.startswith("confpress.") or node.op_type == "DynamicQuantizeMatMul":
+            raise ConfpressError(
+                f"the model is lowered already (node '{node.name}' is {node.op_type}); "
+                "start from the interchange model or the original"
+            )
+
+
+def _is_scale_of(scale: ir.Value | None, source: ir.Value) -> bool:
+    """Whether scale is Max(ReduceMax(Abs(source)), eps) / 127."""
+    division = _producer(scale, "Div")
+    if division is None or scalar(division.inputs[1]) != 127:
+        return False
+    bound = _producer(division.inputs[0], "Max")
+    if bound is None or scalar(bound.inputs[1]) is None:
+        return False
+    largest = _producer(bound.inputs[0], "ReduceMax")
+    magnitude = _producer(largest.inputs[0], "Abs") if largest is not None else None
+    return magnitude is not None and magnitude.inputs[0] is source
+
+
+def _producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == op_type else None

@@ -1,0 +1,120 @@
+"""Surgery shared by the passes: new nodes and constants in front of an old node, values replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from .base import LAYER_KEY
+
+Attribute = int | float | str | Sequence[int] | Sequence[float]
+
+
+class Patch:
+    """Writes nodes in front of ``anchor``; they belong to the anchor's layer.
+
+    Attributes:
+        graph: The graph that is written to.
+        anchor: Nodes are inserted directly before this one, in the order they are made.
+        name: Prefix of the names of new nodes, values and constants.
+    """
+
+    def __init__(self, anchor: ir.Node, name: str | None = None) -> None:
+        if anchor.graph is None:
+            raise ValueError(f"node {anchor.name} is in no graph")
+        self.graph = anchor.graph
+        self.anchor = anchor
+        self.name = name or anchor.name or anchor.op_type
+        self._layer = anchor.metadata_props.get(LAYER_KEY)
+
+    def op(
+        self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Attribute
+    ) -> ir.Value:
+        """Adds a node with one output and returns that output."""
+        return self.node(op_type, inputs, domain=domain, **attributes).outputs[0]
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        *,
+        outputs: int = 1,
+        domain: str = "",
+        overload: str = "",
+        **attributes: Attribute,
+    ) -> ir.Node:
+        """Adds a node and returns it; its outputs are named after the patch and the operator."""
+        node = ir.node(
+            op_type,
+            list(inputs),
+            attributes,
+            domain=domain,
+            overload=overload,
+            num_outputs=outputs,
+            name=f"{self.name}/{op_type}",
+        )
+        if self._layer:
+            node.metadata_props[LAYER_KEY] = self._layer
+        self.graph.insert_before(self.anchor, node)
+        return node
+
+    def constant(self, array: np.ndarray | ir.TensorProtocol, name: str) -> ir.Value:
+        """Adds an initializer ``<patch>.<name>``; equal names get a number."""
+        return add_initializer(self.graph, f"{self.name}.{name}", array)
+
+    def ints(self, *numbers: int) -> ir.Value:
+        """An int64 vector; equal vectors are stored once in the graph."""
+        name = "confpress.ints[" + ",".join(map(str, numbers)) + "]"
+        existing = self.graph.initializers.get(name)
+        if existing is not None:
+            return existing
+        return add_initializer(self.graph, name, np.array(numbers, np.int64))
+
+
+def add_initializer(
+    graph: ir.Graph | ir.Function, name: str, array: np.ndarray | ir.TensorProtocol
+) -> ir.Value:
+    """Stores a constant in the graph under a name that is free."""
+    if not isinstance(graph, ir.Graph):
+        raise TypeError(f"{name}: functions hold no initializers")
+    free, number = name, 1
+    while free in graph.initializers:
+        free, number = f"{name}.{number}", number + 1
+    tensor = ir.tensor(array, name=free) if isinstance(array, np.ndarray) else array
+    value = ir.Value(
+        name=free,
+        const_value=tensor,
+        type=ir.TensorType(tensor.dtype),
+        shape=ir.Shape(tensor.shape),
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def replace_value(old: ir.Value, new: ir.Value) -> None:
+    """Every use of ``old`` becomes a use of ``new``, graph outputs included (names are kept)."""
+    if new.shape is None:
+        new.shape = old.shape
+    if new.type is None:
+        new.type = old.type
+    if old.is_graph_output():
+        name = old.name
+        old.name = f"{name}.replaced"
+        new.name = name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The array of a constant value (initializer or Constant node), or None."""
+    if value is None:
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The number of a constant with one element, or None."""
+    array = constant(value)
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None

@@ -1,0 +1,106 @@
+"""Simplify: what exporters leave behind and later passes must not have to look through.
+
+Library passes where they exist: this file only orders them and says what they did.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+from onnxscript.optimizer import fold_constants_ir
+
+from .base import InPlacePass, Journal, PassResult
+
+#: Constants computed from weights (a transposed or scaled matrix) are folded up to this many
+#: bytes; larger results would be larger files.
+FOLD_LIMIT_BYTES = 256 * 2**20
+#: Folding and sharing make room for each other; exports settle in two or three rounds.
+_MOST_ROUNDS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Simplify(InPlacePass):
+    """Removes what is constant, unused, equal or idle.
+
+    1. Calls to model-local functions of the exporter are inlined (functions of ours are kept).
+    2. Constant nodes become initializers; constant expressions are folded.
+    3. Identity nodes, unused nodes and unused initializers go.
+    4. Equal initializers are stored once. Passes that change a shared one copy it first.
+    5. Shapes are inferred, which ONNX Runtime needs for its own fusions.
+
+    Lossless: outputs are equal up to float rounding of folded expressions.
+    """
+
+    fold_limit_bytes: int = FOLD_LIMIT_BYTES
+
+    def call(self, model: ir.Model) -> PassResult:
+        journal = Journal()
+        before = _census(model)
+        for step in (
+            common.InlinePass(criteria=lambda function: not _is_ours(function.domain)),
+            common.RemoveInitializersFromInputsPass(),
+            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        ):
+            step(model)
+        for _ in range(_MOST_ROUNDS):
+            if not self._round(model):
+                break
+        common.NameFixPass()(model)
+        common.ShapeInferencePass()(model)
+        for name, count in _census(model).items():
+            if count != before[name]:
+                journal.change(name, f"{before[name]:,} to {count:,}")
+        return journal.result(model)
+
+    def _round(self, model: ir.Model) -> bool:
+        """Folds and removes once; whether anything changed."""
+        modified = bool(_fold(model, self.fold_limit_bytes).modified)
+        for step in (
+            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+            common.IdentityEliminationPass(),
+            common.DeduplicateHashedInitializersPass(),
+            common.CommonSubexpressionEliminationPass(),
+            common.RemoveUnusedNodesPass(),
+        ):
+            modified |= step(model).modified
+        return modified
+
+
+def _fold(model: ir.Model, limit_bytes: int) -> ir.passes.PassResult:
+    """onnxscript's constant folding, which logs every node it cannot evaluate."""
+    logger = logging.getLogger("onnxscript.optimizer._constant_folding")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        return fold_constants_ir(
+            model,
+            onnx_shape_inference=True,
+            input_size_limit=limit_bytes,
+            output_size_limit=limit_bytes,
+            should_fold=_may_fold,
+        )
+    finally:
+        logger.setLevel(level)
+
+
+def _may_fold(node: ir.Node) -> bool | None:
+    """Dequantisation of a constant stays: it is the format of the weight, not an expression."""
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear") or _is_ours(node.domain):
+        return False
+    return None
+
+
+def _is_ours(domain: str) -> bool:
+    return domain.startswith("confpress.")
+
+
+def _census(model: ir.Model) -> dict[str, int]:
+    initializers = model.graph.initializers.values()
+    return {
+        "nodes": sum(1 for _ in ir.traversal.RecursiveGraphIterator(model.graph)),
+        "initializers": len(initializers),
+        "initializer bytes": sum(v.const_value.nbytes for v in initializers if v.const_value),
+    }
