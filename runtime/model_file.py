@@ -15,7 +15,6 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 
 from ..passes.errors import ConfpressError
 from .onnx_wire import GRAPH, IR_VERSION, OPSET_IMPORT, TruncatedError, WireError, top_level_fields
@@ -42,10 +41,9 @@ def load_model(path: Path | str) -> ir.Model:
     try:
         proto = onnx.load_model(str(path), format="protobuf", load_external_data=False)
         model = ir.from_proto(proto)
-    except (DecodeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfpressError(
-            f"{path} is not a valid ONNX model: {_one_line(error)}."
-        ) from error
+    # What a parser raises on a broken file has no common class but Exception.
+    except Exception as error:
+        raise ConfpressError(f"{path} is not a valid ONNX model: {_one_line(error)}.") from error
     _bind_external_data(model, path.resolve())
     return model
 
@@ -83,7 +81,7 @@ def save_model(
         _write(model, Path(folder) / path.name, external_data, alignment)
         # The data goes first, so that no new model stands beside missing data.
         for part in sorted(Path(folder).iterdir(), key=lambda p: p.name == path.name):
-            os.replace(part, path.parent / part.name)
+            part.replace(path.parent / part.name)
     except OSError as error:
         raise ConfpressError(f"cannot write {path}: {error.strerror or error}.") from error
     finally:
@@ -173,7 +171,7 @@ def _domains(data: bytes | mmap.mmap, name: str) -> frozenset[str]:
             for field in fields
             if field.number == OPSET_IMPORT
         )
-    except DecodeError as error:
+    except Exception as error:  # protobuf's DecodeError
         raise ConfpressError(_not_onnx(data, name)) from error
 
 
@@ -254,7 +252,8 @@ def _external_size(location: str, path: Path) -> int:
 
 def _embed_constants(model: ir.Model, path: Path, sizes: dict[str, int]) -> None:
     """Read Constant nodes that keep their tensor outside the file (rare) into memory."""
-    for graph in (model.graph, *model.functions.values()):
+    graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for graph in graphs:
         for node in ir.traversal.RecursiveGraphIterator(graph):
             for name, attribute in list(node.attributes.items()):
                 if attribute.is_ref() or attribute.type != ir.AttributeType.TENSOR:

@@ -63,8 +63,12 @@ class SessionOptions:
     config: tuple[tuple[str, str], ...] = ()
 
 
+#: One thread of the CPU, kernels registered, every graph optimisation.
+DEFAULT_OPTIONS = SessionOptions()
+
+
 def create_session(
-    model: Path | str | bytes | ir.Model, options: SessionOptions = SessionOptions()
+    model: Path | str | bytes | ir.Model, options: SessionOptions = DEFAULT_OPTIONS
 ) -> ort.InferenceSession:
     """Load a model into ONNX Runtime.
 

@@ -1,0 +1,269 @@
+"""A CTC model as a recogniser: features in, text out.
+
+The model comes with its front end and tokens, which lie beside it as small files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from ..passes.errors import ConfpressError
+from ..passes.positions import MAX_FRAMES_KEY
+from .interface import Interface, read_interface
+from .model_file import load_model
+from .progress import progress
+from .session import run_session
+from .speech.audio import read_audio
+from .speech.decode import Tokens, greedy_ctc
+from .speech.frontend import FILE_NAME as FRONTEND_NAME
+from .speech.frontend import FrontEnd
+from .speech.manifest import Utterance
+
+FloatArray = npt.NDArray[np.float32]
+
+TOKENS_NAME = "tokens.txt"
+# Lengths, in feature frames, at which the subsampling of a model is measured.
+_PROBE_FRAMES = (64, 128)
+
+
+@dataclass(frozen=True)
+class AsrModel:
+    """A CTC model with what it needs to hear and to spell.
+
+    Attributes:
+        path: The ONNX file.
+        interface: Its inputs and outputs.
+        frontend: How its features are made.
+        tokens: Its vocabulary; None where no token table was found.
+        frontend_path: Where the front end was read from; None means the default one.
+        max_encoder_frames: The longest utterance that its position table serves, in frames after
+            subsampling; None is any.
+    """
+
+    path: Path
+    interface: Interface
+    frontend: FrontEnd
+    tokens: Tokens | None
+    frontend_path: Path | None
+    max_encoder_frames: int | None
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        frontend: FrontEnd | Path | str | None = None,
+        tokens: Tokens | Path | str | None = None,
+    ) -> AsrModel:
+        """Find what belongs to a model.
+
+        `<stem>.frontend.json` or `frontend.json`, and `<stem>.tokens.txt` or `tokens.txt`, are
+        looked for beside the model and in the folder above. Without a front end the default one
+        is taken if its number of features is the model's.
+
+        Raises:
+            ConfpressError: a file is missing or broken, the model's inputs are not features, or
+                front end, tokens and model do not fit together.
+        """
+        path = Path(path)
+        model = load_model(path)
+        frontend_path = None
+        if not isinstance(frontend, FrontEnd):
+            frontend_path = Path(frontend) if frontend else _beside(path, FRONTEND_NAME)
+            frontend = FrontEnd.load(frontend_path) if frontend_path else FrontEnd()
+        interface = read_interface(model, mels=frontend.n_mels, name=str(path))
+        if interface.mels != frontend.n_mels:
+            origin = f"{frontend_path}" if frontend_path else "the default front end"
+            raise ConfpressError(
+                f"{path} takes {interface.mels} features a frame, but {origin} makes "
+                f"{frontend.n_mels}; describe the front end in {FRONTEND_NAME} beside the model."
+            )
+        if not isinstance(tokens, Tokens):
+            tokens_path = Path(tokens) if tokens else _beside(path, TOKENS_NAME)
+            tokens = Tokens.load(tokens_path) if tokens_path else None
+        limit = model.metadata_props.get(MAX_FRAMES_KEY)
+        loaded = cls(
+            path, interface, frontend, tokens, frontend_path, int(limit) if limit else None
+        )
+        if interface.vocabulary is not None:
+            loaded._check_vocabulary(interface.vocabulary)
+        return loaded
+
+    def scores(
+        self, session: ort.InferenceSession, batch: Sequence[FloatArray]
+    ) -> list[FloatArray]:
+        """Run a batch.
+
+        Args:
+            session: A session of this model.
+            batch: float32 [mels, frames] each.
+
+        Returns:
+            float32 [encoder frames, vocabulary] for each, without the padding.
+
+        Raises:
+            ConfpressError: the model fails, or gives something that is not scores.
+        """
+        face = self.interface
+        names = [face.scores] if face.score_lengths is None else [face.scores, face.score_lengths]
+        scores, *lengths = run_session(session, face.feeds(batch), names)
+        if scores.ndim != 3 or scores.shape[0] != len(batch):
+            raise ConfpressError(
+                f"{self.path}: '{face.scores}' is {list(scores.shape)}, "
+                "not [batch, frames, vocabulary]."
+            )
+        valid = lengths[0].tolist() if lengths else face.valid_frames(batch, scores.shape[1])
+        return [np.asarray(row[:n], dtype=np.float32) for row, n in zip(scores, valid, strict=True)]
+
+    def decode(self, scores: FloatArray) -> tuple[list[int], str]:
+        """The token ids and the text of the best path.
+
+        Raises:
+            ConfpressError: the model has no tokens, or another number of them.
+        """
+        if self.tokens is None:
+            raise ConfpressError(
+                f"{self.path} has no {TOKENS_NAME} beside it, so its output cannot be spelled."
+            )
+        self._check_vocabulary(scores.shape[-1])
+        ids = greedy_ctc(scores, blank=self.tokens.blank)
+        return ids, self.tokens.text(ids)
+
+    def longest_seconds(self, session: ort.InferenceSession) -> float | None:
+        """The longest audio that the position table serves, in seconds; None is any length."""
+        if self.max_encoder_frames is None:
+            return None
+        short, long = (self._encoder_frames(session, frames) for frames in _PROBE_FRAMES)
+        if long <= short:
+            return None
+        subsampling = (_PROBE_FRAMES[1] - _PROBE_FRAMES[0]) / (long - short)
+        return self.max_encoder_frames * subsampling * self.frontend.seconds_per_frame
+
+    def _encoder_frames(self, session: ort.InferenceSession, frames: int) -> int:
+        silence = np.zeros((self.interface.mels, frames), dtype=np.float32)
+        return len(self.scores(session, [silence])[0])
+
+    def _check_vocabulary(self, scores: int) -> None:
+        if self.tokens is None:
+            return
+        needed = max(len(self.tokens.pieces), self.tokens.blank + 1)
+        if scores != needed:
+            raise ConfpressError(
+                f"{self.path} gives {scores} scores a frame, but its tokens are {needed} with the "
+                "blank."
+            )
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a model heard in one utterance."""
+
+    id: str
+    text: str
+    tokens: tuple[int, ...]
+
+
+@dataclass
+class FeatureCache:
+    """Features of utterances, computed once and kept up to a number of bytes."""
+
+    frontend: FrontEnd
+    limit_bytes: int = 2**30
+    _kept: dict[Path, FloatArray] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def get(self, utterance: Utterance) -> FloatArray:
+        """float32 [mels, frames].
+
+        Raises:
+            ConfpressError: the audio cannot be read or does not fit the front end.
+        """
+        kept = self._kept.get(utterance.path)
+        if kept is not None:
+            return kept
+        audio = read_audio(utterance.path, self.frontend.sample_rate)
+        features = self.frontend.features(audio)
+        if self._bytes + features.nbytes <= self.limit_bytes:
+            self._kept[utterance.path] = features
+            self._bytes += features.nbytes
+        return features
+
+
+def transcribe(
+    model: AsrModel,
+    session: ort.InferenceSession,
+    utterances: Sequence[Utterance],
+    batch_size: int = 1,
+    *,
+    cache: FeatureCache | None = None,
+) -> list[Transcript]:
+    """Transcribe utterances with greedy CTC decoding.
+
+    Args:
+        model: The model.
+        session: A session of it.
+        utterances: What to transcribe.
+        batch_size: Utterances of similar length that run together.
+        cache: Features of earlier calls, of the same front end.
+
+    Returns:
+        A transcript for each utterance, in their order.
+
+    Raises:
+        ConfpressError: audio cannot be read or is longer than the model serves, the model has no
+            tokens, or it cannot run batches.
+    """
+    if batch_size < 1:
+        raise ConfpressError(f"the batch size must be at least 1, not {batch_size}.")
+    if batch_size > 1 and model.interface.length is None:
+        raise ConfpressError(
+            f"{model.path} takes no lengths, so padding would be heard as speech; use batches of 1."
+        )
+    if cache is None:
+        cache = FeatureCache(model.frontend)
+    elif cache.frontend != model.frontend:
+        raise ConfpressError(f"{model.path} needs other features than those that are kept.")
+    _check_durations(utterances, model.longest_seconds(session))
+    found: dict[int, Transcript] = {}
+    total = sum(u.seconds for u in utterances)
+    with progress(f"Transcribing with {model.path.name}", total, "s of speech") as advance:
+        for indices in _batches(utterances, batch_size):
+            batch = [utterances[i] for i in indices]
+            scores = model.scores(session, [cache.get(u) for u in batch])
+            for index, utterance, row in zip(indices, batch, scores, strict=True):
+                ids, text = model.decode(row)
+                found[index] = Transcript(utterance.id, text, tuple(ids))
+            advance(sum(u.seconds for u in batch))
+    return [found[i] for i in range(len(utterances))]
+
+
+def _batches(utterances: Sequence[Utterance], size: int) -> Iterator[list[int]]:
+    """Indices in batches; larger batches hold utterances of similar length."""
+    order = list(range(len(utterances)))
+    if size > 1:
+        order.sort(key=lambda i: utterances[i].seconds)
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _check_durations(utterances: Iterable[Utterance], longest: float | None) -> None:
+    for utterance in utterances:
+        if longest is not None and utterance.seconds > longest:
+            raise ConfpressError(
+                f"{utterance.path} lasts {utterance.seconds:.1f} s, but the model's position table "
+                f"was trimmed to {longest:.1f} s of audio."
+            )
+
+
+def _beside(model: Path, name: str) -> Path | None:
+    """`<stem>.<name>` or `<name>` in the model's folder or the one above; None without."""
+    for folder in (model.parent, model.parent.parent):
+        for candidate in (folder / f"{model.stem}.{name}", folder / name):
+            if candidate.is_file():
+                return candidate
+    return None
