@@ -39,7 +39,8 @@ uint64_t saved_registers() {
 
 Processor examine_processor() {
   constexpr uint32_t kOsxsave = 1u << 27;  // leaf 1, ecx
-  constexpr uint32_t kAvx2 = 1u << 5;      // leaf 7, ebx
+  constexpr uint32_t kFma = 1u << 12;
+  constexpr uint32_t kAvx2 = 1u << 5;  // leaf 7, ebx
   constexpr uint32_t kAvx512FDqBwVl = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);
   constexpr uint32_t kAvx512Vnni = 1u << 11;  // leaf 7, ecx
   constexpr uint64_t kYmmSaved = 0x6;         // SSE and AVX state
@@ -49,8 +50,9 @@ Processor examine_processor() {
   uint32_t a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & kOsxsave)) return processor;
   const uint64_t saved = saved_registers();
+  const bool fma = c & kFma;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return processor;
-  processor.avx2 = (b & kAvx2) && (saved & kYmmSaved) == kYmmSaved;
+  processor.avx2 = fma && (b & kAvx2) && (saved & kYmmSaved) == kYmmSaved;
   processor.avx512vnni = (b & kAvx512FDqBwVl) == kAvx512FDqBwVl && (c & kAvx512Vnni) &&
                          (saved & kZmmSaved) == kZmmSaved;
   return processor;

@@ -1,7 +1,10 @@
 // The two entries of the library: one for ONNX Runtime, one for `confpress kernels`.
+#include <map>
+#include <mutex>
 #include <string>
 
 #include "cpu_path.h"
+#include "custom_op.h"
 
 namespace confpress {
 namespace {
@@ -26,6 +29,26 @@ std::string describe_paths() {
          "\nproblem: " + choice.problem + "\n";
 }
 
+ort::CustomOpDomain* make_domain(const ort::Api& api) {
+  ort::CustomOpDomain* domain = nullptr;
+  check(api, api.CreateCustomOpDomain(kDomain, &domain), "make the operators' domain");
+  for (const OperatorEntry* entry = OperatorEntry::first(); entry; entry = entry->next) {
+    check(api, api.CustomOpDomain_Add(domain, &entry->op), "add an operator to its domain");
+  }
+  return domain;
+}
+
+// Session options only refer to a domain, so it lives as long as the process: one for each runtime
+// in it, for a program can hold several (a speech toolkit brings its own).
+ort::CustomOpDomain* domain_for(const ort::Api& api) {
+  static std::mutex mutex;
+  static std::map<const ort::Api*, ort::CustomOpDomain*> domains;
+  const std::lock_guard<std::mutex> lock(mutex);
+  ort::CustomOpDomain*& domain = domains[&api];
+  if (domain == nullptr) domain = make_domain(api);
+  return domain;
+}
+
 }  // namespace
 }  // namespace confpress
 
@@ -40,4 +63,19 @@ CONFPRESS_EXPORT const char* confpress_kernel_paths() {
   } catch (...) {
     return nullptr;
   }
+}
+
+// Called by SessionOptions.register_custom_ops_library.
+CONFPRESS_EXPORT confpress::ort::Status* RegisterCustomOps(confpress::ort::SessionOptions* options,
+                                                           const confpress::ort::ApiBase* base) {
+  using namespace confpress;
+  const ort::Api* api = base->GetApi(ort::kApiVersion);
+  // A runtime that does not know this version has printed so itself; there is no table to make a
+  // status with, and without the domain the function bodies run.
+  if (api == nullptr) return nullptr;
+  return guarded(*api, [&] {
+    if (!cpu_path_choice().problem.empty()) throw Error(cpu_path_choice().problem);
+    check(*api, api->AddCustomOpDomain(options, domain_for(*api)),
+          "register the operators' domain");
+  });
 }

@@ -1,0 +1,54 @@
+// The product of quantised frames and packed int8 weights, with its epilogue:
+//
+//   y = activation((float(codes · w) · frame_scale) · row_scale + bias)
+//
+// Weights as passes/quantlinear.py packs them: strips of 16 rows, in a strip groups of 4 columns,
+// 64 bytes each. int32 accumulation, exact for K up to kMostColumns.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "activation.h"
+#include "frame_codes.h"
+
+namespace confpress {
+
+constexpr size_t kStripRows = 16;
+constexpr size_t kGroupColumns = 4;
+constexpr size_t kGroupBytes = kStripRows * kGroupColumns;
+// 127 · 128 · K stays below 2^31.
+constexpr int64_t kMostColumns = 131072;
+
+struct LinearInt8Problem {
+  const void* codes;          // frames quantised by the same instruction set's FrameQuantizer
+  size_t codes_stride;        // bytes from one frame to the next
+  const float* frame_scales;  // [frames]
+  const int8_t* weights;      // [strips, groups, 16, 4]
+  size_t groups;
+  const int32_t* offsets;   // [strips * 16], the accumulators' start: -zero_point · Σ w
+  const float* row_scales;  // [strips * 16]
+  const float* bias;        // [strips * 16]
+  float* y;                 // [frames, rows]
+  size_t rows;              // N; the last strip may reach beyond it
+  Activation activation;
+};
+
+struct Range {
+  size_t begin;
+  size_t end;
+};
+
+// One instruction set's kernel: computes y for some frames and strips of 16 rows.
+struct LinearInt8Kernel {
+  const FrameQuantizer* quantizer;
+  size_t tile_frames;  // what its inner loop takes at once; tasks are multiples of these
+  size_t tile_strips;
+  void (*multiply)(const LinearInt8Problem&, Range frames, Range strips) noexcept;
+};
+
+extern const LinearInt8Kernel kLinearInt8Portable;
+extern const LinearInt8Kernel kLinearInt8Avx2;
+extern const LinearInt8Kernel kLinearInt8Avx512Vnni;
+
+}  // namespace confpress
