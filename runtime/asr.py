@@ -18,7 +18,7 @@ from ..passes.positions import MAX_FRAMES_KEY
 from .interface import Interface, read_interface
 from .model_file import load_model
 from .progress import progress
-from .session import run_session
+from .runner import Runner
 from .speech.audio import read_audio
 from .speech.decode import Tokens, greedy_ctc
 from .speech.frontend import FILE_NAME as FRONTEND_NAME
@@ -97,28 +97,8 @@ class AsrModel:
     def scores(
         self, session: ort.InferenceSession, batch: Sequence[FloatArray]
     ) -> list[FloatArray]:
-        """Run a batch.
-
-        Args:
-            session: A session of this model.
-            batch: float32 [mels, frames] each.
-
-        Returns:
-            float32 [encoder frames, vocabulary] for each, without the padding.
-
-        Raises:
-            ConfpressError: the model fails, or gives something that is not scores.
-        """
-        face = self.interface
-        names = [face.scores] if face.score_lengths is None else [face.scores, face.score_lengths]
-        scores, *lengths = run_session(session, face.feeds(batch), names)
-        if scores.ndim != 3 or scores.shape[0] != len(batch):
-            raise ConfpressError(
-                f"{self.path}: '{face.scores}' is {list(scores.shape)}, "
-                "not [batch, frames, vocabulary]."
-            )
-        valid = lengths[0].tolist() if lengths else face.valid_frames(batch, scores.shape[1])
-        return [np.asarray(row[:n], dtype=np.float32) for row, n in zip(scores, valid, strict=True)]
+        """Scores of a batch without the padding, as `Runner.scores`."""
+        return Runner(self.interface, session).scores(batch)
 
     def decode(self, scores: FloatArray) -> tuple[list[int], str]:
         """The token ids and the text of the best path.

@@ -8,10 +8,12 @@ magnitude, an outlier takes nothing from the resolution elsewhere, and two histo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from ..passes.quantize import Range
 
 MANTISSA_BITS = 5
 _SHIFT = 23 - MANTISSA_BITS
@@ -25,13 +27,6 @@ _SHRINK = np.geomspace(1.0, 1.0 / 64.0, 193)
 
 Method = Literal["minmax", "percentile", "mse"]
 Floats = npt.NDArray[np.floating[Any]]
-
-
-class Range(NamedTuple):
-    """The values that a quantised tensor represents; contains zero."""
-
-    low: float
-    high: float
 
 
 def _nothing() -> npt.NDArray[np.float32]:
@@ -134,7 +129,7 @@ class Statistics:
         bits: int = 8,
         symmetric: bool = True,
     ) -> Range:
-        """The range to quantise to.
+        """The range to quantise to; it contains zero.
 
         Args:
             method: `minmax` takes everything seen; `percentile` cuts off the same share of
@@ -184,7 +179,7 @@ class Statistics:
         if symmetric:
             high = min(full.high * _SHRINK, key=lambda c: error(-c, c))
             return Range(float(-high), float(high))
-        low, high = full
+        low, high = full.low, full.high
         for _ in range(2):  # one end after the other; a second round changes little
             high = min(full.high * _SHRINK, key=lambda c: error(low, c))
             low = min(full.low * _SHRINK, key=lambda c: error(c, high))

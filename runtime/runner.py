@@ -1,0 +1,97 @@
+"""A session together with what its inputs and outputs mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnxruntime as ort
+
+from ..passes.errors import ConfpressError
+from .interface import FloatArray, Interface, read_interface
+from .session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs features through a session."""
+
+    interface: Interface
+    session: ort.InferenceSession
+
+    @classmethod
+    def start(
+        cls, model: ir.Model, options: SessionOptions = DEFAULT_OPTIONS, *, mels: int | None = None
+    ) -> Runner:
+        """Start a session of a model in memory.
+
+        Raises:
+            ConfpressError: its inputs are not features, or ONNX Runtime refuses it.
+        """
+        return cls(read_interface(model, mels=mels), create_session(model, options))
+
+    def outputs(self, batch: Sequence[FloatArray]) -> dict[str, list[npt.NDArray[Any]]]:
+        """Every output for every utterance; what runs along the scores' frames is cut to them.
+
+        Args:
+            batch: float32 [mels, frames] each.
+
+        Returns:
+            By output name, an array for each utterance.
+
+        Raises:
+            ConfpressError: the model fails, or gives something that is not scores.
+        """
+        names = [output.name for output in self.session.get_outputs()]
+        found = dict(
+            zip(names, run_session(self.session, self.interface.feeds(batch)), strict=True)
+        )
+        valid = self._valid(found, batch)
+        frames = found[self.interface.scores].shape[1]
+        return {
+            name: [
+                row[:count] if array.ndim == 3 and array.shape[1] == frames else row
+                for row, count in zip(array, valid, strict=True)
+            ]
+            for name, array in found.items()
+            if array.ndim and array.shape[0] == len(batch)
+        }
+
+    def scores(self, batch: Sequence[FloatArray]) -> list[FloatArray]:
+        """Log probabilities or logits of a batch, without the padding.
+
+        Args:
+            batch: float32 [mels, frames] each.
+
+        Returns:
+            float32 [encoder frames, vocabulary] for each utterance.
+
+        Raises:
+            ConfpressError: the model fails, or gives something that is not scores.
+        """
+        face = self.interface
+        names = [face.scores] if face.score_lengths is None else [face.scores, face.score_lengths]
+        arrays = run_session(self.session, face.feeds(batch), names)
+        found = dict(zip(names, arrays, strict=True))
+        valid = self._valid(found, batch)
+        return [
+            np.asarray(row[:count], dtype=np.float32)
+            for row, count in zip(found[face.scores], valid, strict=True)
+        ]
+
+    def _valid(self, found: dict[str, npt.NDArray[Any]], batch: Sequence[FloatArray]) -> list[int]:
+        """Frames of the scores that belong to each utterance."""
+        face = self.interface
+        scores = found[face.scores]
+        if scores.ndim != 3 or scores.shape[0] != len(batch):
+            raise ConfpressError(
+                f"{face.model}: '{face.scores}' is {list(scores.shape)}, "
+                "not [batch, frames, vocabulary]."
+            )
+        if face.score_lengths is None:
+            return face.valid_frames(batch, scores.shape[1])
+        return [int(count) for count in found[face.score_lengths]]
