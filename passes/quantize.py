@@ -20,11 +20,10 @@ import onnx_ir.passes.common as common
 
 from .base import InPlacePass, Journal, PassResult, layer_of
 from .linear import MatMulLayer, matmul_layers, only_user
+from .quantlinear import EPSILON
 from .rewrite import Patch, constant, replace_value
-from .versions import BLOCKED_QDQ_OPSET, raise_opset
+from .versions import WORKING_OPSET, raise_opset
 
-#: The least |x| of a frame that is scaled; smaller frames are all zero in int8.
-EPSILON = 1e-10
 #: Matrices with fewer weights gain nothing from int8.
 _LEAST_WEIGHTS = 1024
 
@@ -67,8 +66,8 @@ class Quantize(InPlacePass):
         journal = Journal()
         if self.linear == "float32" and self.convolution == "float32":
             return journal.result(model)
-        if raise_opset(model, BLOCKED_QDQ_OPSET):
-            journal.change("model", f"opset raised to {BLOCKED_QDQ_OPSET} for per-frame scales")
+        if raise_opset(model, WORKING_OPSET):
+            journal.change("opset", f"raised to {WORKING_OPSET} for per-frame scales")
         dynamic: dict[ir.Value, ir.Value] = {}
         static: dict[ir.Value, ir.Value] = {}
         if self.linear == "int8":
@@ -94,15 +93,22 @@ class Quantize(InPlacePass):
     ) -> None:
         reason = _why_not_convolution(node)
         source, result = node.inputs[0], quantized_output(node)
-        missing = [v.name for v in (source, result) if v is not None and v.name not in self.ranges]
+        # The result of a convolution before this one is quantised already.
+        done = source in static.values()
+        missing = [
+            value.name
+            for value in (() if done else (source,)) + (result,)
+            if value is not None and value.name not in self.ranges
+        ]
         if reason is None and missing:
             reason = f"no calibrated range for {' and '.join(map(str, missing))}"
         if reason is not None or source is None:
             journal.refuse(layer_of(node), reason or "it has no input")
             return
-        if source not in static:
-            static[source] = _static_qdq(Patch(node, source.name), source, self.ranges)
-        node.replace_input_with(0, static[source])
+        if not done:
+            if source not in static:
+                static[source] = _static_qdq(Patch(node, source.name), source, self.ranges)
+            node.replace_input_with(0, static[source])
         weight = constant(node.inputs[1])
         assert weight is not None
         codes, scales = int8_codes(weight.reshape(weight.shape[0], -1))

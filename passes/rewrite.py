@@ -28,6 +28,7 @@ class Patch:
         self.anchor = anchor
         self.name = name or anchor.name or anchor.op_type
         self._layer = anchor.metadata_props.get(LAYER_KEY)
+        self._count = 0
 
     def op(
         self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Attribute
@@ -53,8 +54,9 @@ class Patch:
             domain=domain,
             overload=overload,
             num_outputs=outputs,
-            name=f"{self.name}/{op_type}",
+            name=f"{self.name}/{op_type}.{self._count}",
         )
+        self._count += 1
         if self._layer:
             node.metadata_props[LAYER_KEY] = self._layer
         self.graph.insert_before(self.anchor, node)

@@ -6,13 +6,13 @@ Library passes where they exist: this file only orders them and says what they d
 from __future__ import annotations
 
 import dataclasses
-import logging
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
 
 from .base import InPlacePass, Journal, PassResult
+from .versions import WORKING_OPSET, quiet, raise_opset
 
 #: Constants computed from weights (a transposed or scaled matrix) are folded up to this many
 #: bytes; larger results would be larger files.
@@ -25,6 +25,7 @@ _MOST_ROUNDS = 8
 class Simplify(InPlacePass):
     """Removes what is constant, unused, equal or idle.
 
+    0. The opset is raised to the one that all passes write.
     1. Calls to model-local functions of the exporter are inlined (functions of ours are kept).
     2. Constant nodes become initializers; constant expressions are folded.
     3. Identity nodes, unused nodes and unused initializers go.
@@ -45,6 +46,8 @@ class Simplify(InPlacePass):
             common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         ):
             step(model)
+        if raise_opset(model, WORKING_OPSET):
+            journal.change("opset", f"raised to {WORKING_OPSET}")
         for _ in range(_MOST_ROUNDS):
             if not self._round(model):
                 break
@@ -71,10 +74,7 @@ class Simplify(InPlacePass):
 
 def _fold(model: ir.Model, limit_bytes: int) -> ir.passes.PassResult:
     """onnxscript's constant folding, which logs every node it cannot evaluate."""
-    logger = logging.getLogger("onnxscript.optimizer._constant_folding")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
+    with quiet("onnxscript.optimizer._constant_folding"):
         return fold_constants_ir(
             model,
             onnx_shape_inference=True,
@@ -82,8 +82,6 @@ def _fold(model: ir.Model, limit_bytes: int) -> ir.passes.PassResult:
             output_size_limit=limit_bytes,
             should_fold=_may_fold,
         )
-    finally:
-        logger.setLevel(level)
 
 
 def _may_fold(node: ir.Node) -> bool | None:

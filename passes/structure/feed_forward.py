@@ -1,0 +1,118 @@
+"""Feed-forward modules: a layer that widens, a pointwise non-linearity, a layer that narrows.
+
+Gated ones (Shazeer 2020) have two projections side by side, as two layers or as one whose output
+is split. The layers may be convolutions over a few frames (FastSpeech's).
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from .activations import find_activation
+from .branch import Branch, NotRecognisedError, counted
+from .graph import ELEMENTWISE_OPS, LAYOUT_OPS
+from .modules import Convolution, FeedForward, Linear
+
+
+def recognise_feed_forward(branch: Branch) -> FeedForward:
+    """The details of a feed-forward branch.
+
+    Raises:
+        NotRecognisedError: The branch is something else.
+    """
+    layers = _layers(branch)
+    if len(layers) not in (2, 3):
+        raise NotRecognisedError(
+            f"a feed-forward module has two layers, or three with a gate; here are {len(layers)}"
+        )
+    *first, last = layers
+    units = _in_features(last)
+    widths = [_out_features(layer) for layer in first]
+    packed = len(first) == 1 and widths[0] == 2 * units
+    if not packed and any(width != units for width in widths):
+        raise NotRecognisedError(
+            f"the layers before the last put out {_list(widths)} features and the last takes "
+            f"{units}; a feed-forward module has equal widths, or twice as many before a gate"
+        )
+    between = _between(branch, first, last)
+    for node in between:
+        if not _is_pointwise(branch, node):
+            raise NotRecognisedError(
+                f"between its layers stands {node.op_type} ({node.name}), which is not pointwise"
+            )
+    return FeedForward(
+        units=units,
+        activation=_activation(first, between),
+        gated=packed or len(first) == 2,
+    )
+
+
+def _layers(branch: Branch) -> list[Linear | Convolution]:
+    for convolution in branch.convolutions:
+        if convolution.group != 1 or set(convolution.strides) != {1}:
+            raise NotRecognisedError(
+                f"it holds a convolution with {counted(convolution.group, 'group')} and strides "
+                f"{list(convolution.strides)}; a feed-forward module mixes all channels of every "
+                "frame"
+            )
+    layers: list[Linear | Convolution] = [*branch.linears, *branch.convolutions]
+    return sorted(layers, key=lambda layer: branch.flow.order[layer.node])
+
+
+def _in_features(layer: Linear | Convolution) -> int:
+    return layer.in_features if isinstance(layer, Linear) else layer.in_channels
+
+
+def _out_features(layer: Linear | Convolution) -> int:
+    return layer.out_features if isinstance(layer, Linear) else layer.out_channels
+
+
+def _list(widths: list[int]) -> str:
+    return " and ".join(str(width) for width in widths)
+
+
+def _output(layer: Linear | Convolution) -> ir.Value:
+    return layer.output if isinstance(layer, Linear) else layer.node.outputs[0]
+
+
+def _between(
+    branch: Branch, first: list[Linear | Convolution], last: Linear | Convolution
+) -> list[ir.Node]:
+    """The nodes between the layers, biases excluded."""
+    end = last.node.inputs[0] if isinstance(last, Convolution) else last.input
+    assert end is not None, "a layer has an input"
+    own = {node for layer in first if isinstance(layer, Linear) for node in layer.nodes}
+    starts = {_output(layer) for layer in first}
+    nodes: set[ir.Node] = set()
+    pending = [end]
+    while pending:
+        value = pending.pop()
+        node = value.producer()
+        if value in starts or node is None or node in nodes:
+            continue
+        if value is branch.join.stream:
+            raise NotRecognisedError(
+                "its last layer also reads the stream itself, past the first layer"
+            )
+        nodes.add(node)
+        pending.extend(branch.flow.inputs(node))
+    return branch.flow.sort(nodes - own)
+
+
+def _is_pointwise(branch: Branch, node: ir.Node) -> bool:
+    return (
+        node.op_type in ELEMENTWISE_OPS
+        or node.op_type in LAYOUT_OPS
+        or node in branch.norm_nodes
+    )
+
+
+def _activation(first: list[Linear | Convolution], between: list[ir.Node]) -> str:
+    """The name of the non-linearity; without one, the operators between the layers."""
+    values = [_output(layer) for layer in first] + [v for n in between for v in n.outputs]
+    for value in values:
+        found = find_activation(value)
+        if found is not None:
+            return found.name
+    names = dict.fromkeys(n.op_type for n in between if n.op_type not in LAYOUT_OPS)
+    return " · ".join(names) or "none"
