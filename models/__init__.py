@@ -1,0 +1,1 @@
+"""A Conformer-CTC in torch: training, checkpoint adapters, export (extra `train`)."""

@@ -1,0 +1,1 @@
+"""Training of a Conformer-CTC: synthetic speech, augmentation, the loop."""

@@ -1,0 +1,70 @@
+"""Variations of audio and of features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.signal import fftconvolve, resample_poly
+from torch import Tensor
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def change_speed(audio: FloatArray, factor: float) -> FloatArray:
+    """Speed up by `factor`, with the pitch (Ko et al. 2015)."""
+    ratio = Fraction(factor).limit_denominator(100)
+    return np.asarray(resample_poly(audio, ratio.denominator, ratio.numerator), np.float32)
+
+
+def add_noise(audio: FloatArray, snr_db: float, random: np.random.Generator) -> FloatArray:
+    """Add noise between white and pink at a signal-to-noise ratio in dB."""
+    spectrum = np.fft.rfft(random.standard_normal(audio.size))
+    slope = random.uniform(0.0, 1.0)
+    spectrum /= np.maximum(np.arange(spectrum.size), 1.0) ** (slope / 2)
+    noise = np.fft.irfft(spectrum, n=audio.size)
+    power = float(np.mean(audio**2)) / 10.0 ** (snr_db / 10.0)
+    noise *= np.sqrt(power / max(float(np.mean(noise**2)), 1e-12))
+    return np.asarray(audio + noise, np.float32)
+
+
+def add_reverberation(
+    audio: FloatArray, seconds: float, sample_rate: int, random: np.random.Generator
+) -> FloatArray:
+    """Convolve with exponentially decaying noise that falls by 60 dB in `seconds`."""
+    time = np.arange(int(seconds * sample_rate)) / sample_rate
+    response = random.standard_normal(time.size) * 10.0 ** (-3.0 * time / seconds)
+    response *= 0.5 / np.sqrt(np.sum(response**2))
+    response[0] = 1.0
+    return np.asarray(fftconvolve(audio, response)[: audio.size], np.float32)
+
+
+@dataclass(frozen=True)
+class SpecAugment:
+    """Masks over mel bands and frames, set to the features' mean (Park et al. 2019)."""
+
+    band_masks: int = 2
+    bands: int = 15
+    frame_masks: int = 3
+    frames: int = 15
+    frame_share: float = 0.06
+
+    def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Mask `features` [batch, bands, time], each utterance on its own."""
+        batch, bands, time = features.shape
+        keep = torch.ones_like(features)
+        for _ in range(self.band_masks):
+            width = torch.randint(0, self.bands + 1, (batch, 1))
+            start = (torch.rand(batch, 1) * (bands - width)).long()
+            index = torch.arange(bands)[None, :]
+            keep *= ((index < start) | (index >= start + width))[:, :, None]
+        limit = (lengths[:, None] * self.frame_share).clamp(max=self.frames)
+        for _ in range(self.frame_masks):
+            width = (torch.rand(batch, 1) * (limit + 1)).long()
+            start = (torch.rand(batch, 1) * (lengths[:, None] - width)).long()
+            index = torch.arange(time)[None, :]
+            keep *= ((index < start) | (index >= start + width))[:, None, :]
+        return features * keep

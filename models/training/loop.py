@@ -1,0 +1,299 @@
+"""The training loop: CTC, AdamW, warm-up and cosine, averaged weights, resumable checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ...passes.errors import ConfpressError
+from ..config import ConformerConfig
+from ..ctc import ConformerCTC
+from .augment import SpecAugment
+from .data import Corpus, Example, batches, collate, draw_epoch
+from .vocabulary import CharacterVocabulary
+
+
+class TrainingConfig(BaseModel):
+    """Options of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=50, gt=0, description="the schedule ends after these epochs")
+    minutes: float | None = Field(
+        default=None, gt=0, description="or after this time, whichever is first"
+    )
+    frames_per_batch: int = Field(default=4000, gt=0, description="frames of a padded batch")
+    learning_rate: float = Field(default=1.5e-3, gt=0, description="highest rate")
+    final_rate: float = Field(default=0.01, ge=0, description="last rate, as a share of the highest")
+    warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the run")
+    weight_decay: float = Field(default=1e-2, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0, description="gradient norm")
+    average_decay: float = Field(default=0.998, ge=0, lt=1, description="of the averaged weights")
+    intermediate_weight: float = Field(
+        default=0.3, ge=0, lt=1, description="share of the CTC loss taken in the middle block"
+    )
+    threads: int = Field(default=1, gt=0, description="threads of torch")
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A moment of the run."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    audio_rate: float
+    done: float
+    minutes_left: float
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What an epoch reached."""
+
+    epoch: int
+    loss: float
+    validation_wer: float
+    minutes: float
+
+
+class Trainer:
+    """Trains a `ConformerCTC` and keeps `last.pt` and `best.pt` in a folder.
+
+    The validation uses the averaged weights, and `best.pt` holds those with the lowest word error
+    rate on the validation examples.
+    """
+
+    def __init__(
+        self,
+        model: ConformerCTC,
+        vocabulary: CharacterVocabulary,
+        config: TrainingConfig,
+        folder: Path,
+        augment: SpecAugment | None = None,
+    ) -> None:
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        self.model = model
+        self.vocabulary = vocabulary
+        self.config = config
+        self.folder = folder
+        self.augment = augment
+        self.random = np.random.default_rng(config.seed)
+        self.average = AveragedModel(
+            model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True
+        )
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(),
+            lr=config.learning_rate,
+            betas=(0.9, 0.98),
+            weight_decay=config.weight_decay,
+        )
+        self.epoch = 0
+        self.best_wer = math.inf
+        self._earlier_seconds = 0.0
+        self._started = time.monotonic()
+
+    def fit(
+        self,
+        corpora: Sequence[Corpus],
+        validation: Sequence[Example],
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_epoch: Callable[[EpochResult], None] = lambda result: None,
+    ) -> float:
+        """Train until the schedule ends.
+
+        Returns:
+            The lowest word error rate on `validation`, as a fraction.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._started = time.monotonic()
+        while self.epoch < self.config.epochs and self._done() < 1.0:
+            loss = self._train_epoch(corpora, on_progress)
+            self.epoch += 1
+            wer = self.validate(validation)
+            if wer <= self.best_wer:
+                self.best_wer = wer
+                self._write("best.pt", {"model": self.average.module.state_dict()})
+            self._save()
+            on_epoch(EpochResult(self.epoch, loss, wer, self._seconds() / 60))
+        return self.best_wer
+
+    def validate(self, examples: Sequence[Example]) -> float:
+        """Word error rate of the averaged weights with greedy decoding, as a fraction."""
+        model = self.average.module.eval()
+        references, hypotheses = [], []
+        with torch.inference_mode():
+            for batch in batches(examples, self.config.frames_per_batch, None):
+                features, lengths, _, _ = collate(batch)
+                logprobs, encoded = model(features, lengths)
+                for example, row, length in zip(batch, logprobs, encoded, strict=True):
+                    references.append(self.vocabulary.decode(list(example.targets)))
+                    hypotheses.append(self.vocabulary.decode(best_path(row[:length])))
+        return float(jiwer.wer(references, hypotheses))
+
+    def resume(self) -> bool:
+        """Go on from `last.pt`, if there is one.
+
+        Raises:
+            ConfpressError: the checkpoint belongs to another model.
+        """
+        path = self.folder / "last.pt"
+        if not path.is_file():
+            return False
+        state = torch.load(path, weights_only=False)
+        if state["config"] != self.model.config.model_dump():
+            raise ConfpressError(f"{path} belongs to a model of another shape.")
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.random.bit_generator.state = state["numpy_random"]
+        torch.set_rng_state(state["torch_random"])
+        self.epoch = state["epoch"]
+        self.best_wer = state["best_wer"]
+        self._earlier_seconds = state["seconds"]
+        return True
+
+    def _train_epoch(
+        self, corpora: Sequence[Corpus], on_progress: Callable[[Progress], None]
+    ) -> float:
+        self.model.train()
+        grouped = batches(
+            draw_epoch(corpora, self.random), self.config.frames_per_batch, self.random
+        )
+        if self.epoch == 0:
+            # Short utterances first: CTC leaves the all-blank plateau sooner.
+            grouped.sort(key=lambda batch: batch[0].features.shape[1])
+        losses: list[float] = []
+        frames, started = 0, time.monotonic()
+        for step, batch in enumerate(grouped, start=1):
+            done = self._done(step / len(grouped))
+            if done >= 1.0:
+                break
+            rate = self._set_rate(done)
+            losses.append(self._step(batch))
+            frames += sum(e.features.shape[1] for e in batch)
+            if step % 50 == 0 or step == len(grouped):
+                left = self._seconds() * (1 - done) / max(done, 1e-6) / 60
+                audio_rate = frames / 100 / (time.monotonic() - started)
+                recent = float(np.mean(losses[-50:]))
+                on_progress(
+                    Progress(
+                        self.epoch + 1, step, len(grouped), recent, rate, audio_rate, done, left
+                    )
+                )
+        return float(np.mean(losses)) if losses else math.nan
+
+    def _step(self, batch: Sequence[Example]) -> float:
+        features, lengths, targets, target_lengths = collate(batch)
+        if self.augment is not None:
+            features = self.augment(features, lengths)
+        states, encoded = self.model.encoder(features, lengths)
+        loss = self._ctc(states[-1], encoded, targets, target_lengths)
+        total = loss
+        weight = self.config.intermediate_weight
+        if weight > 0 and len(states) > 1:
+            # Lee and Watanabe 2021, intermediate CTC.
+            middle = self._ctc(states[len(states) // 2 - 1], encoded, targets, target_lengths)
+            total = (1 - weight) * loss + weight * middle
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        return loss.item()
+
+    def _ctc(self, states: Tensor, encoded: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+        """CTC loss per target token."""
+        logprobs = self.model.decoder(states).transpose(0, 1)
+        loss = nn.functional.ctc_loss(
+            logprobs,
+            targets,
+            encoded,
+            counts,
+            blank=len(self.vocabulary),
+            reduction="sum",
+            zero_infinity=True,
+        )
+        return loss / counts.sum()
+
+    def _seconds(self) -> float:
+        return self._earlier_seconds + time.monotonic() - self._started
+
+    def _done(self, of_epoch: float = 0.0) -> float:
+        """Share of the run that is over, by epochs or by time, whichever is ahead."""
+        by_epochs = (self.epoch + of_epoch) / self.config.epochs
+        if self.config.minutes is None:
+            return by_epochs
+        return max(by_epochs, self._seconds() / 60 / self.config.minutes)
+
+    def _set_rate(self, done: float) -> float:
+        config = self.config
+        if done < config.warmup:
+            scale = done / config.warmup
+        else:
+            cosine = (1 + math.cos(math.pi * (done - config.warmup) / (1 - config.warmup))) / 2
+            scale = config.final_rate + (1 - config.final_rate) * cosine
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * scale
+        return config.learning_rate * scale
+
+    def _save(self) -> None:
+        self._write(
+            "last.pt",
+            {
+                "model": self.model.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "numpy_random": self.random.bit_generator.state,
+                "torch_random": torch.get_rng_state(),
+                "epoch": self.epoch,
+                "best_wer": self.best_wer,
+                "seconds": self._seconds(),
+            },
+        )
+
+    def _write(self, name: str, state: dict[str, Any]) -> None:
+        """Write a checkpoint whole or not at all."""
+        state = state | {
+            "config": self.model.config.model_dump(),
+            "characters": self.vocabulary.characters,
+        }
+        temporary = self.folder / f".{name}.partial"
+        torch.save(state, temporary)
+        temporary.replace(self.folder / name)
+
+
+def best_path(logprobs: Tensor) -> list[int]:
+    """Greedy CTC of [frames, classes]; the blank is the last class."""
+    merged = torch.unique_consecutive(logprobs.argmax(dim=-1))
+    return [int(token) for token in merged if token != logprobs.shape[-1] - 1]
+
+
+def load_checkpoint(path: Path) -> tuple[ConformerCTC, CharacterVocabulary]:
+    """The model of a checkpoint, in evaluation mode.
+
+    Raises:
+        ConfpressError: the file is not a checkpoint of this trainer.
+    """
+    try:
+        state = torch.load(path, weights_only=False)
+        model = ConformerCTC(ConformerConfig(**state["config"]))
+        model.load_state_dict(state["model"])
+        return model.eval(), CharacterVocabulary(state["characters"])
+    except Exception as error:
+        raise ConfpressError(f"{path} is not a checkpoint of this package: {error}") from error

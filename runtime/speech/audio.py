@@ -1,0 +1,50 @@
+"""Audio files, through libsndfile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from ...passes.errors import ConfpressError
+
+SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".sph")
+
+
+def read_audio(path: Path | str, sample_rate: int) -> npt.NDArray[np.float32]:
+    """Read a mono audio file.
+
+    Returns:
+        float32 [samples], full scale 1.0.
+
+    Raises:
+        ConfpressError: the file cannot be decoded, is empty, has several channels, or has
+            another sample rate than `sample_rate`.
+    """
+    try:
+        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise ConfpressError(f"{path} is not audio that can be read: {error}") from error
+    if rate != sample_rate:
+        raise ConfpressError(
+            f"{path} has {rate} samples per second, but the model's front end takes {sample_rate}."
+        )
+    if samples.shape[1] != 1:
+        raise ConfpressError(f"{path} has {samples.shape[1]} channels, but mono audio is needed.")
+    if samples.shape[0] == 0:
+        raise ConfpressError(f"{path} has no samples.")
+    return np.ascontiguousarray(samples[:, 0])
+
+
+def audio_seconds(path: Path | str) -> float:
+    """Duration from the file's header, in seconds.
+
+    Raises:
+        ConfpressError: the file cannot be decoded.
+    """
+    try:
+        return float(soundfile.info(str(path)).duration)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise ConfpressError(f"{path} is not audio that can be read: {error}") from error
