@@ -26,7 +26,7 @@ class LowerCpu(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         refuse_lowered(model)
         journal = Journal()
-        for linear in list(int8_linears(model)):
+        for linear in int8_linears(model):
             layer = linear.layer
             patch = Patch(layer.node)
             activated = silu_of(layer.output)

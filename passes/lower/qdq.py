@@ -39,7 +39,11 @@ class Int8Linear:
 
 
 def int8_linears(model: ir.Model) -> Iterator[Int8Linear]:
-    """The layers of the interchange model that compute in int8 per frame."""
+    """The layers of the interchange model that compute in int8 per frame.
+
+    Each is looked up when it is asked for, so the graph may be rewritten between two of them: the
+    result of one layer is the input of the next.
+    """
     for layer in matmul_layers(model.graph):
         dequantize = layer.weight.producer()
         source = dynamic_source(layer.input)

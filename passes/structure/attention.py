@@ -189,4 +189,3 @@ def _output_projection(branch: Branch, scores: Scores) -> Linear:
             ):
                 return layer
     raise NotRecognisedError("no linear layer follows the averaged values")
-

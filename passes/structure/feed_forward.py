@@ -101,9 +101,7 @@ def _between(
 
 def _is_pointwise(branch: Branch, node: ir.Node) -> bool:
     return (
-        node.op_type in ELEMENTWISE_OPS
-        or node.op_type in LAYOUT_OPS
-        or node in branch.norm_nodes
+        node.op_type in ELEMENTWISE_OPS or node.op_type in LAYOUT_OPS or node in branch.norm_nodes
     )
 
 

@@ -119,5 +119,3 @@ class Recognise(InPlacePass):
 def _stamp(nodes: Sequence[ir.Node], layer: str) -> None:
     for node in nodes:
         node.metadata_props[LAYER_KEY] = layer
-
-
