@@ -8,19 +8,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..passes.errors import ConfpressError
 from .interface import FloatArray
+from .record import Record
 from .runner import Runner
 
 Array = npt.NDArray[Any]
 
 
-class OutputDifference(BaseModel):
+class OutputDifference(Record):
     """One output of two models on one batch, padding left out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     output: str = Field(description="name of the output")
     batch: int = Field(description="utterances in the batch")

@@ -8,7 +8,11 @@ from importlib import metadata
 from pathlib import Path
 
 import onnxruntime as ort
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ..passes.errors import ConfpressError
+from .kernels import describe
+from .record import Record
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MEMINFO = Path("/proc/meminfo")
@@ -23,10 +27,8 @@ _FEATURES = (
 )
 
 
-class Environment(BaseModel):
+class Environment(Record):
     """Where and with what a measurement was made."""
-
-    model_config = ConfigDict(frozen=True)
 
     cpu: str = Field(description="processor's name")
     architecture: str = Field(description="x86_64, aarch64, ...")
@@ -40,6 +42,9 @@ class Environment(BaseModel):
     python: str
     libraries: dict[str, str] = Field(description="version by distribution name")
     providers: tuple[str, ...] = Field(description="execution providers of this ONNX Runtime")
+    kernels: str | None = Field(
+        description="instruction set that the kernel library uses here; none where it is not built"
+    )
 
 
 def describe_environment() -> Environment:
@@ -59,6 +64,7 @@ def describe_environment() -> Environment:
         python=platform.python_version(),
         libraries=_versions(),
         providers=tuple(ort.get_available_providers()),
+        kernels=_kernels(),
     )
 
 
@@ -96,6 +102,13 @@ def _system() -> str:
         return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {platform.platform()}"
     except (OSError, KeyError):
         return platform.platform()
+
+
+def _kernels() -> str | None:
+    try:
+        return describe().chosen
+    except ConfpressError:
+        return None
 
 
 def _versions() -> dict[str, str]:

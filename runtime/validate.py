@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..passes.errors import ConfpressError
 from .asr import AsrModel, FeatureCache, Transcript, transcribe
@@ -18,6 +18,7 @@ from .compare import OutputDifference, batch_dependence, compare_outputs
 from .inputs import SpeechSource
 from .interface import FloatArray, Interface
 from .model_file import file_bytes, sha256
+from .record import Record
 from .runner import Runner
 from .session import DEFAULT_OPTIONS, SessionOptions, create_session
 from .speech.manifest import Utterance
@@ -27,12 +28,6 @@ from .speech.wer import ErrorCounts, Interval, character_errors, word_errors
 SECONDS = (3.0, 10.0)
 BATCH_SIZES = (1, 3)
 _WORST = 10
-
-
-class Record(BaseModel):
-    """A result: fixed keys, nothing changes afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ModelFile(Record):
