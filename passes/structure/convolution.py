@@ -14,9 +14,10 @@ from .graph import ELEMENTWISE_OPS, scalar
 from .modules import Convolution, ConvolutionModule, Linear, Norm
 
 #: Element-wise, but no non-linearity: biases, masks, scales, formats.
-_STRAIGHT_OPS = frozenset(
-    "Add Sub Mul Div Cast CastLike Where Identity Dropout QuantizeLinear DequantizeLinear".split()
-)
+_STRAIGHT_OPS = frozenset({
+    "Add", "Sub", "Mul", "Div", "Cast", "CastLike", "Where", "Identity", "Dropout",
+    "QuantizeLinear", "DequantizeLinear",
+})  # fmt: skip
 
 
 def recognise_convolution(branch: Branch) -> ConvolutionModule:
@@ -100,7 +101,7 @@ def _gate_half(branch: Branch, first: Linear, depthwise: Convolution) -> int:
 
 
 def _half(branch: Branch, first: Linear, value: ir.Value) -> tuple[int, bool]:
-    """Which half of the first layer's output computes a value (-1: both), and if bent on the way."""
+    """The half of the first layer's output that computes a value (-1: both), and if it was bent."""
     halves: set[int] = set()
     bent = False
     pending, seen = [value], set()

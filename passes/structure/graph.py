@@ -8,28 +8,29 @@ import onnx_ir as ir
 
 #: Outputs of these tell how large or whether something is, not what it is: a length, a mask.
 #: Data does not flow through them, so a mask computed from the features ties nothing together.
-METADATA_OPS = frozenset(
-    "Shape Size Equal Less LessOrEqual Greater GreaterOrEqual And Or Xor Not IsNaN IsInf "
-    "NonZero ArgMax ArgMin".split()
-)
+METADATA_OPS = frozenset({
+    "Shape", "Size", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or",
+    "Xor", "Not", "IsNaN", "IsInf", "NonZero", "ArgMax", "ArgMin",
+})  # fmt: skip
 #: Operators of which only the first input is data; the others say how to cut, shape or scale.
-_FIRST_INPUT_IS_DATA = frozenset(
-    "Reshape Expand Tile Slice Split Squeeze Unsqueeze Pad Clip Resize TopK Dropout "
-    "QuantizeLinear DequantizeLinear ReduceMean ReduceSum ReduceMax ReduceMin "
-    "ReduceSumSquare ReduceL2 CumSum OneHot".split()
-)
+_FIRST_INPUT_IS_DATA = frozenset({
+    "Reshape", "Expand", "Tile", "Slice", "Split", "Squeeze", "Unsqueeze", "Pad", "Clip",
+    "Resize", "TopK", "Dropout", "QuantizeLinear", "DequantizeLinear", "ReduceMean",
+    "ReduceSum", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceL2", "CumSum", "OneHot",
+})  # fmt: skip
 #: Every output element depends on the element at the same place (after broadcasting).
-ELEMENTWISE_OPS = frozenset(
-    "Abs Add Cast CastLike Celu Clip Div Dropout Elu Erf Exp Gelu HardSigmoid HardSwish Identity "
-    "LeakyRelu Log Max Min Mish Mul Neg Pow PRelu Reciprocal Relu Selu Sigmoid Softplus Softsign "
-    "Sqrt Sub Swish Tanh ThresholdedRelu Where QuickGelu FastGelu "
-    "QuantizeLinear DequantizeLinear".split()
-)
+ELEMENTWISE_OPS = frozenset({
+    "Abs", "Add", "Cast", "CastLike", "Celu", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp",
+    "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Max", "Min", "Mish",
+    "Mul", "Neg", "Pow", "PRelu", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus",
+    "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu", "Where", "QuickGelu",
+    "FastGelu", "QuantizeLinear", "DequantizeLinear",
+})  # fmt: skip
 #: The elements stay what they are and only change place (or are left out, or padded).
-LAYOUT_OPS = frozenset(
-    "Concat Expand Flatten Gather GatherElements Pad Reshape Slice Split Squeeze Tile Transpose "
-    "Unsqueeze DepthToSpace SpaceToDepth".split()
-)
+LAYOUT_OPS = frozenset({
+    "Concat", "Expand", "Flatten", "Gather", "GatherElements", "Pad", "Reshape", "Slice",
+    "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "DepthToSpace", "SpaceToDepth",
+})  # fmt: skip
 #: Products of two values: of two activations in attention, of activation and weight elsewhere.
 PRODUCT_OPS = frozenset(("MatMul", "Einsum", "FusedMatMul"))
 
@@ -55,7 +56,7 @@ def dims(value: ir.Value | None) -> tuple[int | None, ...] | None:
         return None
     tensor = constant(value)
     if tensor is not None:
-        return tuple(int(d) for d in tensor.shape)
+        return tuple(tensor.shape.numpy())
     if value.shape is None:
         return None
     return tuple(d if isinstance(d, int) else None for d in value.shape)
@@ -72,12 +73,11 @@ def captured(node: ir.Node) -> Iterator[ir.Value]:
     inner: set[ir.Value] = set()
     used: list[ir.Value] = []
     for attribute in node.attributes.values():
+        graphs: list[ir.Graph] = []
         if attribute.type == ir.AttributeType.GRAPH:
-            graphs = (attribute.as_graph(),)
+            graphs.append(attribute.as_graph())
         elif attribute.type == ir.AttributeType.GRAPHS:
-            graphs = tuple(attribute.as_graphs())
-        else:
-            continue
+            graphs.extend(attribute.as_graphs())
         for graph in graphs:
             inner.update(graph.inputs)
             inner.update(graph.initializers.values())

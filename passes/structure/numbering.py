@@ -7,6 +7,7 @@ gives the same ids.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -21,48 +22,67 @@ _NAMES = {
 }
 
 
-def number(kinds: Sequence[Kind]) -> list[tuple[int | None, str]]:
-    """The block and the name of every module and norm of a stream.
+def number(kinds: Sequence[Kind]) -> list[str]:
+    """The names of the modules and norms of a stream, unique and relative to the encoder.
 
-    1. Norms on the stream end blocks, when there are any between modules: Conformers with a norm
-       after every block.
-    2. A norm after every module belongs to the module (post-norm Transformers).
+    1. In a stream with a norm after every module (post-norm), these norms go by their modules:
+       ``layers.0.self_attn_norm``. The other norms count in what follows.
+    2. Norms between modules end blocks: ``layers.0.norm_out``.
     3. Without norms between modules, blocks are the shortest repeating sequence with one
        attention, or, where modules are missing, a new block begins with a kind that the current
        one cannot take.
+    4. A second norm after the last block is the encoder's, ``norm_out``; modules behind it belong
+       to no block: ``after.feed_forward``.
 
     Args:
         kinds: Kinds in the order of data.
-
-    Returns:
-        For every one the index of its block and its name there, without duplicates. The block is
-        None for norms after the last block.
     """
+    own = _norms_of_modules(kinds)
+    counted = [i for i in range(len(kinds)) if i not in own]
+    blocks: dict[int, int | None] = dict(
+        zip(counted, _blocks([kinds[i] for i in counted]), strict=True)
+    )
+    for position in sorted(own):
+        blocks[position] = blocks[position - 1]
+    names = _names(kinds, [blocks[i] for i in range(len(kinds))], own)
+    return _without_duplicates(names)
+
+
+def _norms_of_modules(kinds: Sequence[Kind]) -> set[int]:
+    """The norms directly after modules, if they stand after every module but the last at least."""
+    modules = [i for i, kind in enumerate(kinds) if kind is not Kind.NORM]
+    if len(modules) < 3 or any(right - left == 1 for left, right in itertools.pairwise(modules)):
+        return set()
+    return {i + 1 for i in modules if i + 1 < len(kinds)}
+
+
+def _blocks(kinds: Sequence[Kind]) -> list[int | None]:
     modules = [i for i, kind in enumerate(kinds) if kind is not Kind.NORM]
     if not modules:
-        return [(None, _NAMES[kind]) for kind in kinds]
-    gaps = [right - left > 1 for left, right in zip(modules, modules[1:], strict=False)]
-    post_norm = len(gaps) > 1 and all(gaps)
-    if any(gaps) and not post_norm:
-        blocks = _by_norms(kinds)
-    else:
-        blocks = _by_kinds(kinds, modules)
-        _place_norms(kinds, modules, blocks, post_norm=post_norm)
-    return _named(kinds, blocks, post_norm=post_norm)
+        return [None] * len(kinds)
+    if Kind.NORM in kinds[: modules[-1]]:
+        return _by_norms(kinds)
+    return _by_kinds(kinds, modules)
 
 
 def _by_norms(kinds: Sequence[Kind]) -> list[int | None]:
-    """Every norm ends a block; norms after the last block's own belong to none."""
-    last = max(i for i, kind in enumerate(kinds) if kind is not Kind.NORM)
+    """Every norm ends a block, until a second norm after the last block that is one."""
+    mixing = [i for i, k in enumerate(kinds) if k in (Kind.SELF_ATTENTION, Kind.CONVOLUTION)]
+    last = mixing[-1] if mixing else -1
     blocks: list[int | None] = []
-    index = 0
+    index: int | None = 0
     for position, kind in enumerate(kinds):
-        blocks.append(index if position <= last + 1 else None)
-        index += kind is Kind.NORM
+        follows_norm = position > 0 and kinds[position - 1] is Kind.NORM
+        if kind is Kind.NORM and follows_norm and position > last:
+            index = None
+        blocks.append(index)
+        if kind is Kind.NORM and index is not None:
+            index += 1
     return blocks
 
 
 def _by_kinds(kinds: Sequence[Kind], modules: list[int]) -> list[int | None]:
+    """Blocks by what they hold; one block alone keeps the norm after it, others none."""
     sequence = [kinds[i] for i in modules]
     period = _period(sequence)
     blocks: list[int | None] = [None] * len(kinds)
@@ -75,6 +95,8 @@ def _by_kinds(kinds: Sequence[Kind], modules: list[int]) -> list[int | None]:
             current = []
         current.append(kind)
         blocks[position] = index
+    if index == 0 and modules[-1] + 1 < len(kinds):
+        blocks[modules[-1] + 1] = 0
     return blocks
 
 
@@ -91,64 +113,48 @@ def _period(sequence: list[Kind]) -> int | None:
 def _fits(block: list[Kind], kind: Kind) -> bool:
     """Whether a block can go on with a kind: one of each, and a feed-forward on either side."""
     if kind is Kind.FEED_FORWARD:
-        tail = block[block.index(Kind.SELF_ATTENTION) :] if Kind.SELF_ATTENTION in block else []
-        return kind not in tail and (Kind.SELF_ATTENTION in block or kind not in block)
+        if Kind.SELF_ATTENTION in block:
+            return kind not in block[block.index(Kind.SELF_ATTENTION) :]
+        return kind not in block
     return kind is Kind.OTHER or kind not in block
 
 
-def _place_norms(
-    kinds: Sequence[Kind], modules: list[int], blocks: list[int | None], *, post_norm: bool
-) -> None:
-    """Norms go with the module before them in post-norm streams; else the last are the encoder's.
-
-    One block alone keeps the first norm after it.
-    """
-    last = modules[-1]
-    for position, kind in enumerate(kinds):
-        if kind is not Kind.NORM:
-            continue
-        follows_only_block = position == last + 1 and blocks[last] == 0
-        if post_norm or follows_only_block:
-            before = [i for i in modules if i < position]
-            is_first = bool(before) and position == before[-1] + 1
-            blocks[position] = blocks[before[-1]] if is_first else None
-
-
-def _named(
-    kinds: Sequence[Kind], blocks: list[int | None], *, post_norm: bool
-) -> list[tuple[int | None, str]]:
+def _names(kinds: Sequence[Kind], blocks: Sequence[int | None], own: set[int]) -> list[str]:
     macaron = _is_macaron(kinds, blocks)
-    names: list[str] = []
     attended: set[int | None] = set()
+    names: list[str] = []
     for position, (kind, block) in enumerate(zip(kinds, blocks, strict=True)):
         name = _NAMES[kind]
         if kind is Kind.SELF_ATTENTION:
             attended.add(block)
-        elif kind is Kind.FEED_FORWARD and macaron:
+        elif kind is Kind.FEED_FORWARD and macaron and block is not None:
             name += "2" if block in attended else "1"
-        elif kind is Kind.NORM and post_norm and block is not None:
-            name = f"{names[position - 1]}_norm"
+        if position in own:
+            name = f"{names[-1]}_norm"
+        elif block is not None:
+            name = f"layers.{block}.{name}"
+        elif kind is not Kind.NORM or "norm_out" in names:
+            name = f"after.{name}"
         names.append(name)
-    return _without_duplicates(list(zip(blocks, names, strict=True)))
+    return names
 
 
-def _is_macaron(kinds: Sequence[Kind], blocks: list[int | None]) -> bool:
+def _is_macaron(kinds: Sequence[Kind], blocks: Sequence[int | None]) -> bool:
     """Whether some block has a feed-forward module before its attention."""
-    seen: dict[int | None, list[Kind]] = {}
+    earlier: set[int | None] = set()
     for kind, block in zip(kinds, blocks, strict=True):
-        earlier = seen.setdefault(block, [])
-        if kind is Kind.SELF_ATTENTION and Kind.FEED_FORWARD in earlier:
+        if kind is Kind.SELF_ATTENTION and block in earlier:
             return True
-        earlier.append(kind)
+        if kind is Kind.FEED_FORWARD:
+            earlier.add(block)
     return False
 
 
-def _without_duplicates(named: list[tuple[int | None, str]]) -> list[tuple[int | None, str]]:
-    """Numbers names that occur more than once in a block: ``conv``, ``conv_2``."""
-    seen: Counter[tuple[int | None, str]] = Counter()
+def _without_duplicates(names: Sequence[str]) -> list[str]:
+    """Numbers names that occur more than once: ``layers.0.conv``, ``layers.0.conv_2``."""
+    seen: Counter[str] = Counter()
     result = []
-    for block, name in named:
-        seen[block, name] += 1
-        count = seen[block, name]
-        result.append((block, name if count == 1 else f"{name}_{count}"))
+    for name in names:
+        seen[name] += 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return result

@@ -19,7 +19,9 @@ from .graph import constant, data_consumers, data_inputs
 from .modules import Linear, Position
 
 _SHIFT_OPS = frozenset(("Pad", "Concat", "Reshape", "Slice", "Gather", "GatherElements"))
-_MOVES = frozenset("Unsqueeze Squeeze Transpose Reshape Expand Cast Identity Slice".split())
+_MOVES = frozenset({
+    "Unsqueeze", "Squeeze", "Transpose", "Reshape", "Expand", "Cast", "Identity", "Slice",
+})  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -99,23 +99,20 @@ class Recognise(InPlacePass):
     """
 
     def call(self, model: ir.Model) -> PassResult:
+        """Recognises the model and stamps its nodes."""
         structure = recognise(model)
         journal = Journal()
-        for module in structure.modules:
-            _stamp(module.nodes, module.id)
-        for linear in structure.linears:
-            _stamp(linear.nodes, linear.id)
-        for convolution in structure.convolutions:
-            _stamp((convolution.node,), convolution.id)
+        stamps = {node: module.id for module in structure.modules for node in module.nodes}
+        stamps |= {node: each.id for each in structure.linears for node in each.nodes}
+        stamps |= {each.node: each.id for each in structure.convolutions}
+        modified = False
+        for node, layer in stamps.items():
+            modified |= node.metadata_props.get(LAYER_KEY) != layer
+            node.metadata_props[LAYER_KEY] = layer
         for kind in Kind:
             count = len(structure.of_kind(kind))
             if count:
                 journal.change("model", f"recognised {count} × {kind}")
         for miss in structure.near_misses:
             journal.refuse(miss.where, miss.reason)
-        return journal.result(model)
-
-
-def _stamp(nodes: Sequence[ir.Node], layer: str) -> None:
-    for node in nodes:
-        node.metadata_props[LAYER_KEY] = layer
+        return journal.result(model, modified=modified)

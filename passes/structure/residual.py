@@ -16,7 +16,9 @@ from .graph import other_input, scalar
 from .linear import Products
 
 #: What may lie on the shortcut between the stream and the Add.
-_KEEPS_STREAM = frozenset("Identity Cast Dropout QuantizeLinear DequantizeLinear".split())
+_KEEPS_STREAM = frozenset({
+    "Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear",
+})  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os.path
+import itertools
 from collections.abc import Iterable
 
 import onnx_ir as ir
@@ -32,5 +32,6 @@ def scope_of(node: ir.Node) -> str:
 
 def common_scope(scopes: Iterable[str]) -> str:
     """The longest dotted name that all the given ones begin with."""
-    parts = [scope.replace("/", "_").split(".") for scope in scopes if scope]
-    return ".".join(os.path.commonprefix(parts)) if parts else ""
+    names = [scope.split(".") for scope in scopes if scope]
+    columns = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*names, strict=False))
+    return ".".join(parts[0] for parts in columns)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from .classify import Classified
 from .flow import Flow
+from .graph import ELEMENTWISE_OPS
 from .modules import Kind, Norm
 
 
@@ -41,7 +42,6 @@ def lay_out(flow: Flow, joins: Sequence[Classified], norms: Sequence[Norm]) -> S
     joins = _without_front_end(joins)
     if not any(c.kind is not Kind.OTHER for c in joins):
         return None
-    on_stream = {norm.output: norm for norm in norms}
     parts: list[Classified | Norm] = []
     previous: ir.Value | None = None
     for classified in joins:
@@ -51,7 +51,7 @@ def lay_out(flow: Flow, joins: Sequence[Classified], norms: Sequence[Norm]) -> S
         previous = classified.join.output
     assert previous is not None, "there is at least one join"
     end = previous
-    while (norm := _norm_of(flow, end, on_stream.values())) is not None:
+    while (norm := _norm_after(flow, end, norms)) is not None:
         parts.append(norm)
         end = norm.output
     return Stream(entry=joins[0].join.stream, parts=tuple(parts), end=end)
@@ -71,6 +71,11 @@ def _norms_between(
     return [n for n in norms if nodes.issuperset(n.nodes) and flow.dominates(n.output, below)]
 
 
-def _norm_of(flow: Flow, value: ir.Value, norms: Sequence[Norm]) -> Norm | None:
-    """The norm that reads a value directly."""
-    return next((n for n in norms if n.input is value and n.output in flow), None)
+def _norm_after(flow: Flow, value: ir.Value, norms: Sequence[Norm]) -> Norm | None:
+    """The first norm that reads a value, directly or after masks, clips and scales."""
+    for norm in norms:
+        if norm.output in flow and flow.dominates(value, norm.input):
+            between = flow.between(value, norm.input)
+            if all(node.op_type in ELEMENTWISE_OPS for node in between):
+                return norm
+    return None
