@@ -15,15 +15,16 @@ namespace confpress {
 
 constexpr float kEpsilon = 0x1p-40f;
 constexpr float kQmax = 127.0f;
-// Codes are written in whole runs of this many; those beyond the frame's length stand for zero.
-constexpr size_t kCodeRun = 16;
+// A frame's codes need room for whole runs of this many; what is written beyond the frame's length
+// stands for zero, at least up to the next multiple of 4.
+constexpr size_t kCodeRun = 64;
 
 // One instruction set's quantiser; how it stores a code is what its products want to read.
 struct FrameQuantizer {
   size_t code_bytes;
   int32_t zero_point;  // a stored code is the code plus this
 
-  // frame: [length]; codes: length rounded up to kCodeRun, `code_bytes` each; scale: [1].
+  // frame: [length]; codes: `code_bytes` each; scale: [1].
   void (*quantize)(const float* frame, size_t length, void* codes, float* scale) noexcept;
 };
 

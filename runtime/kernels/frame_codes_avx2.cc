@@ -58,7 +58,7 @@ void quantize(const float* frame, size_t length, void* codes, float* scale) noex
 
   const __m256 scales = _mm256_set1_ps(s);
   size_t k = 0;
-  for (; k + kCodeRun <= length; k += kCodeRun) {
+  for (; k + 2 * kLanes <= length; k += 2 * kLanes) {
     store_run(out + k, codes_of(_mm256_loadu_ps(frame + k), scales),
               codes_of(_mm256_loadu_ps(frame + k + kLanes), scales));
   }

@@ -8,7 +8,7 @@ namespace {
 constexpr uint32_t kMagnitudeBits = 0x7fffffff;
 constexpr uint32_t kInfinityBits = 0x7f800000;
 constexpr size_t kLanes = 16;
-static_assert(kLanes == kCodeRun);
+static_assert(4 * kLanes == kCodeRun);
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 __mmask16 first_lanes(size_t count) {
@@ -33,21 +33,37 @@ uint32_t largest_magnitude_bits(const float* frame, size_t length) {
   return static_cast<uint32_t>(_mm512_reduce_max_epi32(_mm512_max_epi32(even, odd)));
 }
 
-// round(x / s) without dividing. x · (1 / s) is within 127 · 2^-22 of the rounded quotient, so the
-// two can only round to different integers where the product lies that close to the middle between
-// two: then, about once in a thousand registers, it divides.
-__m512i codes_of(__m512 x, __m512 s, __m512 reciprocal) {
-  const __m512 product = _mm512_mul_ps(x, reciprocal);
-  const __m512i codes = _mm512_cvt_roundps_epi32(product, kNearest);
-  const __m512 distance = _mm512_abs_ps(_mm512_sub_ps(product, _mm512_cvtepi32_ps(codes)));
-  const __m512 safe = _mm512_set1_ps(0.5f - 0x1p-14f);
-  if (__builtin_expect(_mm512_cmp_ps_mask(distance, safe, _CMP_NLE_UQ) == 0, 1)) return codes;
-  return _mm512_cvt_roundps_epi32(_mm512_div_ps(x, s), kNearest);
+// 64 codes of a run of four registers, each plus 128: the first operand of vpdpbusd is unsigned.
+__m512i packed(const __m512i codes[4]) {
+  const __m512i low = _mm512_packs_epi32(codes[0], codes[1]);
+  const __m512i high = _mm512_packs_epi32(codes[2], codes[3]);
+  // Packing works in each quarter of a register; this puts the words back in order.
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i bytes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+  return _mm512_xor_si512(bytes, _mm512_set1_epi8(static_cast<char>(0x80)));
 }
 
-// 128 more, in bytes: the codes of the first operand of vpdpbusd are unsigned.
-__m128i stored(__m512i codes) {
-  return _mm_xor_si128(_mm512_cvtepi32_epi8(codes), _mm_set1_epi8(static_cast<char>(0x80)));
+// round(x / s), without dividing where that is safe. x · (1 / s) and the rounded quotient differ by
+// less than 2^-15 (each is within 127 · 2^-23 of the exact one), so they can only round to
+// different integers where the product lies that close to the middle between two integers.
+__m512i codes_of_run(const __m512 x[4], __m512 s, __m512 reciprocal) {
+  constexpr int kLargerMagnitude = 0x0b;
+  __m512i codes[4];
+  __m512 distance = _mm512_setzero_ps();
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512 product = _mm512_mul_ps(x[i], reciprocal);
+    codes[i] = _mm512_cvt_roundps_epi32(product, kNearest);
+    const __m512 from_integer = _mm512_reduce_ps(product, _MM_FROUND_TO_NEAREST_INT);
+    distance = _mm512_range_ps(distance, from_integer, kLargerMagnitude);
+  }
+  const __m512 safe = _mm512_set1_ps(0.5f - 0x1p-15f);
+  if (__builtin_expect(_mm512_cmp_ps_mask(distance, safe, _CMP_GT_OQ) != 0, 0)) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+      codes[i] = _mm512_cvt_roundps_epi32(_mm512_div_ps(x[i], s), kNearest);
+  }
+  return packed(codes);
 }
 
 void quantize(const float* frame, size_t length, void* codes, float* scale) noexcept {
@@ -60,9 +76,22 @@ void quantize(const float* frame, size_t length, void* codes, float* scale) noex
 
   const __m512 scales = _mm512_set1_ps(s);
   const __m512 reciprocals = _mm512_set1_ps(1.0f / s);
-  for (size_t k = 0; k < length; k += kLanes) {
-    const __m512 x = _mm512_maskz_loadu_ps(first_lanes(length - k), frame + k);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + k), stored(codes_of(x, scales, reciprocals)));
+  size_t k = 0;
+  for (; k + kCodeRun <= length; k += kCodeRun) {
+    const __m512 x[4] = {_mm512_loadu_ps(frame + k), _mm512_loadu_ps(frame + k + kLanes),
+                         _mm512_loadu_ps(frame + k + 2 * kLanes),
+                         _mm512_loadu_ps(frame + k + 3 * kLanes)};
+    _mm512_storeu_si512(out + k, codes_of_run(x, scales, reciprocals));
+  }
+  if (k < length) {
+    __m512 x[4];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; ++i) {
+      const size_t start = k + i * kLanes;
+      const __mmask16 lanes = first_lanes(start < length ? length - start : 0);
+      x[i] = _mm512_maskz_loadu_ps(lanes, frame + start);
+    }
+    _mm512_storeu_si512(out + k, codes_of_run(x, scales, reciprocals));
   }
 }
 

@@ -3,9 +3,12 @@
 #include <limits>
 
 #include "frame_codes.h"
+#include "ranges.h"
 
 namespace confpress {
 namespace {
+
+constexpr size_t kGroup = 4;
 
 // Adding and subtracting 1.5 · 2^23 rounds to an integer, ties to even, and unlike nearbyint it
 // compiles to two additions everywhere.
@@ -16,7 +19,7 @@ float rounded(float value) {
 
 void quantize(const float* frame, size_t length, void* codes, float* scale) noexcept {
   auto* out = static_cast<int16_t*>(codes);
-  const size_t padded = (length + kCodeRun - 1) / kCodeRun * kCodeRun;
+  const size_t padded = ceil_div(length, kGroup) * kGroup;
   float largest = kEpsilon;
   bool finite = true;
   for (size_t k = 0; k < length; ++k) {

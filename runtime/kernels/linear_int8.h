@@ -11,6 +11,7 @@
 
 #include "activation.h"
 #include "frame_codes.h"
+#include "ranges.h"
 
 namespace confpress {
 
@@ -32,11 +33,6 @@ struct LinearInt8Problem {
   float* y;                 // [frames, rows]
   size_t rows;              // N; the last strip may reach beyond it
   Activation activation;
-};
-
-struct Range {
-  size_t begin;
-  size_t end;
 };
 
 // One instruction set's kernel: computes y for some frames and strips of 16 rows.

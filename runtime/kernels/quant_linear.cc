@@ -1,17 +1,17 @@
 // QuantLinear: Y = activation(X Wᵀ + b), int8 weights and activations; passes/quantlinear.py
 // defines it and draws its layout.
 #include <algorithm>
-#include <cstring>
 
 #include "cpu_path.h"
 #include "custom_op.h"
 #include "linear_int8.h"
+#include "task_grid.h"
 
 namespace confpress {
 namespace {
 
-// About how many multiply-adds make a task: some microseconds of one thread.
-constexpr size_t kTaskProducts = 1 << 20;
+// A task multiplies this many tiles of frames with one tile of strips: a microsecond or more.
+constexpr size_t kTilesOfTask = 4;
 constexpr size_t kQuantizeFrames = 8;
 constexpr size_t kCacheLine = 64;
 
@@ -29,8 +29,6 @@ const LinearInt8Kernel& kernel_of(CpuPath path) {
       return kLinearInt8Portable;
   }
 }
-
-constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 Activation activation_of(const std::string& name) {
   if (name.empty()) return Activation::kNone;
@@ -148,20 +146,12 @@ class QuantLinear {
     const LinearInt8Problem problem{codes,   stride,          frame_scales,   weights_,
                                     groups_, offsets_.data(), scales_.data(), bias_.data(),
                                     y,       rows_,           activation_};
-    const size_t strip_parts = ceil_div(strips_, kernel_.tile_strips);
-    const size_t frame_parts = frame_parts_of(frames);
-    context.parallel_for(frame_parts * strip_parts, [&](size_t task) noexcept {
-      const size_t i = task / strip_parts;
-      const size_t j = task % strip_parts;
-      kernel_.multiply(problem, {frames * i / frame_parts, frames * (i + 1) / frame_parts},
-                       {strips_ * j / strip_parts, strips_ * (j + 1) / strip_parts});
+    const TaskGrid grid(frames, kernel_.tile_frames * kTilesOfTask, strips_, kernel_.tile_strips,
+                        groups_ * kGroupBytes);
+    context.parallel_for(grid.count(), [&](size_t task) noexcept {
+      const auto [frame_range, strip_range] = grid[task];
+      kernel_.multiply(problem, frame_range, strip_range);
     });
-  }
-
-  size_t frame_parts_of(size_t frames) const {
-    const size_t products_of_frame = kernel_.tile_strips * kGroupBytes * groups_;
-    const size_t task_frames = std::max(kTaskProducts / products_of_frame, 4 * kernel_.tile_frames);
-    return ceil_div(frames, task_frames);
   }
 
   const LinearInt8Kernel& kernel_;
