@@ -13,12 +13,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import numpy.typing as npt
-
 from confpress.models.config import ConformerConfig
 from confpress.models.ctc import ConformerCTC
 from confpress.models.training.augment import (
@@ -29,6 +29,7 @@ from confpress.models.training.augment import (
 )
 from confpress.models.training.data import Corpus, Example
 from confpress.models.training.loop import EpochResult, Progress, Trainer, TrainingConfig
+from confpress.models.training.parallel import Workers, run_workers
 from confpress.models.training.sentences import sentence
 from confpress.models.training.synthesise import (
     HELD_OUT_VARIANTS,
@@ -123,7 +124,7 @@ def stored(path: Path) -> list[Example]:
     return examples
 
 
-def prepare(an4: Path, folder: Path, synthetic: int, workers: int) -> dict[str, list[Example]]:
+def prepare(an4: Path, folder: Path, synthetic: int, workers: int) -> None:
     """Compute and store every part's features, unless they are there."""
     everything = load_utterances(an4, "/an4_clstk/")
     held = [u for u in everything if u.speaker in VALIDATION_SPEAKERS]
@@ -139,7 +140,6 @@ def prepare(an4: Path, folder: Path, synthetic: int, workers: int) -> dict[str, 
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(workers) as pool:
         list(pool.map(_prepare_part, [(folder / n, *part) for n, part in parts.items()]))
-    return {name: stored(folder / name) for name in parts}
 
 
 def _prepare_part(part: tuple[Path, Callable[..., Iterator[Item]], tuple[object, ...]]) -> None:
@@ -155,16 +155,27 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="features and checkpoints")
     parser.add_argument("--minutes", type=float, default=85.0)
     parser.add_argument("--synthetic", type=int, default=6400, help="synthetic utterances")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Prepare, train, report."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    """Prepare, then train."""
     options = arguments()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    parts = prepare(options.an4, options.work / "features", options.synthetic, options.threads)
+    prepare(options.an4, options.work / "features", options.synthetic, options.workers)
+    run_workers(options.workers, partial(train, options))
+
+
+def train(options: argparse.Namespace) -> None:
+    """One worker's training."""
+    first = Workers().first
+    logging.basicConfig(
+        level=logging.INFO if first else logging.WARNING, format="%(asctime)s %(message)s"
+    )
+    parts = {p.stem: stored(p) for p in sorted((options.work / "features").glob("*.json"))}
+    if first:
+        (options.work / "pid").write_text(f"{os.getpid()}\n", encoding="utf-8")
     an4 = [e for name, part in parts.items() if name.startswith("an4_") for e in part]
     synthetic = [e for name, part in parts.items() if name.startswith("synthetic_") for e in part]
     for name, part in (("an4", an4), ("synthetic", synthetic)):
@@ -174,12 +185,19 @@ def main() -> None:
     corpora = [Corpus("an4", an4, 2 / len(SPEEDS)), Corpus("synthetic", synthetic, 0.25)]
     model = ConformerCTC(
         ConformerConfig(
-            vocabulary=len(VOCABULARY), d_model=144, layers=4, heads=4, ff_dim=432, kernel=15,
+            vocabulary=len(VOCABULARY),
+            d_model=144,
+            layers=4,
+            heads=4,
+            ff_dim=432,
+            kernel=15,
             subsampling_channels=64,
         )
     )
     LOG.info("%d parameters", model.parameter_count())
-    config = TrainingConfig(epochs=1000, minutes=options.minutes, threads=options.threads)
+    config = TrainingConfig(
+        epochs=1000, minutes=options.minutes, frames_per_batch=4000 // options.workers
+    )
     trainer = Trainer(model, VOCABULARY, config, options.work / "ckpt", SpecAugment())
     if trainer.resume():
         LOG.info("resumed after epoch %d", trainer.epoch)
@@ -187,14 +205,24 @@ def main() -> None:
     def on_progress(p: Progress) -> None:
         LOG.info(
             "epoch %d step %d/%d loss %.3f rate %.2e, %.0f s of audio a second, %.0f min left",
-            p.epoch, p.step, p.steps, p.loss, p.learning_rate, p.audio_rate, p.minutes_left,
+            p.epoch,
+            p.step,
+            p.steps,
+            p.loss,
+            p.learning_rate,
+            p.audio_rate,
+            p.minutes_left,
         )
 
     def on_epoch(r: EpochResult) -> None:
         clips = trainer.validate(parts["clips"])
         LOG.info(
             "epoch %d: loss %.3f, WER held-out speakers %.2f %%, clips %.2f %%, %.1f min",
-            r.epoch, r.loss, 100 * r.validation_wer, 100 * clips, r.minutes,
+            r.epoch,
+            r.loss,
+            100 * r.validation_wer,
+            100 * clips,
+            r.minutes,
         )
 
     best = trainer.fit(corpora, parts["validation"], on_progress, on_epoch)

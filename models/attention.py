@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def relative_positions(frames: int | Tensor, d_model: int, device: torch.device) -> Tensor:
+def relative_positions(frames: int, d_model: int, device: torch.device) -> Tensor:
     """Sinusoids of the distances frames - 1 down to 1 - frames.
 
     Returns:
@@ -26,6 +26,8 @@ def relative_positions(frames: int | Tensor, d_model: int, device: torch.device)
 
 class RelativePositionalEncoding(nn.Module):
     """The position table of a given number of frames: computed, or cut from a stored one."""
+
+    pe: Tensor
 
     def __init__(self, d_model: int, max_positions: int | None = None) -> None:
         super().__init__()
@@ -80,7 +82,8 @@ class RelPositionMultiHeadAttention(nn.Module):
         weights = torch.softmax(scores.masked_fill(masked, -10000.0), dim=-1)
         weights = weights.masked_fill(masked, 0.0)
         context = torch.matmul(self.dropout(weights), value).transpose(1, 2)
-        return self.linear_out(context.flatten(2))
+        output: Tensor = self.linear_out(context.flatten(2))
+        return output
 
     def _split(self, x: Tensor) -> Tensor:
         """[batch, time, d_model] to [batch, time, heads, head_size]."""

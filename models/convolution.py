@@ -23,4 +23,5 @@ class ConformerConvolution(nn.Module):
         x = nn.functional.glu(self.pointwise_conv1(x.transpose(1, 2)), dim=1)
         x = x.masked_fill(padding[:, None, :], 0.0)
         x = self.activation(self.batch_norm(self.depthwise_conv(x)))
-        return self.pointwise_conv2(x).transpose(1, 2)
+        output: Tensor = self.pointwise_conv2(x)
+        return output.transpose(1, 2)

@@ -37,7 +37,8 @@ class ConformerLayer(nn.Module):
         x = x + self.dropout(self.self_attn(self.norm_self_att(x), positions, padding))
         x = x + self.dropout(self.conv(self.norm_conv(x), padding))
         x = x + 0.5 * self.dropout(self.feed_forward2(self.norm_feed_forward2(x)))
-        return self.norm_out(x)
+        output: Tensor = self.norm_out(x)
+        return output
 
 
 class ConformerEncoder(nn.Module):

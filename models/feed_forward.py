@@ -17,4 +17,6 @@ class ConformerFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` is [batch, time, d_model]."""
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        hidden = self.dropout(self.activation(self.linear1(x)))
+        output: Tensor = self.linear2(hidden)
+        return output

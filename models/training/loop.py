@@ -21,6 +21,7 @@ from ..config import ConformerConfig
 from ..ctc import ConformerCTC
 from .augment import SpecAugment
 from .data import Corpus, Example, batches, collate, draw_epoch
+from .parallel import Workers
 from .vocabulary import CharacterVocabulary
 
 
@@ -35,7 +36,7 @@ class TrainingConfig(BaseModel):
     )
     frames_per_batch: int = Field(default=4000, gt=0, description="frames of a padded batch")
     learning_rate: float = Field(default=1.5e-3, gt=0, description="highest rate")
-    final_rate: float = Field(default=0.01, ge=0, description="last rate, as a share of the highest")
+    final_rate: float = Field(default=0.01, ge=0, description="last rate by the highest")
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the run")
     weight_decay: float = Field(default=1e-2, ge=0)
     clip_norm: float = Field(default=1.0, gt=0, description="gradient norm")
@@ -74,8 +75,9 @@ class EpochResult:
 class Trainer:
     """Trains a `ConformerCTC` and keeps `last.pt` and `best.pt` in a folder.
 
-    The validation uses the averaged weights, and `best.pt` holds those with the lowest word error
-    rate on the validation examples.
+    In a process group every worker takes its share of the batches, and the first one validates
+    and writes. The validation uses the averaged weights, and `best.pt` holds those with the lowest
+    word error rate on the validation examples.
     """
 
     def __init__(
@@ -87,22 +89,23 @@ class Trainer:
         augment: SpecAugment | None = None,
     ) -> None:
         torch.set_num_threads(config.threads)
-        torch.manual_seed(config.seed)
+        self.workers = Workers()
+        torch.manual_seed(config.seed + self.workers.rank)
         self.model = model
         self.vocabulary = vocabulary
         self.config = config
         self.folder = folder
         self.augment = augment
         self.random = np.random.default_rng(config.seed)
-        self.average = AveragedModel(
-            model, multi_avg_fn=get_ema_multi_avg_fn(config.average_decay), use_buffers=True
-        )
+        averaging = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(model, multi_avg_fn=averaging, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=config.learning_rate,
             betas=(0.9, 0.98),
             weight_decay=config.weight_decay,
         )
+        self.workers.share(model)
         self.epoch = 0
         self.best_wer = math.inf
         self._earlier_seconds = 0.0
@@ -122,15 +125,18 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
-        while self.epoch < self.config.epochs and self._done() < 1.0:
+        while self.epoch < self.config.epochs and self.workers.mean(self._done()) < 1.0:
             loss = self._train_epoch(corpora, on_progress)
             self.epoch += 1
-            wer = self.validate(validation)
-            if wer <= self.best_wer:
-                self.best_wer = wer
-                self._write("best.pt", {"model": self.average.module.state_dict()})
-            self._save()
-            on_epoch(EpochResult(self.epoch, loss, wer, self._seconds() / 60))
+            self.workers.average_buffers(self.model)
+            self.workers.average_buffers(self.average)
+            if self.workers.first:
+                wer = self.validate(validation)
+                if wer <= self.best_wer:
+                    self.best_wer = wer
+                    self._write("best.pt", {"model": self.average.module.state_dict()})
+                self._save()
+                on_epoch(EpochResult(self.epoch, loss, wer, self._seconds() / 60))
         return self.best_wer
 
     def validate(self, examples: Sequence[Example]) -> float:
@@ -162,7 +168,10 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.random.bit_generator.state = state["numpy_random"]
-        torch.set_rng_state(state["torch_random"])
+        if self.workers.first:
+            torch.set_rng_state(state["torch_random"])
+        else:
+            torch.manual_seed(self.config.seed + self.workers.rank + 1000 * state["epoch"])
         self.epoch = state["epoch"]
         self.best_wer = state["best_wer"]
         self._earlier_seconds = state["seconds"]
@@ -178,18 +187,20 @@ class Trainer:
         if self.epoch == 0:
             # Short utterances first: CTC leaves the all-blank plateau sooner.
             grouped.sort(key=lambda batch: batch[0].features.shape[1])
+        grouped = self.workers.part(grouped)
         losses: list[float] = []
         frames, started = 0, time.monotonic()
         for step, batch in enumerate(grouped, start=1):
-            done = self._done(step / len(grouped))
+            # The workers' clocks differ, and all must take the same number of steps.
+            done = self.workers.mean(self._done(step / len(grouped)))
             if done >= 1.0:
                 break
             rate = self._set_rate(done)
             losses.append(self._step(batch))
             frames += sum(e.features.shape[1] for e in batch)
-            if step % 50 == 0 or step == len(grouped):
+            if self.workers.first and (step % 50 == 0 or step == len(grouped)):
                 left = self._seconds() * (1 - done) / max(done, 1e-6) / 60
-                audio_rate = frames / 100 / (time.monotonic() - started)
+                audio_rate = self.workers.count * frames / 100 / (time.monotonic() - started)
                 recent = float(np.mean(losses[-50:]))
                 on_progress(
                     Progress(
@@ -211,7 +222,8 @@ class Trainer:
             middle = self._ctc(states[len(states) // 2 - 1], encoded, targets, target_lengths)
             total = (1 - weight) * loss + weight * middle
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
+        self.workers.average_gradients(self.model)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.average.update_parameters(self.model)

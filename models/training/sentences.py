@@ -9,21 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from string import ascii_lowercase
+
+
+def _words(text: str, separator: str | None = None) -> tuple[str, ...]:
+    return tuple(text.split(separator))
+
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-TEENS = (
-    "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-)
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-ORDINALS = (
+TEENS = _words("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen")
+TENS = _words("twenty thirty forty fifty sixty seventy eighty ninety")
+ORDINALS = _words(
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth "
     "thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
-MONTHS = (
+)
+MONTHS = _words(
     "january february march april may june july august september october november december"
-).split()
-COMMANDS = "help erase rubout stop start yes no go repeat enter".split()
-NAMES = (
+)
+COMMANDS = _words("help erase rubout stop start yes no go repeat enter")
+NAMES = _words(
     "james mary robert patricia john jennifer michael linda william elizabeth david barbara "
     "richard susan joseph jessica thomas sarah charles karen daniel nancy matthew lisa anthony "
     "betty mark margaret donald sandra steven ashley paul kimberly andrew emily joshua donna "
@@ -35,35 +39,38 @@ NAMES = (
     "portland atlanta oakland tulsa tampa newark buffalo toledo lincoln madison spokane quincy "
     "murray wilkins forbes craig walnut penn fifth beechwood shady hobart phillips bartlett "
     "xavier zachary quinn jacques victor vivian yvonne oscar wanda felix hugo fox gary peggy"
-).split()
-STREETS = "street avenue road lane drive court".split()
-ADJECTIVES = (
+)
+STREETS = _words("street avenue road lane drive court")
+ADJECTIVES = _words(
     "small old red green young quiet bright cold warm little big new dark happy tired heavy blue"
-).split()
-NOUNS = (
+)
+NOUNS = _words(
     "dog cat house river boat garden table window teacher doctor child farmer book letter train "
     "station car market picture kitchen bridge school ship tree horse bird clock door road city "
     "machine computer phone camera box lamp chair friend captain engineer student"
-).split()
-VERBS = (
+)
+VERBS = _words(
     "found saw carried opened closed painted watched moved followed bought sold needed wanted "
     "liked lost kept cleaned fixed passed remembered"
-).split()
-PLACES = (
+)
+PLACES = _words(
     "near the river|by the station|in the garden|at the market|on the table|under the bridge|"
-    "behind the house|across the road|in the kitchen|at school|in the city|on the train"
-).split("|")
-TIMES = (
+    "behind the house|across the road|in the kitchen|at school|in the city|on the train",
+    "|",
+)
+TIMES = _words(
     "today|tomorrow|yesterday|in the morning|in the evening|after lunch|before noon|last night|"
-    "next week|on monday|on tuesday|on wednesday|on thursday|on friday|on saturday|on sunday"
-).split("|")
-REQUESTS = (
+    "next week|on monday|on tuesday|on wednesday|on thursday|on friday|on saturday|on sunday",
+    "|",
+)
+REQUESTS = _words(
     "please call me|please send the letter|can you open the door|could you turn on the light|"
     "i would like to leave|we will meet you|they want to talk|she will come back|he has to go|"
     "remind me to call|let us have dinner|you should be here|turn off the music|play some music|"
     "what is the weather|how long will it take|where can i find a doctor|the meeting will start|"
-    "i don't know what happened|it's time to go home|we're going to be late|that's all right"
-).split("|")
+    "i don't know what happened|it's time to go home|we're going to be late|that's all right",
+    "|",
+)
 
 
 def sentence(random: Random) -> str:
@@ -85,7 +92,7 @@ def spell(word: str) -> str:
 
 
 def _letters(random: Random, low: int = 1, high: int = 6) -> str:
-    return spell(random.choices("abcdefghijklmnopqrstuvwxyz", k=random.randint(low, high)))  # type: ignore[arg-type]
+    return spell("".join(random.choices(ascii_lowercase, k=random.randint(low, high))))
 
 
 def _spelled(random: Random) -> str:
@@ -167,6 +174,6 @@ def _plain(random: Random) -> str:
         return f"{subject} {random.choice(VERBS)} {_noun(random)} {tail}".strip()
     if kind < 0.85:
         return f"{random.choice(REQUESTS)} {random.choice(TIMES)}"
-    hour = random.choice(DIGITS[1:] + tuple(TEENS[:3]))
+    hour = random.choice(DIGITS[1:] + TEENS[:3])
     minutes = random.choice(("", "fifteen", "thirty", "forty five", "o'clock"))
     return f"{random.choice(REQUESTS)} at {hour} {minutes}".strip()

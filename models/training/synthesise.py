@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -20,15 +21,20 @@ from ...passes.errors import ConfpressError
 
 FloatArray = npt.NDArray[np.float32]
 
+
+def _variants(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
+
+
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us-nyc")
-TRAINING_VARIANTS = (
+TRAINING_VARIANTS = _variants(
     "m1 m2 m3 m4 m6 m7 m8 f1 f2 f4 f5 Alex Alicia Andrea Denis Gene Hugo Jacky Lee Marco "
     "Michael Mike adam anika antonio aunty belinda benjamin caleb david ed grandma grandpa iven "
     "iven2 john linda max michel miguel pablo paul pedro quincy rob robert sandro shelby steph2 "
     "travis victor zac klatt2 klatt3"
-).split()
+)
 # Never heard in training: the demo's clips are spoken by these.
-HELD_OUT_VARIANTS = ("m5", "f3", "Andy", "Annie", "edward", "steph")
+HELD_OUT_VARIANTS = _variants("m5 f3 Andy Annie edward steph")
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Voice:
     gap: int = 0
 
 
-def random_voice(random: Random, variants: tuple[str, ...] | list[str]) -> Voice:
+def random_voice(random: Random, variants: Sequence[str]) -> Voice:
     """A voice of one of the variants; every second one is American."""
     accent = "en-us" if random.random() < 0.5 else random.choice(ACCENTS)
     return Voice(

@@ -75,7 +75,7 @@ class FrontEnd(BaseModel):
                 f"features need mono audio with at least one sample, not an array {audio.shape}."
             )
         mel = self._mel_power(np.asarray(audio, dtype=np.float32))
-        log_mel = np.log(mel + np.float32(self.log_offset))
+        log_mel: FloatArray = np.log(mel + np.float32(self.log_offset))
         if self.normalization == "none":
             return log_mel
         return self._normalise(log_mel)

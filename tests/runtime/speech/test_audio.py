@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from confpress.passes.errors import ConfpressError
+from confpress.runtime.speech.audio import audio_seconds, read_audio
+
+
+def _write(path: Path, samples: np.ndarray, rate: int = 16000) -> Path:
+    soundfile.write(path, samples, rate)
+    return path
+
+
+def test_flac_comes_back_as_float_samples(tmp_path: Path) -> None:
+    samples = np.linspace(-0.5, 0.5, 1600, dtype=np.float32)
+    path = _write(tmp_path / "a.flac", samples)
+    read = read_audio(path, 16000)
+    assert read.dtype == np.float32
+    np.testing.assert_allclose(read, samples, atol=2.0**-15)
+    assert audio_seconds(path) == pytest.approx(0.1)
+
+
+def test_another_sample_rate_is_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path / "a.wav", np.zeros(800), rate=8000)
+    with pytest.raises(ConfpressError, match=r"a\.wav has 8000 samples per second.*takes 16000"):
+        read_audio(path, 16000)
+
+
+def test_stereo_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfpressError, match="2 channels"):
+        read_audio(_write(tmp_path / "a.wav", np.zeros((800, 2))), 16000)
+
+
+def test_empty_audio_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfpressError, match="no samples"):
+        read_audio(_write(tmp_path / "a.wav", np.zeros(0)), 16000)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"this is not audio"])
+def test_what_cannot_be_decoded_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "broken.flac"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfpressError, match=r"broken\.flac is not audio"):
+        read_audio(path, 16000)
+    with pytest.raises(ConfpressError, match=r"broken\.flac is not audio"):
+        audio_seconds(path)
