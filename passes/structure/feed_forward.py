@@ -108,6 +108,10 @@ def _is_pointwise(branch: Branch, node: ir.Node) -> bool:
 def _activation(first: list[Linear | Convolution], between: list[ir.Node]) -> str:
     """The name of the non-linearity; without one, the operators between the layers."""
     values = [_output(layer) for layer in first] + [v for n in between for v in n.outputs]
+    for layer in first:
+        fused = layer.node.attributes.get_string("activation", "")
+        if fused:
+            return fused
     for value in values:
         found = find_activation(value)
         if found is not None:

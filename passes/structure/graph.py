@@ -132,7 +132,7 @@ def is_product_of_activations(node: ir.Node) -> bool:
     """Whether the node multiplies matrices that are both computed from the input."""
     if node.op_type not in PRODUCT_OPS:
         return False
-    return sum(constant(v) is None for v in node.inputs if v is not None) >= 2
+    return sum(constant_expression(v) is None for v in node.inputs if v is not None) >= 2
 
 
 def constant_expression(

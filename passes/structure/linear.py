@@ -2,7 +2,8 @@
 
 A linear layer is a MatMul with a constant matrix on either side, a Gemm, or a Conv over one axis
 with kernel 1; its bias is an Add in either order. The matrix may be computed from constants
-(DequantizeLinear, Transpose, Cast, a folded scale). Ids are given later, by the modules.
+(DequantizeLinear, Transpose, Cast, a folded scale). In lowered models it is one node that holds
+everything (QuantLinear, DynamicQuantizeMatMul, MatMulNBits). Ids are given later, by the modules.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from .activations import find_activation
 from .graph import constant, constant_expression, dims, only_consumer, other_input
 from .modules import Convolution, Linear
 
+#: Linear layers of lowered models: data, packed or integer weight, ..., and where the bias is.
+_LOWERED = {"QuantLinear": 3, "DynamicQuantizeMatMul": 4, "MatMulNBits": 5}
 _MOVES_AXES = frozenset(("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"))
 
 
@@ -43,6 +46,8 @@ def find_products(graph: ir.Graph) -> Products:
             _take(found, node, _gemm(node))
         elif node.op_type == "Conv":
             _take(found, node, _conv(node))
+        elif node.op_type in _LOWERED:
+            _take(found, node, _lowered(node))
     return found
 
 
@@ -116,6 +121,25 @@ def _conv(node: ir.Node) -> Linear | Convolution | str | None:
         strides=strides,
         group=group,
     )
+
+
+def _lowered(node: ir.Node) -> Linear | str | None:
+    """A layer in one node; packed weights leave the sizes to the attributes."""
+    value, weight, *rest = node.inputs
+    matrix = _Matrix.of(weight)
+    if value is None or matrix is None:
+        return "its weight is computed, not constant"
+    attributes = node.attributes
+    if node.op_type == "QuantLinear":
+        sizes = tuple(attributes.get_ints("shape", ()))[::-1]
+    elif node.op_type == "MatMulNBits":
+        sizes = (attributes.get_int("K", 0), attributes.get_int("N", 0))
+    else:
+        sizes = matrix.shape or ()
+    if len(sizes) != 2:
+        return "the shape of its weight is not known"
+    bias = dict(enumerate(rest, start=2)).get(_LOWERED[node.op_type])
+    return _linear(node, value, dataclasses.replace(matrix, shape=sizes), 1, bias)
 
 
 def _linear(

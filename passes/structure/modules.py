@@ -83,11 +83,11 @@ class Linear:
     Attributes:
         id: Stable name, the same for every exporter (``encoder.layers.3.conv.pointwise1``).
         scope: The exporter's name for it, or "".
-        node: MatMul, Gemm or Conv of kernel size 1.
+        node: MatMul, Gemm or Conv of kernel size 1; QuantLinear and the like in lowered models.
         nodes: ``node``, the Add of its bias and what computes the weight (DequantizeLinear, ...).
         weight: The stored matrix: the largest constant that the weight is computed from.
         weight_input: What ``node`` reads as its weight; ``weight`` itself in a float model.
-        out_axis: Axis of the output features in ``weight_input``.
+        out_axis: Axis of the output features in ``weight_input`` (not of packed weights).
         bias: The bias [out_features], if there is one.
         in_features: Width of the input.
         out_features: Width of the output.

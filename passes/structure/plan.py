@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,13 +12,12 @@ from ..base import LAYER_KEY
 from .caches import find_caches
 from .classify import Classified
 from .flow import Flow
+from .ids import block_of, module_of_layer, role_of
 from .linear import Products
 from .modules import Cache, Kind, Norm, SelfAttention
 from .numbering import number
 from .ownership import spread_ownership
 from .stream import Stream
-
-_LAYER_INDEX = re.compile(r"\blayers\.(\d+)\.")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,8 +45,7 @@ class Plan:
     @property
     def layer(self) -> int | None:
         """The index of its block, by its id."""
-        match = _LAYER_INDEX.search(self.id)
-        return int(match.group(1)) if match else None
+        return block_of(self.id)
 
 
 def plan_modules(
@@ -61,7 +58,7 @@ def plan_modules(
         *_parts(stream),
     ]
     plans.extend(_head(flow, stream, products, plans))
-    plans = _with_kept_ids(plans, products)
+    plans = _with_kept_ids(plans)
     cores = {node: plan.id for plan in reversed(plans) for node in plan.nodes}
     owners = spread_ownership(graph, cores)
     caches = find_caches(graph, flow, owners)
@@ -134,24 +131,20 @@ def _head(flow: Flow, stream: Stream, products: Products, plans: Sequence[Plan])
     return [Plan("decoder", Kind.HEAD, None, tuple(nodes), stream.end, output)]
 
 
-def _with_kept_ids(plans: list[Plan], products: Products) -> list[Plan]:
+def _with_kept_ids(plans: list[Plan]) -> list[Plan]:
     """Takes over ids that an earlier run stamped on the modules' nodes, if they stay unique."""
-    kept = [_stamped_id(plan, products) or plan.id for plan in plans]
+    kept = [_stamped_id(plan) or plan.id for plan in plans]
     if len(set(kept)) < len(kept):
         return plans
     return [dataclasses.replace(plan, id=name) for plan, name in zip(plans, kept, strict=True)]
 
 
-def _stamped_id(plan: Plan, products: Products) -> str | None:
-    """The id that most nodes carry; nodes of layers carry longer ones, that begin with it."""
-    layers = {n for each in products.linears.values() for n in each.nodes}
-    layers |= products.convolutions.keys()
-    stamps = [n.metadata_props[LAYER_KEY] for n in plan.nodes if LAYER_KEY in n.metadata_props]
-    own = Counter(
-        n.metadata_props[LAYER_KEY]
-        for n in plan.nodes
-        if LAYER_KEY in n.metadata_props and n not in layers
+def _stamped_id(plan: Plan) -> str | None:
+    """The module that most nodes name in their stamps, if it has the same part in its block."""
+    stamps = Counter(
+        module_of_layer(node.metadata_props[LAYER_KEY])
+        for node in plan.nodes
+        if LAYER_KEY in node.metadata_props
     )
-    if own:
-        return own.most_common(1)[0][0]
-    return stamps[0] if plan.kind is Kind.HEAD and stamps else None
+    role = role_of(plan.id)
+    return next((name for name, _ in stamps.most_common() if role_of(name) == role), None)
