@@ -48,10 +48,10 @@ def matmul_layers(graph: ir.Graph) -> Iterator[MatMulLayer]:
         left, right = node.inputs
         if left is None or right is None or constant(left) is not None:
             continue
-        stored = stored_weight(right)
-        if stored is None or stored.shape is None or len(stored.shape) != 2:
+        stored = constant(stored_weight(right))
+        if stored is None or stored.ndim != 2:
             continue
-        add, bias = _bias(node, int(stored.shape[1]))
+        add, bias = _bias(node, stored.shape[1])
         yield MatMulLayer(node, layer_of(node), left, right, add, bias)
 
 

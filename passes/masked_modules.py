@@ -19,9 +19,11 @@ from .structure import Module, recognise
 
 #: Operators that give zero if their first input is zero.
 _KEEP_ZERO = frozenset(
-    ("Abs", "Cast", "Erf", "Expand", "Flatten", "Gather", "Gelu", "Identity", "LeakyRelu", "Neg")
-    + ("Relu", "Reshape", "Slice", "Split", "Sqrt", "Squeeze", "Swish", "Tanh", "Tile")
-    + ("Transpose", "Unsqueeze", "Div", "ReduceSum", "ReduceMean", "ReduceMax")
+    (
+        *("Abs", "Cast", "Div", "Erf", "Expand", "Flatten", "Gather", "Gelu", "Identity"),
+        *("LeakyRelu", "Neg", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Slice"),
+        *("Split", "Sqrt", "Squeeze", "Swish", "Tanh", "Tile", "Transpose", "Unsqueeze"),
+    )
 )
 #: Operators that are linear in each of their first two inputs; the third is a bias.
 _PRODUCTS = frozenset(("Conv", "Gemm", "MatMul"))

@@ -70,7 +70,7 @@ def _merge(layers: list[MatMulLayer]) -> None:
     if shape is not None:
         result.shape = ir.Shape([*shape.dims[:-1], sum(widths)])
     result.type = layers[0].output.type
-    split = patch.node("Split", (result, patch.ints(*widths)), outputs=len(layers), axis=-1)
+    split = patch.node("Split", (result, patch.ints(*widths)), {"axis": -1}, outputs=len(layers))
     for layer, part in zip(layers, split.outputs, strict=True):
         replace_value(layer.output, part)
 

@@ -176,9 +176,9 @@ def _best_frequencies(
 def _errors(positions: Floats, frequencies: Floats, sines: Floats, cosines: Floats) -> Floats:
     """Largest difference of each column pair from sin and cos of position times frequency."""
     angles = positions[:, None] * frequencies[None, :]
-    return np.maximum(
-        np.abs(np.sin(angles) - sines).max(axis=0), np.abs(np.cos(angles) - cosines).max(axis=0)
-    )
+    sine_errors: Floats = np.abs(np.sin(angles) - sines).max(axis=0)
+    cosine_errors: Floats = np.abs(np.cos(angles) - cosines).max(axis=0)
+    return np.maximum(sine_errors, cosine_errors)
 
 
 def _table_axis(node: ir.Node) -> int:

@@ -21,7 +21,7 @@ import onnx_ir.passes.common as common
 from .base import InPlacePass, Journal, PassResult, layer_of
 from .linear import MatMulLayer, matmul_layers, only_user
 from .quantlinear import EPSILON
-from .rewrite import Patch, constant, replace_value
+from .rewrite import Patch, constant
 from .versions import WORKING_OPSET, raise_opset
 
 #: Matrices with fewer weights gain nothing from int8.
@@ -113,9 +113,7 @@ class Quantize(InPlacePass):
         assert weight is not None
         codes, scales = int8_codes(weight.reshape(weight.shape[0], -1))
         patch = Patch(node, node.inputs[1].name if node.inputs[1] else None)
-        node.replace_input_with(
-            1, _dequantized(patch, codes.reshape(weight.shape), scales, axis=0)
-        )
+        node.replace_input_with(1, _dequantized(patch, codes.reshape(weight.shape), scales, axis=0))
         users = [(use.node, use.idx) for use in result.uses()]
         after = _node_after(result)
         quantized = _static_qdq(Patch(after, result.name), result, self.ranges)
@@ -145,7 +143,9 @@ def quantized_output(conv: ir.Node) -> ir.Value:
     return user.outputs[0] if user is not None and user.op_type == "Relu" else conv.outputs[0]
 
 
-def int8_codes(weight: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+def int8_codes(
+    weight: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Symmetric int8 codes per row.
 
     Args:
@@ -242,9 +242,8 @@ def _why_not_convolution(node: ir.Node) -> str | None:
         return f"its weight is {weight.dtype} or holds infinities or NaN"
     if weight.ndim != 4:
         return "only two-dimensional convolutions run in integers on every runtime"
-    if weight.shape[0] == node.attributes.get_int("group", 1) and weight.shape[1] == 1:
-        if weight.shape[0] > 1:
-            return "depthwise convolutions stay float: they move more bytes than they multiply"
+    if weight.shape[1] == 1 and 1 < weight.shape[0] == node.attributes.get_int("group", 1):
+        return "depthwise convolutions stay float: they move more bytes than they multiply"
     return None
 
 

@@ -1,8 +1,8 @@
-"""Surgery shared by the passes: new nodes and constants in front of an old node, values replaced."""
+"""Surgery shared by the passes: new nodes and constants before an old node, values replaced."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -26,7 +26,7 @@ class Patch:
             raise ValueError(f"node {anchor.name} is in no graph")
         self.graph = anchor.graph
         self.anchor = anchor
-        self.name = name or anchor.name or anchor.op_type
+        self.name = name or anchor.name or anchor.outputs[0].name or anchor.op_type
         self._layer = anchor.metadata_props.get(LAYER_KEY)
         self._count = 0
 
@@ -34,25 +34,23 @@ class Patch:
         self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Attribute
     ) -> ir.Value:
         """Adds a node with one output and returns that output."""
-        return self.node(op_type, inputs, domain=domain, **attributes).outputs[0]
+        return self.node(op_type, inputs, attributes, domain=domain).outputs[0]
 
     def node(
         self,
         op_type: str,
         inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, Attribute] | None = None,
         *,
         outputs: int = 1,
         domain: str = "",
-        overload: str = "",
-        **attributes: Attribute,
     ) -> ir.Node:
         """Adds a node and returns it; its outputs are named after the patch and the operator."""
         node = ir.node(
             op_type,
             list(inputs),
-            attributes,
+            dict(attributes or {}),
             domain=domain,
-            overload=overload,
             num_outputs=outputs,
             name=f"{self.name}/{op_type}.{self._count}",
         )
@@ -89,7 +87,7 @@ def add_initializer(
         name=free,
         const_value=tensor,
         type=ir.TensorType(tensor.dtype),
-        shape=ir.Shape(tensor.shape),
+        shape=ir.Shape(tensor.numpy().shape),
     )
     graph.register_initializer(value)
     return value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
@@ -61,8 +62,9 @@ class Simplify(InPlacePass):
     def _round(self, model: ir.Model) -> bool:
         """Folds and removes once; whether anything changed."""
         modified = bool(_fold(model, self.fold_limit_bytes).modified)
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        _lay_out_folded(model)
         for step in (
-            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
             common.IdentityEliminationPass(),
             common.DeduplicateHashedInitializersPass(),
             common.CommonSubexpressionEliminationPass(),
@@ -82,6 +84,14 @@ def _fold(model: ir.Model, limit_bytes: int) -> ir.passes.PassResult:
             output_size_limit=limit_bytes,
             should_fold=_may_fold,
         )
+
+
+def _lay_out_folded(model: ir.Model) -> None:
+    """Folded transposes are views in another order; later passes want rows in memory order."""
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.Tensor) and not tensor.numpy().flags.c_contiguous:
+            value.const_value = ir.tensor(np.ascontiguousarray(tensor.numpy()), name=value.name)
 
 
 def _may_fold(node: ir.Node) -> bool | None:

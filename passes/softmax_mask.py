@@ -16,7 +16,7 @@ import onnx_ir.passes.common as common
 
 from .base import InPlacePass, Journal, PassResult, layer_of
 from .linear import only_user
-from .rewrite import Patch, replace_value, scalar
+from .rewrite import Patch, scalar
 
 #: exp(-10,000 - max) is zero in float32 for every max above -9,800: any sane score.
 _LARGEST_FILL = -1e4
@@ -52,7 +52,7 @@ class SoftmaxMask(InPlacePass):
             for user, index in users:
                 if user is not after:
                     user.replace_input_with(index, after.outputs[0])
-            journal.change(layer_of(node), "mask behind the Softmax moved to the rows of its product")
+            journal.change(layer_of(node), "mask behind the Softmax moved to its product")
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
 

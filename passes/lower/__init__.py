@@ -1,1 +1,1 @@
-"""Lowering: from the interchange model's QDQ nodes to operators that run fast, one target a file."""
+"""Lowering: from QDQ nodes to operators that run fast, one target a file."""

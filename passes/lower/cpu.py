@@ -39,7 +39,7 @@ class LowerCpu(InPlacePass):
                 patch.constant(linear.bias, "bias"),
                 shape=(linear.codes.shape[1], linear.codes.shape[0]),
                 activation=activation,
-                name=f"{layer.node.name}/QuantLinear",
+                name=f"{patch.name}/QuantLinear",
             )
             node.metadata_props[LAYER_KEY] = layer.id
             patch.graph.insert_before(layer.node, node)

@@ -1,0 +1,110 @@
+"""Lowering: both targets compute what the interchange model says, each in its operators."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from confpress.passes.errors import ConfpressError
+from confpress.passes.lower.cpu import LowerCpu
+from confpress.passes.lower.portable import LowerPortable
+from confpress.passes.quantize import Quantize
+
+from tests.passes.graphs import evaluate, operators, parse
+
+RANDOM = np.random.default_rng(0)
+FEED_FORWARD = """
+<ir_version: 10, opset_import: ["": 21]>
+net (float[b, t, 48] x, float[48, 64] v, float[64] c, float[64, 48] w) => (float[b, t, 48] y)
+{
+  p = MatMul (x, v)  h = Add (c, p)
+  g = Sigmoid (h)  a = Mul (h, g)
+  y = MatMul (a, w)
+}"""
+CHAIN = """
+<ir_version: 10, opset_import: ["": 21]>
+net (float[b, 48] x, float[48, 64] v, float[64, 48] w) => (float[b, 48] y)
+{ h = MatMul (x, v)  y = MatMul (h, w) }"""
+
+
+def interchange(text: str = FEED_FORWARD) -> ir.Model:
+    arrays = {
+        "v": RANDOM.standard_normal((48, 64)).astype(np.float32) / 7,
+        "w": RANDOM.standard_normal((64, 48)).astype(np.float32) / 8,
+    }
+    if text is FEED_FORWARD:
+        arrays["c"] = RANDOM.standard_normal(64).astype(np.float32)
+    model = parse(text, **arrays)
+    Quantize()(model)
+    return model
+
+
+def frames(*shape: int) -> dict[str, np.ndarray]:
+    return {"x": RANDOM.standard_normal((*shape, 48)).astype(np.float32)}
+
+
+def relative(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+def test_cpu_is_one_operator_a_layer_with_silu_fused() -> None:
+    model = interchange()
+    original = model.clone()
+    LowerCpu()(model)
+    assert operators(model) == ["QuantLinear", "QuantLinear"]
+    assert {key[2] for key in model.functions} == {"silu", ""}
+    feeds = frames(2, 7)
+    (actual,), (expected,) = evaluate(model, feeds), evaluate(original, feeds)
+    # One code of a hidden unit may round the other way after a differently fused SiLU.
+    assert relative(actual, expected) < 1e-3
+
+
+def test_cpu_layers_in_a_chain_read_each_other() -> None:
+    model = interchange(CHAIN)
+    original = model.clone()
+    LowerCpu()(model)
+    assert operators(model) == ["QuantLinear", "QuantLinear"]
+    feeds = frames(5)
+    assert relative(evaluate(model, feeds)[0], evaluate(original, feeds)[0]) < 1e-3
+
+
+def test_portable_uses_stock_operators_and_is_close() -> None:
+    model = interchange()
+    original = model.clone()
+    LowerPortable()(model)
+    assert operators(model) == ["DynamicQuantizeMatMul", "Sigmoid", "Mul", "DynamicQuantizeMatMul"]
+    assert set(model.opset_imports) == {"", "com.microsoft"}
+    feeds = frames(1, 9)
+    assert relative(evaluate(model, feeds)[0], evaluate(original, feeds)[0]) < 0.03
+
+
+def test_portable_depends_on_the_loudest_frame_and_cpu_does_not() -> None:
+    quiet, loud = frames(1, 4)["x"], 50 * frames(1, 4)["x"]
+    together = {"x": np.concatenate([quiet, loud], axis=1)}
+    for lowering, shares in ((LowerPortable(), True), (LowerCpu(), False)):
+        model = interchange()
+        lowering(model)
+        alone = evaluate(model, {"x": quiet})[0]
+        beside = evaluate(model, together)[0][:, :4]
+        assert np.array_equal(alone, beside) is not shares
+
+
+@pytest.mark.parametrize("lowering", [LowerCpu(), LowerPortable()])
+def test_a_lowered_model_is_refused(lowering: LowerCpu | LowerPortable) -> None:
+    model = interchange()
+    lowering(model)
+    with pytest.raises(ConfpressError, match="lowered already"):
+        LowerCpu()(model)
+
+
+@pytest.mark.parametrize("lowering", [LowerCpu(), LowerPortable()])
+def test_float_layers_are_left_alone(lowering: LowerCpu | LowerPortable) -> None:
+    model = parse(
+        """
+    <ir_version: 10, opset_import: ["": 21]>
+    net (float[b, 48] x, float[48, 64] v) => (float[b, 64] y) { y = MatMul (x, v) }""",
+        v=np.ones((48, 64), np.float32),
+    )
+    result = lowering(model)
+    assert not result.modified
+    assert operators(model) == ["MatMul"]
