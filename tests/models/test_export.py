@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from confpress.models.config import ConformerConfig  # noqa: E402
+from confpress.models.ctc import ConformerCTC  # noqa: E402
+from confpress.models.export import export_onnx  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("exporter", "opset", "options"),
+    [
+        ("torchscript", 17, {}),
+        ("torchscript", 17, {"max_positions": 200}),
+        ("torchscript", 18, {"subsampling": "dw_striding", "subsampling_factor": 8}),
+        ("dynamo", 18, {"subsampling": "dw_striding", "subsampling_factor": 8}),
+        ("dynamo", 20, {}),
+    ],
+)
+def test_an_exported_file_equals_the_model(
+    tmp_path: Path, exporter: str, opset: int, options: dict[str, object]
+) -> None:
+    shape = {"vocabulary": 7, "d_model": 16, "layers": 1, "heads": 2, "ff_dim": 24, "kernel": 5}
+    model = ConformerCTC(ConformerConfig(**{**shape, "subsampling_channels": 4, **options}))
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path, exporter, opset)
+    assert model.training
+    model.eval()
+
+    proto = onnx.load(path)
+    assert {o.domain: o.version for o in proto.opset_import}[""] == opset
+    assert [i.name for i in proto.graph.input] == ["audio_signal", "length"]
+    assert [o.name for o in proto.graph.output] == ["logprobs", "encoded_lengths"]
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for lengths in ([301], [180, 97], [640, 603, 320]):
+        features = torch.randn(len(lengths), 80, lengths[0])
+        length = torch.tensor(lengths)
+        with torch.no_grad():
+            logprobs, encoded = model(features, length)
+        result, result_lengths = session.run(
+            None, {"audio_signal": features.numpy(), "length": length.numpy()}
+        )
+        np.testing.assert_allclose(result, logprobs.numpy(), atol=1e-5)
+        np.testing.assert_array_equal(result_lengths, encoded.numpy())
