@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from .interface import Layout, SpeechInterface, speech_interface
 from .modules import (
     Activation,
     Cache,
@@ -22,6 +23,7 @@ from .modules import (
     Subsampling,
 )
 from .recognise import Recognise, recognise
+from .summary import LayerSummary, ModuleSummary, Summary, summarise
 
 __all__ = [
     "Activation",
@@ -30,13 +32,20 @@ __all__ = [
     "ConvolutionModule",
     "FeedForward",
     "Kind",
+    "LayerSummary",
+    "Layout",
     "Linear",
     "Module",
+    "ModuleSummary",
     "Norm",
     "Position",
     "Recognise",
     "SelfAttention",
+    "SpeechInterface",
     "Structure",
     "Subsampling",
+    "Summary",
     "recognise",
+    "speech_interface",
+    "summarise",
 ]

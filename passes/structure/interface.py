@@ -60,7 +60,7 @@ class SpeechInterface:
             if self.layout is Layout.FEATURES_FIRST
             else (frames, self.n_features)
         )
-        shapes = {self.features.name or "": (batch, *axes)}
+        shapes: dict[str, tuple[int, ...]] = {self.features.name or "": (batch, *axes)}
         if self.lengths is not None:
             shapes[self.lengths.name or ""] = (batch,)
         if self.mask is not None:

@@ -6,19 +6,19 @@ sizes, with shape inference as it goes, leaves plain numbers.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 import onnx_ir as ir
 from onnxscript.optimizer import fold_constants_ir
 
+from ..versions import quiet
+from .macs import COUNTED_OPS
+
 #: Only sizes and small index tables need to be folded, not weights.
 _FOLD_BYTES = 16 * 1024
 
 
-def shapes_at(
-    model: ir.Model, inputs: Mapping[str, tuple[int, ...]]
-) -> dict[str, tuple[int, ...]]:
+def shapes_at(model: ir.Model, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """The shapes of all values whose shape follows from the inputs' shapes.
 
     Args:
@@ -31,8 +31,9 @@ def shapes_at(
     model = model.clone()
     graph = model.graph
     for value in graph.inputs:
-        if value.name in inputs:
-            value.shape = ir.Shape(inputs[value.name])
+        shape = inputs.get(value.name or "")
+        if shape is not None:
+            value.shape = ir.Shape(shape)
     for node in graph:
         for value in node.outputs:
             value.shape = None
@@ -47,16 +48,18 @@ def shapes_at(
 
 
 def _fold(model: ir.Model) -> None:
-    logger = logging.getLogger("onnxscript.optimizer._constant_folding")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
+    with quiet("onnxscript.optimizer._constant_folding"):
         fold_constants_ir(
             model,
             onnx_shape_inference=True,
             input_size_limit=_FOLD_BYTES,
             output_size_limit=_FOLD_BYTES,
-            should_fold=lambda node: True if node.op_type == "ConstantOfShape" else None,
+            should_fold=_may_fold,
         )
-    finally:
-        logger.setLevel(level)
+
+
+def _may_fold(node: ir.Node) -> bool | None:
+    """Sizes are folded, by default without ConstantOfShape; products stay, to be counted."""
+    if node.op_type == "ConstantOfShape":
+        return True
+    return False if node.op_type in COUNTED_OPS else None

@@ -1,6 +1,6 @@
-"""What is in a model, by module: operators, parameters, bytes, multiply-accumulates, zeros, formats.
+"""What is in a model, module by module.
 
-Pure data; rendering is the command line's.
+Operators, parameters, bytes, multiply-accumulates, zeros, formats: pure data; rendering is the command line's.
 """
 
 from __future__ import annotations
@@ -15,21 +15,12 @@ import onnx_ir as ir
 
 from ..base import LAYER_KEY, Refusal
 from ..errors import ConfpressError
-from .graph import all_inputs, constant, constant_expression
+from .facts import Facts, activations_of, facts_of
+from .graph import all_inputs, constant
 from .ids import module_of_layer
 from .interface import speech_interface
 from .macs import macs_of
-from .modules import (
-    Convolution,
-    ConvolutionModule,
-    FeedForward,
-    Kind,
-    Linear,
-    Module,
-    SelfAttention,
-    Structure,
-    Subsampling,
-)
+from .modules import Convolution, Kind, Linear, Module, Structure
 from .shapes import shapes_at
 
 #: The row for nodes that no module owns alone: masks, lengths, sizes.
@@ -91,7 +82,7 @@ class ModuleSummary:
     kind: str
     scope: str
     layer: int | None
-    facts: Mapping[str, str | int | float | bool | None]
+    facts: Facts
     operators: Mapping[str, int]
     parameters: int
     bytes: int
@@ -241,7 +232,7 @@ def _module_summary(
         kind=str(module.kind) if module else str(Kind.OTHER),
         scope=module.scope if module else "",
         layer=module.layer if module else None,
-        facts=_facts(module) if module else {},
+        facts=facts_of(module) if module else {},
         operators=dict(Counter(node.op_type for node in nodes).most_common()),
         parameters=sum(formats.values()),
         bytes=stored,
@@ -278,52 +269,6 @@ def _layer_summary(
         parameters=int(tensor.size) + (int(bias.size) if bias is not None else 0),
         zeros=int(tensor.size) - int(np.count_nonzero(tensor.numpy())),
         format=_format(tensor),
-        activations=_activations(layer),
+        activations=activations_of(layer),
         macs=macs_of(layer.node, shapes) if shapes is not None else None,
     )
-
-
-def _activations(layer: Linear | Convolution) -> str:
-    """How the input is quantised, read off the nodes before it."""
-    if layer.node.op_type in ("QuantLinear", "DynamicQuantizeMatMul"):
-        return "dynamic"
-    value = layer.node.inputs[0] if isinstance(layer, Convolution) else layer.input
-    dequantize = value.producer() if value is not None else None
-    if dequantize is None or dequantize.op_type != "DequantizeLinear":
-        return "float"
-    scale = dequantize.inputs[1]
-    is_static = scale is not None and constant_expression(scale) is not None
-    return "static" if is_static else "dynamic"
-
-
-def _facts(module: Module) -> dict[str, str | int | float | bool | None]:
-    """What a reader wants to know about a module beside its counts."""
-    facts: dict[str, str | int | float | bool | None] = {}
-    match module.details:
-        case SelfAttention() as each:
-            facts |= {
-                "heads": each.heads,
-                "head_size": each.head_size,
-                "position": str(each.position),
-            }
-        case FeedForward() as each:
-            facts |= {"units": each.units, "activation": each.activation, "gated": each.gated}
-        case ConvolutionModule() as each:
-            facts |= {
-                "channels": each.channels,
-                "kernel": each.kernel,
-                "glu": each.gate_half is not None,
-            }
-        case Subsampling() as each:
-            facts |= {"factor": each.factor}
-        case None:
-            pass
-    if module.norm is not None:
-        facts["norm"] = module.norm.type
-    if module.scale != 1:
-        facts["scale"] = round(module.scale, 6)
-    if module.caches:
-        facts["caches"] = len(module.caches)
-    return facts
-
-
