@@ -39,12 +39,13 @@ class Observed:
 
     Attributes:
         name: Its name in the graph.
-        channel_axis: The axis of its channels: -1 for linear layers, 1 for convolutions.
+        channel_axis: The axis of its channels (-1 for linear layers, 1 for convolutions), or None
+            where statistics by channel are not wanted.
         gram: Whether to sum x·xᵀ over its channels.
     """
 
     name: str
-    channel_axis: int = -1
+    channel_axis: int | None = None
     gram: bool = False
 
 

@@ -39,7 +39,7 @@ class Statistics:
 
     Attributes:
         name: The value's name in the graph.
-        channel_axis: The axis that `channel_*` and `gram` run along.
+        channel_axis: The axis that `channel_*` and `gram` run along; None is one channel for all.
         count: Elements seen.
         channel_minimum, channel_maximum: float32 [channels].
         channel_sum, channel_square_sum: float64 [channels].
@@ -49,7 +49,7 @@ class Statistics:
     """
 
     name: str
-    channel_axis: int = -1
+    channel_axis: int | None = None
     with_gram: bool = False
     count: int = 0
     channel_minimum: npt.NDArray[np.float32] = field(default_factory=_nothing)
@@ -92,8 +92,7 @@ class Statistics:
         """
         if array.size == 0:
             return
-        rows = np.moveaxis(np.asarray(array, np.float32), self.channel_axis, -1)
-        rows = rows.reshape(-1, rows.shape[-1])
+        rows = self._rows(np.asarray(array, np.float32))
         low, high = rows.min(axis=0), rows.max(axis=0)
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ValueError("it is not finite")
@@ -114,6 +113,13 @@ class Statistics:
             self.gram = product if self.gram is None else self.gram + product
         self.count += rows.size
         self._count_bins(rows)
+
+    def _rows(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """As [positions, channels]."""
+        if self.channel_axis is None:
+            return array.reshape(-1, 1)
+        rows = np.moveaxis(array, self.channel_axis, -1)
+        return rows.reshape(-1, rows.shape[-1])
 
     def _count_bins(self, rows: npt.NDArray[np.float32]) -> None:
         bits = np.ascontiguousarray(rows).reshape(-1).view(np.uint32)

@@ -1,0 +1,1 @@
+"""Everything that executes: sessions, kernels, speech, validation, benchmark."""

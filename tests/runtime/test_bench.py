@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from confpress.passes.errors import ConfpressError
+from confpress.runtime.asr import AsrModel
+from confpress.runtime.bench import BenchOptions, BenchResult, bench
+from confpress.runtime.bench_probe import ProbeRequest, probe
+from confpress.runtime.model_file import load_model, save_model
+from confpress.runtime.speech import load_utterances
+
+MakeModel = Callable[..., Path]
+
+
+def test_cases_models_and_environment(
+    tiny_ctc: Path, make_ctc: MakeModel, speech_folder: Path
+) -> None:
+    models = [AsrModel.load(tiny_ctc), AsrModel.load(make_ctc("b.onnx"))]
+    options = BenchOptions(seconds=(0.5, 2.0), batches=(1, 2), threads=(1, 2), rounds=4)
+    result = bench(models, options, load_utterances(speech_folder))
+    shapes = [(c.threads, c.seconds, c.batch, c.frames) for c in result.cases]
+    assert shapes == [
+        (threads, seconds, batch, int(100 * seconds))
+        for threads in (1, 2)
+        for seconds in (0.5, 2.0)
+        for batch in (1, 2)
+    ]
+    assert result.features == "speech"
+    for case in result.cases:
+        assert [t.model for t in case.timings] == [str(m.path) for m in models]
+        first, second = case.timings
+        assert first.speedup is None
+        assert second.speedup is not None
+        assert second.speedup.low <= second.speedup.median <= second.speedup.high
+        for timing in case.timings:
+            samples = np.array(timing.samples_ms)
+            assert samples.shape == (4,)
+            assert timing.p50_ms == pytest.approx(np.median(samples), rel=1e-3, abs=1e-3)
+            assert timing.min_ms <= timing.p50_ms <= timing.p90_ms <= timing.p95_ms <= timing.p99_ms
+            assert timing.rtf == pytest.approx(timing.p50_ms / 1e3 / case.seconds / case.batch)
+            assert timing.warm_up_runs >= 6
+    assert [m.bytes for m in result.models] == [m.path.stat().st_size for m in models]
+    assert all(m.start is not None and m.start.load_ms > 0 for m in result.models)
+    assert BenchResult.model_validate_json(result.model_dump_json()) == result
+
+
+def test_external_data_counts_for_the_size(tiny_ctc: Path, tmp_path: Path) -> None:
+    path = tmp_path / "external" / "model.onnx"
+    save_model(load_model(tiny_ctc), path, external_data=True)
+    result = bench([AsrModel.load(path)], BenchOptions(seconds=(0.2,), rounds=1, memory=False))
+    assert result.features == "noise"
+    assert result.models[0].bytes == sum(p.stat().st_size for p in path.parent.iterdir())
+    assert result.models[0].start is None
+
+
+def test_memory_grows_with_the_weights(make_ctc: MakeModel, tmp_path: Path) -> None:
+    """A model whose first layer has 64 MB of weights keeps at least as much in memory."""
+    small, large = make_ctc("small.onnx"), make_ctc("large.onnx", mels=10**6, beside=False)
+    feeds = tmp_path / "feeds.npz"
+    found = {}
+    for path, mels in ((small, 80), (large, 10**6)):
+        np.savez(feeds, np.zeros((1, mels, 4), np.float32), np.array([4]))
+        request = ProbeRequest(
+            model=path,
+            feeds=feeds,
+            inputs=("features", "length"),
+            provider="cpu",
+            threads=1,
+            kernels=False,
+            graph_level="all",
+        )
+        found[mels] = probe(request)
+    if found[80].resident_bytes is None:
+        pytest.skip("this system does not tell a process's memory")
+    growth = (found[10**6].resident_bytes or 0) - (found[80].resident_bytes or 0)
+    assert 60e6 < growth < 400e6
+    assert (found[10**6].peak_bytes or 0) >= (found[10**6].resident_bytes or 0)
+
+
+def test_a_failing_probe_is_one_sentence(tiny_ctc: Path, tmp_path: Path) -> None:
+    feeds = tmp_path / "feeds.npz"
+    np.savez(feeds, np.zeros((1, 5, 4), np.float32), np.array([4]))
+    request = ProbeRequest(
+        model=tiny_ctc,
+        feeds=feeds,
+        inputs=("features", "length"),
+        provider="cpu",
+        threads=1,
+        kernels=False,
+        graph_level="all",
+    )
+    with pytest.raises(ConfpressError, match=r"in its own process failed: the model fails on"):
+        probe(request)
+
+
+def test_refusals(tiny_ctc: Path) -> None:
+    with pytest.raises(ConfpressError, match="at least one model"):
+        bench([])
+    with pytest.raises(ConfpressError, match="seconds must be positive"):
+        BenchOptions(seconds=(0.0,))
+    with pytest.raises(ConfpressError, match="threads must be positive"):
+        BenchOptions(threads=())
+    with pytest.raises(ConfpressError, match="rounds must be at least 1"):
+        BenchOptions(rounds=0)
