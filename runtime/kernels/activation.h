@@ -5,8 +5,9 @@ namespace confpress {
 
 enum class Activation { kNone, kSilu };
 
-// silu(z) = z / (1 + exp(-z)). Every instruction set takes the exponential of z bounded to this
-// magnitude, beyond which silu is 0 or z in float; 1 + exp(-z) still has a reciprocal there.
+// silu(z) = z / (1 + exp(-z)). Vector code takes the exponential of z bounded to this magnitude,
+// where 1 + exp(-z) still has a reciprocal; above it silu is z, and below -87, where it is less
+// than 1.5e-36, it is taken as 0.
 constexpr float kSiluBound = 87.0f;
 
 // exp(x) = 2^n · 2^r with n = round(x / ln 2) and r in [-0.5, 0.5]; 2^r by the polynomial of degree

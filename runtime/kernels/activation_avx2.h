@@ -25,7 +25,8 @@ static inline __m256 silu(__m256 z) {
   const __m256 bound = _mm256_set1_ps(kSiluBound);
   const __m256 least = _mm256_sub_ps(_mm256_setzero_ps(), bound);
   const __m256 bounded = _mm256_min_ps(_mm256_max_ps(z, least), bound);
-  return _mm256_div_ps(z, _mm256_add_ps(_mm256_set1_ps(1.0f), exp_of_negative(bounded)));
+  const __m256 y = _mm256_div_ps(z, _mm256_add_ps(_mm256_set1_ps(1.0f), exp_of_negative(bounded)));
+  return _mm256_and_ps(y, _mm256_cmp_ps(z, least, _CMP_NLT_UQ));  // "not less" also keeps NaN
 }
 
 template <Activation kind>

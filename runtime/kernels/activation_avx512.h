@@ -52,7 +52,11 @@ static inline void silu(__m512 (&z)[n]) {
   exp_of_negative(x, e);
   CONFPRESS_EACH(i, n) e[i] = _mm512_add_ps(_mm512_set1_ps(1.0f), e[i]);
   reciprocal(e);
-  CONFPRESS_EACH(i, n) z[i] = _mm512_mul_ps(z[i], e[i]);
+  CONFPRESS_EACH(i, n) {
+    // "Not less" also keeps NaN.
+    const __mmask16 above = _mm512_cmp_ps_mask(z[i], _mm512_set1_ps(-kSiluBound), _CMP_NLT_UQ);
+    z[i] = _mm512_maskz_mul_ps(above, z[i], e[i]);
+  }
 }
 
 template <Activation kind, int n>

@@ -2,8 +2,7 @@
 //
 // OrtApi is a table of function pointers that only grows at its end, so a member's place never
 // changes, and asking for version 17 makes the library load in every runtime from that version on.
-// The places below are checked at compile time; tests/runtime/kernels compares them with the
-// official header where one is installed.
+// The places below are checked at compile time.
 #pragma once
 
 #include <cstddef>

@@ -1,0 +1,114 @@
+"""QuantLinear layers for tests: their ONNX model and their definition in numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+from confpress.passes.quantlinear import (
+    EPSILON,
+    QMAX,
+    define_quant_linear,
+    pack_int8,
+    quant_linear_node,
+)
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class QuantLayer:
+    """Codes int8 [N, K], scales float32 [N], bias float32 [N]."""
+
+    codes: npt.NDArray[np.int8]
+    scales: Floats
+    bias: Floats
+
+    @classmethod
+    def random(cls, n: int, k: int, seed: int = 0) -> QuantLayer:
+        generator = np.random.default_rng(seed)
+        return cls(
+            generator.integers(-127, 128, (n, k)).astype(np.int8),
+            generator.uniform(1e-3, 1e-2, n).astype(np.float32),
+            generator.standard_normal(n).astype(np.float32),
+        )
+
+    @classmethod
+    def of_codes(cls, codes: npt.NDArray[np.int8]) -> QuantLayer:
+        """A layer that adds and scales nothing."""
+        n = codes.shape[0]
+        return cls(codes, np.ones(n, np.float32), np.zeros(n, np.float32))
+
+    def model(self, activation: str = "", *, opset: int = 17, rank: int = 2) -> onnx.ModelProto:
+        """Input x [..., K] with leading dimensions that are free, output y."""
+        leading = [f"d{i}" for i in range(rank - 1)]
+        k = self.codes.shape[1]
+        x = ir.val("x", ir.DataType.FLOAT, [*leading, k])
+        weights = [
+            _initializer("weight", pack_int8(self.codes)),
+            _initializer("scales", self.scales),
+            _initializer("bias", self.bias),
+        ]
+        node = quant_linear_node(
+            x, *weights, shape=self.codes.shape, activation=activation, name="layer"
+        )
+        node.outputs[0].name = "y"
+        graph = ir.Graph(
+            [x],
+            node.outputs,
+            nodes=[node],
+            initializers=weights,
+            opset_imports={"": opset},
+            name="layer",
+        )
+        model = ir.Model(graph, ir_version=8)
+        define_quant_linear(model, activation)
+        return ir.to_proto(model)
+
+    def quantise(self, x: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
+        """The frames' codes and scales."""
+        largest = np.abs(x).max(axis=-1, keepdims=True)
+        s = np.maximum(largest, np.float32(EPSILON)) / np.float32(QMAX)
+        return np.clip(np.rint(x / s), -QMAX, QMAX).astype(np.int64), s
+
+    def linear(self, x: Floats) -> Floats:
+        """The output without an activation, operation by operation in float32."""
+        q, s = self.quantise(x)
+        sums = q @ self.codes.T.astype(np.int64)
+        return sums.astype(np.float32) * s * self.scales + self.bias
+
+
+def silu(z: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """z · sigmoid(z) in float64."""
+    z = z.astype(np.float64)
+    return z / (1 + np.exp(-z))
+
+
+def session(
+    model: onnx.ModelProto, library: str | None = None, threads: int = 1
+) -> ort.InferenceSession:
+    """A session that says nothing; without the library it runs the function body."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4
+    if library is not None:
+        options.register_custom_ops_library(library)
+    return ort.InferenceSession(model.SerializeToString(), options)
+
+
+def run(session: ort.InferenceSession, x: Floats) -> Floats:
+    """The output y."""
+    (y,) = session.run(["y"], {"x": x})
+    return np.asarray(y)
+
+
+def _initializer(name: str, array: npt.NDArray[Any]) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.val(name, tensor.dtype, tensor.shape)
+    value.const_value = tensor
+    return value

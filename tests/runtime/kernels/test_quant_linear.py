@@ -1,0 +1,255 @@
+"""The kernels of QuantLinear against its function body and its definition in numpy.
+
+One file runs both ways: with the library and without. Without an activation the two agree bit for
+bit wherever the body's own float sums are exact (K <= 1040).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnx
+import pytest
+from confpress.passes.quantlinear import EPSILON
+from onnx import numpy_helper
+
+from ...passes.quant_layers import Floats, QuantLayer, run, session, silu
+
+# Tails of strips, groups, registers and tiles: N, K, frames.
+SHAPES = (
+    (1, 1, 1),
+    (17, 63, 7),
+    (16, 4, 6),
+    (1025, 176, 13),
+    (176, 176, 177),
+    (65, 65, 33),
+    (48, 1040, 5),
+    (704, 176, 31),
+)
+# ONNX Runtime's sigmoid is this far from the exact one, times the magnitudes of these tests (< 60).
+BODY_SILU_TOLERANCE = 5e-6
+# Relative error of the kernels' own silu.
+SILU_TOLERANCE = 1e-6
+
+
+def _gaussian(frames: int, k: int, seed: int = 1) -> Floats:
+    return np.random.default_rng(seed).standard_normal((frames, k)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n", "k", "frames"), SHAPES)
+def test_kernel_equals_its_body(library: str, n: int, k: int, frames: int) -> None:
+    layer = QuantLayer.random(n, k)
+    model = layer.model()
+    x = _gaussian(frames, k)
+    y = run(session(model, library), x)
+    np.testing.assert_array_equal(y, run(session(model), x))
+    np.testing.assert_array_equal(y, layer.linear(x))
+
+
+@pytest.mark.parametrize(("n", "k", "frames"), SHAPES)
+def test_kernel_with_silu(library: str, n: int, k: int, frames: int) -> None:
+    layer = QuantLayer.random(n, k)
+    model = layer.model("silu")
+    x = _gaussian(frames, k)
+    y = run(session(model, library), x)
+    np.testing.assert_allclose(y, run(session(model), x), rtol=0, atol=BODY_SILU_TOLERANCE)
+    np.testing.assert_allclose(y, silu(layer.linear(x)), rtol=SILU_TOLERANCE, atol=1e-30)
+
+
+def test_silu_over_all_magnitudes(library: str) -> None:
+    layer = QuantLayer.of_codes(np.full((1, 1), 127, np.int8))
+    z = np.concatenate([-np.geomspace(1e-20, 87, 3000), np.geomspace(1e-20, 1e30, 3000)])
+    x = (z / 127).astype(np.float32)[:, None]
+    y = run(session(layer.model("silu"), library), x)
+    np.testing.assert_allclose(y, silu(layer.linear(x)), rtol=SILU_TOLERANCE, atol=1e-30)
+    far = np.array([[-1.0], [-1e3], [-1e30]], np.float32)
+    np.testing.assert_array_equal(run(session(layer.model("silu"), library), far), 0)
+
+
+@pytest.mark.parametrize("k", [1, 4, 63, 176, 2048])
+@pytest.mark.parametrize("code", [127, -127, -128])
+def test_extreme_codes_do_not_saturate(library: str, k: int, code: int) -> None:
+    layer = QuantLayer.of_codes(np.full((33, k), code, np.int8))
+    x = np.stack([np.full(k, 1.0), np.full(k, -1.0), np.where(np.arange(k) % 2, 1.0, -1.0)])
+    y = run(session(layer.model(), library), x.astype(np.float32))
+    np.testing.assert_array_equal(y, layer.linear(x.astype(np.float32)))
+
+
+def test_sums_beyond_the_floats_24_bits_are_exact(library: str) -> None:
+    layer = QuantLayer.random(20, 4099)
+    layer.codes[:] = np.abs(layer.codes)
+    x = np.abs(_gaussian(9, 4099))
+    np.testing.assert_array_equal(run(session(layer.model(), library), x), layer.linear(x))
+
+
+def _codes_of(library: str, x: Floats) -> Floats:
+    """The kernel's codes of x times the frame's scale: its weight is the unit matrix."""
+    layer = QuantLayer.of_codes(np.eye(x.shape[1], dtype=np.int8))
+    y = run(session(layer.model(), library), x)
+    np.testing.assert_array_equal(y, layer.linear(x))
+    return y
+
+
+def test_ties_round_to_even(library: str) -> None:
+    halves = np.arange(-126.5, 127.0, 1.0)
+    x = np.concatenate([halves, [127.0]]).astype(np.float32)[None]
+    np.testing.assert_array_equal(_codes_of(library, x)[0, :-1], np.rint(halves))
+
+
+def test_values_next_to_ties_are_truly_divided(library: str) -> None:
+    generator = np.random.default_rng(3)
+    largest = generator.uniform(0.01, 100, (400, 1)).astype(np.float32)
+    s = largest / np.float32(127)
+    ties = generator.integers(-126, 126, (400, 95)) + 0.5
+    x = (ties * s).astype(np.float32)
+    for _ in range(3):
+        step = np.where(generator.random(x.shape) < 0.5, np.inf, -np.inf).astype(np.float32)
+        _codes_of(library, np.concatenate([x, largest], axis=1))
+        x = np.nextafter(x, step)
+
+
+def test_frames_do_not_touch_each_other(library: str) -> None:
+    layer = QuantLayer.random(40, 63)
+    x = _gaussian(12, 63)
+    x[1] = 0
+    x[2, 5] = np.nan
+    x[3, 62] = np.inf
+    x[4, 0] = -np.inf
+    x[5] *= 1e-30
+    x[6] *= 1e30
+    x[7] = EPSILON / 2
+    x[8] = 1e-42
+    model = layer.model()
+    y = run(session(model, library), x)
+    np.testing.assert_array_equal(y, run(session(model), x))
+    assert np.isnan(y[2:5]).all()
+    np.testing.assert_array_equal(y[1], layer.bias)
+    others = [0, 1, *range(5, 12)]
+    np.testing.assert_array_equal(y[others], layer.linear(x[others]))
+    assert np.isnan(run(session(layer.model("silu"), library), x)[2:5]).all()
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 1, 3, 5), (0, 5), (2, 0, 5)])
+def test_leading_dimensions_are_free(library: str, shape: tuple[int, ...]) -> None:
+    layer = QuantLayer.random(7, 5)
+    model = layer.model(rank=len(shape))
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    y = run(session(model, library), x)
+    assert y.shape == (*shape[:-1], 7)
+    np.testing.assert_array_equal(y, run(session(model), x))
+
+
+@pytest.mark.parametrize(("n", "k", "frames"), [(176, 176, 177), (512, 512, 64), (1025, 63, 29)])
+def test_threads_do_not_change_a_bit(library: str, n: int, k: int, frames: int) -> None:
+    model = QuantLayer.random(n, k).model("silu")
+    x = _gaussian(frames, k)
+    alone = run(session(model, library, threads=1), x)
+    for threads in (2, 3, 5):
+        np.testing.assert_array_equal(run(session(model, library, threads=threads), x), alone)
+
+
+def test_frames_are_alike_in_every_batch(library: str) -> None:
+    one = session(QuantLayer.random(100, 70).model("silu"), library)
+    x = _gaussian(61, 70)
+    together = run(one, x)
+    for count in (1, 2, 5, 6, 7, 25, 60):
+        np.testing.assert_array_equal(run(one, x[:count]), together[:count])
+
+
+def test_eight_threads_run_one_session(library: str) -> None:
+    one = session(QuantLayer.random(128, 96).model("silu"), library, threads=2)
+    inputs = [_gaussian(20 + 7 * i, 96, seed=i) for i in range(8)]
+    expected = [run(one, x) for x in inputs]
+
+    def work(i: int) -> bool:
+        return all(np.array_equal(run(one, inputs[i]), expected[i]) for _ in range(20))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+Change = Callable[[onnx.ModelProto], None]
+
+
+def _weight(name: str, array: np.ndarray) -> Change:
+    def change(model: onnx.ModelProto) -> None:
+        old = next(t for t in model.graph.initializer if t.name == name)
+        old.CopyFrom(numpy_helper.from_array(array, name))
+
+    return change
+
+
+def _attribute(name: str, value: object) -> Change:
+    def change(model: onnx.ModelProto) -> None:
+        node = model.graph.node[0]
+        kept = [a for a in node.attribute if a.name != name]
+        del node.attribute[:]
+        node.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
+
+    return change
+
+
+def _as_input(name: str) -> Change:
+    def change(model: onnx.ModelProto) -> None:
+        tensor = next(t for t in model.graph.initializer if t.name == name)
+        model.graph.initializer.remove(tensor)
+        value = onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
+        model.graph.input.append(value)
+
+    return change
+
+
+_PACKED = (2, 2, 16, 4)
+MALFORMED = {
+    "rank": (_weight("weight", np.zeros((2, 2, 64), np.int8)), r"W has the shape \[2, 2, 64\]"),
+    "strips": (_weight("weight", np.zeros((1, 2, 16, 4), np.int8)), r"asks for \[2, 2, 16, 4\]"),
+    "groups": (_weight("weight", np.zeros((2, 1, 16, 4), np.int8)), r"asks for \[2, 2, 16, 4\]"),
+    "empty": (_weight("weight", np.zeros((2, 0, 16, 4), np.int8)), r"asks for \[2, 2, 16, 4\]"),
+    "transposed": (_weight("weight", np.zeros((2, 2, 4, 16), np.int8)), "W has the shape"),
+    "type": (_weight("weight", np.zeros(_PACKED, np.uint8)), "type|Type"),
+    "scales": (_weight("scales", np.ones(18, np.float32)), r"scales has the shape \[18\]"),
+    "scalar scale": (_weight("scales", np.ones((), np.float32)), r"scales has the shape \[\]"),
+    "bias": (_weight("bias", np.ones((17, 1), np.float32)), r"bias has the shape \[17, 1\]"),
+    "input W": (_as_input("weight"), "Input W must be an initializer"),
+    "input scales": (_as_input("scales"), "Input scales must be an initializer"),
+    "input bias": (_as_input("bias"), "Input bias must be an initializer"),
+    "no rows": (_attribute("shape", [0, 5]), r"attribute shape is \[0, 5\]"),
+    "negative": (_attribute("shape", [17, -5]), r"attribute shape is \[17, -5\]"),
+    "huge": (_attribute("shape", [2**62, 2**62]), "attribute shape is"),
+    "wide": (_attribute("shape", [17, 2**20]), "K from 1 to 131072"),
+    "three sizes": (_attribute("shape", [17, 5, 1]), r"attribute shape is \[17, 5, 1\]"),
+    "shape": (_attribute("shape", [17, 9]), r"asks for \[2, 3, 16, 4\]"),
+    "activation": (_attribute("activation", "tanh"), "no activation 'tanh'"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_layers_are_errors_with_a_sentence(library: str, case: str) -> None:
+    change, sentence = MALFORMED[case]
+    model = QuantLayer.random(17, 5).model()
+    change(model)
+    with pytest.raises(Exception, match=sentence):
+        session(model, library)
+
+
+@pytest.mark.parametrize("name", ["shape", "activation"])
+def test_missing_attributes_are_errors(library: str, name: str) -> None:
+    model = QuantLayer.random(17, 5).model()
+    kept = [a for a in model.graph.node[0].attribute if a.name != name]
+    del model.graph.node[0].attribute[:]
+    model.graph.node[0].attribute.extend(kept)
+    with pytest.raises(Exception, match=f"attribute {name}"):
+        session(model, library)
+
+
+def test_input_of_another_width_is_an_error(library: str) -> None:
+    model = QuantLayer.random(17, 5).model()
+    model.graph.input[0].type.tensor_type.shape.dim[1].Clear()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "width"
+    one = session(model, library)
+    for shape in [(3, 4), (3, 6), (3, 0)]:
+        with pytest.raises(Exception, match=r"last dimension must be 5"):
+            run(one, np.zeros(shape, np.float32))
+    assert run(one, np.zeros((3, 5), np.float32)).shape == (3, 17)
