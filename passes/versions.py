@@ -8,12 +8,16 @@ are: the newest onnx writes opsets that no released runtime loads, so nothing is
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Iterator
 
+import onnx
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 from onnxscript import version_converter
 
+from .base import InPlacePass, Journal, PassResult
 from .errors import ConfpressError
 
 #: Blocked QuantizeLinear with ``output_dtype`` came with opset 21 (onnx 1.16).
@@ -47,7 +51,7 @@ def raise_opset(model: ir.Model, opset: int = WORKING_OPSET) -> bool:
         Whether the model was converted.
 
     Raises:
-        ConfpressError: The library knows no conversion for one of the operators.
+        ConfpressError: There is no conversion for one of the operators.
     """
     current = model.opset_imports.get("", 1)
     if current >= opset:
@@ -57,12 +61,59 @@ def raise_opset(model: ir.Model, opset: int = WORKING_OPSET) -> bool:
         # exporters of newer opsets write.
         with quiet("onnxscript.version_converter"):
             version_converter.convert_version(model, _FIRST_MODERN_OPSET, fallback=True)
-    version_converter.convert_version(model, opset)
     reached = model.opset_imports.get("", 1)
-    if reached < opset:
+    if reached < _FIRST_MODERN_OPSET:
         raise ConfpressError(
-            f"the model is at opset {current} and could only be converted to {reached}, "
-            f"but {opset} is needed; export it again at opset 17 or newer"
+            f"the model is at opset {current}, and one of its operators cannot be converted to "
+            f"opset {opset}, which is needed; export it again at opset 17 or newer"
         )
+    version_converter.convert_version(model, opset)
     model.ir_version = OVERLOAD_IR_VERSION
     return True
+
+
+@dataclasses.dataclass(frozen=True)
+class MinimiseVersions(InPlacePass):
+    """States the lowest versions under which the model means what it means.
+
+    1. The opset sinks as long as every operator keeps the same schema.
+    2. Imports of domains that nothing uses go.
+    3. The IR version becomes the least that the opset, or an overloaded function, needs.
+
+    Lossless: no operator changes.
+    """
+
+    def call(self, model: ir.Model) -> PassResult:
+        journal = Journal()
+        common.RemoveUnusedOpsetsPass()(model)
+        current = model.opset_imports.get("", 1)
+        lowest = max((_since(node, current) for node in _standard_nodes(model)), default=current)
+        if lowest < current:
+            for imports in (
+                model.opset_imports,
+                *(f.opset_imports for f in model.functions.values()),
+            ):
+                imports[""] = lowest
+            journal.change("opset", f"{current} to {lowest}")
+        ir_version = onnx.helper.find_min_ir_version_for(
+            [onnx.helper.make_opsetid("", lowest)], ignore_unknown=True
+        )
+        if any(overload for _, _, overload in model.functions):
+            ir_version = max(ir_version, OVERLOAD_IR_VERSION)
+        if ir_version != model.ir_version:
+            journal.change("IR version", f"{model.ir_version} to {ir_version}")
+            model.ir_version = ir_version
+        return journal.result(model)
+
+
+def _standard_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for graph in graphs:
+        for node in ir.traversal.RecursiveGraphIterator(graph):
+            if not node.domain:
+                yield node
+
+
+def _since(node: ir.Node, opset: int) -> int:
+    """The opset that brought the schema which a node has at this opset."""
+    return onnx.defs.get_schema(node.op_type, opset).since_version
