@@ -41,7 +41,7 @@ def test_batches_hold_everything_once_and_keep_to_the_limit(seed: int | None) ->
     assert all(max(row) * len(row) <= 1000 for row in lengths)
     # Like lengths go together: little of a padded batch is padding.
     padded = sum(max(row) * len(row) for row in lengths)
-    assert padded < 1.1 * sum(map(sum, lengths))
+    assert padded < 1.2 * sum(map(sum, lengths))
 
 
 def test_an_example_longer_than_a_batch_stands_alone() -> None:
