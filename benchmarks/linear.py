@@ -175,6 +175,8 @@ class Runner:
         self._clock = clock(threads)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
+        # The threads of one session would otherwise spin on while the other is timed.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.register_custom_ops_library(str(kernels.library_path()))
         self._session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options)
         self._binding = self._session.io_binding()
