@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from ..passes.errors import ConfpressError
 from .presets import DEFAULT, PRESETS
@@ -56,16 +64,32 @@ class PositionsSection(Section):
         return self
 
 
-class MaskedModulesSection(Section):
+class Switch(Section):
+    """A stage that is on or off."""
+
+    enabled: bool = Field(default=True, description="whether the stage runs")
+
+
+class MaskedModulesSection(Switch):
     """Removes modules whose output a zero mask or zero weights switch off."""
 
-    enabled: bool = Field(default=True, description="whether the stage runs")
 
-
-class PointwiseSection(Section):
+class PointwiseSection(Switch):
     """Writes convolutions of kernel size 1 as matrix products, which int8 kernels speed up."""
 
-    enabled: bool = Field(default=True, description="whether the stage runs")
+
+class RelativeShiftSection(Switch):
+    """Shifts the scores of relative positions without padding and copying them."""
+
+
+class SoftmaxMaskSection(Switch):
+    """Moves masks behind a Softmax to its much smaller product with the values."""
+
+
+class MergeLinearsSection(Switch):
+    """Computes linear layers that read the same value (q, k, v of attention) as one."""
+
+    most: int = Field(default=4, ge=2, description="larger groups stay apart")
 
 
 class CalibrationSection(Section):
@@ -75,7 +99,15 @@ class CalibrationSection(Section):
         default=None, description="take only files whose path contains this text"
     )
     max_seconds: float = Field(
-        default=600.0, gt=0, description="stop after this much audio, spread over the files"
+        default=600.0, gt=0, description="stop after this much audio, drawn over all files"
+    )
+    method: Literal["minmax", "percentile", "mse"] = Field(
+        default="percentile",
+        description="range of a constant scale: everything seen, all but the outermost values, or "
+        "what makes the squared error least",
+    )
+    percentile: float = Field(
+        default=99.99, gt=50, le=100, description="share of values kept by `percentile`, in percent"
     )
 
 
@@ -151,11 +183,14 @@ class BenchSection(Section):
     """The measurement of latency, original and results in turn."""
 
     enabled: bool = Field(default=True, description="whether latency is measured")
-    seconds: tuple[float, ...] = Field(
+    seconds: tuple[PositiveFloat, ...] = Field(
         default=(10.0,), min_length=1, description="durations of the audio"
     )
-    threads: int = Field(default=1, ge=1, description="threads of ONNX Runtime")
-    repeats: int = Field(default=15, ge=3, description="timed runs of each model and duration")
+    batches: tuple[PositiveInt, ...] = Field(default=(1,), min_length=1, description="batch sizes")
+    threads: tuple[PositiveInt, ...] = Field(
+        default=(1,), min_length=1, description="numbers of threads of ONNX Runtime"
+    )
+    rounds: int = Field(default=20, ge=3, description="timed runs of each model in each case")
 
 
 class Recipe(Section):
@@ -165,6 +200,9 @@ class Recipe(Section):
     positions: PositionsSection = PositionsSection()
     masked_modules: MaskedModulesSection = MaskedModulesSection()
     pointwise: PointwiseSection = PointwiseSection()
+    relative_shift: RelativeShiftSection = RelativeShiftSection()
+    softmax_mask: SoftmaxMaskSection = SoftmaxMaskSection()
+    merge_linears: MergeLinearsSection = MergeLinearsSection()
     calibration: CalibrationSection = CalibrationSection()
     quantize: QuantizeSection = QuantizeSection()
     lower: LowerSection = LowerSection()

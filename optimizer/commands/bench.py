@@ -1,0 +1,101 @@
+"""``confpress bench``: latency and memory side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import PATH, frontend_option, json_option, subset_option
+
+
+@click.command("bench", short_help="Measure latency and memory of models side by side.")
+@click.argument("models", metavar="MODEL...", type=PATH, nargs=-1, required=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    multiple=True,
+    default=(10.0,),
+    show_default=True,
+    metavar="S",
+    help="Duration of the audio; may be given several times.",
+)
+@click.option(
+    "--batch",
+    "batches",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    metavar="N",
+    help="Batch size; may be given several times.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    metavar="N",
+    help="Threads of ONNX Runtime; may be given several times.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=3),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Timed runs of each model in each case.",
+)
+@click.option(
+    "--data",
+    type=PATH,
+    metavar="DIR",
+    help="Speech to run on: a folder or a manifest.tsv; without it, noise that resembles speech.",
+)
+@subset_option
+@click.option(
+    "--kernels/--no-kernels",
+    default=True,
+    show_default=True,
+    help="Whether models of target `cpu` run with the kernel library.",
+)
+@frontend_option
+@json_option
+def command(
+    models: tuple[Path, ...],
+    seconds: tuple[float, ...],
+    batches: tuple[int, ...],
+    threads: tuple[int, ...],
+    rounds: int,
+    data: Path | None,
+    subset: str | None,
+    kernels: bool,
+    frontend: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Measures every MODEL in turn within one run; the first is what the others compare with.
+
+    Times are medians. The speed-up is the median of the ratio within a round, with its 95 %
+    bootstrap interval: an interval that contains 1 shows no difference.
+
+    \b
+    Examples:
+      confpress bench model.onnx out/portable/model.onnx out/cpu/model.onnx
+      confpress bench a.onnx b.onnx --seconds 1 --seconds 30 --threads 1 --threads 4
+    """  # noqa: D301 (\b tells click to keep lines)
+    from ...runtime.asr import AsrModel
+    from ...runtime.bench import BenchOptions, bench
+    from ...runtime.speech.manifest import load_utterances
+    from ..console import check_output_file, write_json
+    from ..tables import print_benchmark
+
+    if json_file is not None:
+        check_output_file(json_file, models)
+    utterances = load_utterances(data, subset) if data else []
+    options = BenchOptions(
+        seconds=seconds, batches=batches, threads=threads, rounds=rounds, kernels=kernels
+    )
+    found = bench([AsrModel.load(m, frontend) for m in models], options, utterances)
+    write_json(json_file, found)
+    print_benchmark(found)

@@ -1,0 +1,161 @@
+"""``confpress optimize``: the whole pipeline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..presets import DEFAULT, PRESETS
+from .options import PATH, frontend_option, json_option, model_argument, tokens_option
+
+_PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.items())
+
+
+@click.command("optimize", short_help="Make a model smaller and faster, and prove it.")
+@model_argument
+@click.option(
+    "-o", "--output", type=PATH, required=True, metavar="OUT", help="The result folder to write."
+)
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=PATH,
+    metavar="FILE",
+    help="Options of every stage (TOML, see docs/recipe.md), set on top of the preset.",
+)
+@click.option("--preset", default=DEFAULT, show_default=True, metavar="NAME", help=f"{_PRESETS}.")
+@click.option(
+    "--target",
+    metavar="LIST",
+    help="`portable` (stock ONNX Runtime), `cpu` (with the kernel library), or both with a comma "
+    "[portable,cpu].",
+)
+@click.option(
+    "--calibration",
+    type=PATH,
+    metavar="DIR",
+    help="Speech, without texts, that sets the ranges of int8 convolutions: a folder of audio or "
+    "a manifest.tsv. Without it, convolutions stay float32.",
+)
+@click.option(
+    "--calibration-subset",
+    metavar="TEXT",
+    help="Calibrate only on files whose path contains this text.",
+)
+@click.option(
+    "--validation",
+    type=PATH,
+    metavar="DIR",
+    help="Speech with texts that the results are judged by: a folder or a manifest.tsv. It may "
+    "not share files with the calibration.",
+)
+@click.option(
+    "--subset", metavar="TEXT", help="Validate only on files whose path contains this text."
+)
+@click.option(
+    "--max-wer-increase",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="Percentage points of word error rate that a result may lose; see the exit status below.",
+)
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Longest audio the model must take: a stored position table is trimmed to it. Without "
+    "it, the table is computed in the graph, for any length.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Threads that latency is measured with [1].",
+)
+@frontend_option
+@tokens_option
+@json_option
+def command(
+    model: Path,
+    output: Path,
+    recipe_file: Path | None,
+    preset: str,
+    target: str | None,
+    calibration: Path | None,
+    calibration_subset: str | None,
+    validation: Path | None,
+    subset: str | None,
+    max_wer_increase: float | None,
+    max_seconds: float | None,
+    threads: int | None,
+    frontend: Path | None,
+    tokens: Path | None,
+    json_file: Path | None,
+) -> int:
+    """Optimises MODEL, a Conformer-CTC in ONNX, and writes the result folder OUT.
+
+    OUT holds `portable/model.onnx` and `cpu/model.onnx`, the models to deploy;
+    `interchange.onnx`, the same in standard operators; `report.html` and `report.json`, the
+    evidence; `manifest.json`, the hash of every file. It appears whole or not at all, and
+    replaces an earlier result of Confpress, but no other folder.
+
+    \b
+    Examples:
+      confpress optimize model.onnx -o out
+      confpress optimize model.onnx -o out --calibration calls/
+      confpress optimize model.onnx -o out --calibration calls/ --validation test.tsv \\
+          --max-wer-increase 0.5
+      confpress optimize model.onnx -o out --preset lossless --target portable
+      confpress optimize model.onnx -o out --recipe mine.toml
+
+    \b
+    Exit status:
+      0  done; with --max-wer-increase: passed, the 95 % interval lies within the limit
+      1  error, nothing was written
+      2  wrong usage, nothing was written
+      3  --max-wer-increase: failed, the interval lies above the limit (OUT is written)
+      4  --max-wer-increase: undecided, the interval contains the limit: more speech would
+         decide (OUT is written)
+    """  # noqa: D301 (\b tells click to keep lines)
+    from ..console import check_output_file, print_line, write_json
+    from ..gate import EXIT_STATUS
+    from ..job import Inputs
+    from ..recipe import load_recipe
+    from ..run import run_pipeline
+    from ..tables import print_summary
+
+    recipe = load_recipe(recipe_file, preset).replace(
+        _changes(
+            ("lower", "targets", target.split(",") if target else None),
+            ("calibration", "subset", calibration_subset),
+            ("validation", "subset", subset),
+            ("validation", "max_wer_increase", max_wer_increase),
+            ("positions", "max_seconds", max_seconds),
+            ("positions", "mode", "trim" if max_seconds else None),
+            ("bench", "threads", [threads] if threads else None),
+        )
+    )
+    inputs = Inputs(model, calibration, validation, frontend, tokens)
+    if json_file is not None:
+        check_output_file(json_file, inputs.files, outside=output)
+    command_line = ["confpress", *sys.argv[1:]]
+    result = run_pipeline(inputs, recipe, output, command=command_line)
+    write_json(json_file, result.report)
+    print_summary(result.report)
+    print_line(f"{output / 'report.html'} has the evidence.")
+    verdict = result.report.verdict
+    if verdict is None:
+        return 0
+    print_line(verdict.sentence)
+    return EXIT_STATUS[verdict.outcome]
+
+
+def _changes(*options: tuple[str, str, Any]) -> dict[str, dict[str, Any]]:
+    """The options that were given, by section of the recipe."""
+    changes: dict[str, dict[str, Any]] = {}
+    for section, key, value in options:
+        if value is not None:
+            changes.setdefault(section, {})[key] = value
+    return changes

@@ -1,0 +1,42 @@
+"""Arguments and options that several commands share, so that they mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+PATH = click.Path(path_type=Path)
+
+model_argument = click.argument("model", type=PATH)
+
+json_option = click.option(
+    "--json", "json_file", type=PATH, metavar="FILE", help="Also write the result as JSON."
+)
+
+output_option = click.option(
+    "-o", "--output", type=PATH, required=True, metavar="OUT.onnx", help="The model to write."
+)
+
+frontend_option = click.option(
+    "--frontend",
+    type=PATH,
+    metavar="FILE",
+    help="Description of the log-mel features (JSON). By default `frontend.json` beside the "
+    "model, or else 80 features as in NeMo's recipes.",
+)
+
+tokens_option = click.option(
+    "--tokens",
+    type=PATH,
+    metavar="FILE",
+    help="Vocabulary, `piece id` a line. By default `tokens.txt` beside the model.",
+)
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="Threads of ONNX Runtime [1]."
+)
+
+subset_option = click.option(
+    "--subset", metavar="TEXT", help="Take only the utterances whose path contains this text."
+)

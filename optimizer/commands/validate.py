@@ -1,0 +1,105 @@
+"""``confpress validate``: what two models say about the same speech."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import (
+    PATH,
+    frontend_option,
+    json_option,
+    subset_option,
+    threads_option,
+    tokens_option,
+)
+
+
+@click.command("validate", short_help="Compare two models: outputs and word error rate.")
+@click.argument("reference", metavar="A", type=PATH)
+@click.argument("candidate", metavar="B", type=PATH)
+@click.option(
+    "--data",
+    type=PATH,
+    metavar="DIR",
+    help="Speech: a folder of audio or a manifest.tsv. With texts, word error rates are "
+    "compared; without them, what the two models heard. Without --data, only outputs on noise.",
+)
+@subset_option
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Utterances that are transcribed together.",
+)
+@click.option(
+    "--max-wer-increase",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="Percentage points of word error rate that B may lose; see the exit status below.",
+)
+@frontend_option
+@tokens_option
+@threads_option
+@json_option
+def command(
+    reference: Path,
+    candidate: Path,
+    data: Path | None,
+    subset: str | None,
+    batch_size: int,
+    max_wer_increase: float | None,
+    frontend: Path | None,
+    tokens: Path | None,
+    threads: int | None,
+    json_file: Path | None,
+) -> int:
+    """Compares model B with model A: their outputs, and the words they hear.
+
+    Outputs are compared at two lengths and two batch sizes. Word error rates come with 95 %
+    bootstrap intervals, their difference with one that is paired by utterance.
+
+    \b
+    Examples:
+      confpress validate model.onnx out/cpu/model.onnx --data test.tsv
+      confpress validate a.onnx b.onnx --data calls/ --max-wer-increase 0.5
+
+    \b
+    Exit status:
+      0  done; with --max-wer-increase: passed, the 95 % interval lies within the limit
+      1  error
+      2  wrong usage
+      3  --max-wer-increase: failed, the interval lies above the limit
+      4  --max-wer-increase: undecided, the interval contains the limit
+    """  # noqa: D301 (\b tells click to keep lines)
+    from ...passes.errors import ConfpressError
+    from ...runtime.asr import AsrModel
+    from ...runtime.session import SessionOptions
+    from ...runtime.speech.manifest import load_utterances
+    from ...runtime.validate import validate
+    from ..console import check_output_file, print_line, write_json
+    from ..gate import EXIT_STATUS, judge
+    from ..tables import print_outputs, print_speech
+
+    inputs = [p for p in (reference, candidate, data, frontend, tokens) if p is not None]
+    if json_file is not None:
+        check_output_file(json_file, inputs)
+    utterances = load_utterances(data, subset) if data else []
+    if max_wer_increase is not None and not any(u.text for u in utterances):
+        raise ConfpressError("a limit on the word error rate needs speech with texts: give --data.")
+    options = SessionOptions(threads=threads or 1)
+    models = [AsrModel.load(path, frontend, tokens) for path in (reference, candidate)]
+    found = validate(models[0], models[1], utterances, options=options, batch_size=batch_size)
+    verdict = None
+    if max_wer_increase is not None and found.speech is not None:
+        verdict = judge({str(candidate): found.speech}, max_wer_increase)
+    write_json(json_file, {"validation": found, "verdict": verdict})
+    print_outputs(found)
+    print_speech(found)
+    if verdict is None:
+        return 0
+    print_line(verdict.sentence)
+    return EXIT_STATUS[verdict.outcome]

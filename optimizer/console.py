@@ -1,0 +1,113 @@
+"""What people and machines read: tables on standard output, steps on standard error, JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..passes.errors import ConfpressError
+
+#: Where the output is no terminal (a file, a pipe), lines are not folded at 80 columns.
+_PLAIN_WIDTH = 200
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: Its heading.
+        number: Whether it holds numbers, which stand to the right.
+    """
+
+    title: str
+    number: bool = False
+
+
+def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table on standard output; cells are plain text."""
+    if title:
+        output().print(title, markup=False, highlight=False, soft_wrap=True, style="bold")
+    table = Table(box=None)
+    for column in columns:
+        table.add_column(
+            escape(column.title),
+            justify="right" if column.number else "left",
+            no_wrap=column.number,
+            header_style="dim",
+        )
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    output().print(table)
+
+
+def print_line(text: str) -> None:
+    """Prints a line on standard output."""
+    output().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_step(text: str) -> None:
+    """Tells on standard error what has just been done."""
+    console = Console(file=sys.stderr)
+    console.print(text, markup=False, highlight=False, soft_wrap=True, style="dim")
+
+
+def output() -> Console:
+    """Standard output as it is now."""
+    if sys.stdout.isatty():
+        return Console(file=sys.stdout)
+    return Console(file=sys.stdout, width=_PLAIN_WIDTH)
+
+
+def check_output_file(path: Path, inputs: Sequence[Path] = (), outside: Path | None = None) -> None:
+    """Refuses an output file that would replace an input, or cannot be a file.
+
+    Args:
+        path: The file.
+        inputs: What the command reads.
+        outside: A folder that the command writes as a whole, in which nothing else may lie.
+
+    Raises:
+        ConfpressError: one of these is the case.
+    """
+    real = Path(os.path.realpath(path))
+    if real.is_dir():
+        raise ConfpressError(f"{path} is a folder, but a file is to be written there.")
+    for given in inputs:
+        if Path(os.path.realpath(given)) == real:
+            raise ConfpressError(f"{path} would replace the input {given}; choose another name.")
+    if outside is not None and Path(os.path.realpath(outside)) in (real, *real.parents):
+        raise ConfpressError(f"{path} lies in the result {outside}; choose a place outside it.")
+    if not real.parent.is_dir():
+        raise ConfpressError(f"there is no folder {real.parent} to write {real.name} in.")
+    if not os.access(real.parent, os.W_OK):
+        raise ConfpressError(f"cannot write in {real.parent}: no permission.")
+
+
+def write_json(path: Path | None, value: object) -> None:
+    """Writes a result for machines, whole or not at all.
+
+    Args:
+        path: The file; None writes nothing.
+        value: A pydantic model, a dataclass or plain data.
+    """
+    if path is None:
+        return
+    if isinstance(value, BaseModel):
+        text = value.model_dump_json(indent=2)
+    else:
+        text = TypeAdapter(object).dump_json(value, indent=2).decode()
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

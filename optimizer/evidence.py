@@ -1,0 +1,138 @@
+"""The pipeline's second part: what the models say, how fast they are, where their time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..passes.errors import ConfpressError
+from ..runtime.asr import AsrModel, FeatureCache, transcribe
+from ..runtime.bench import BenchOptions, BenchResult, bench
+from ..runtime.environment import usable_cores
+from ..runtime.kernels import library_path
+from ..runtime.profile import Profile, profile
+from ..runtime.session import SessionOptions
+from ..runtime.speech.manifest import Utterance
+from ..runtime.validate import Validation, validate
+from .gate import Verdict, judge
+from .job import Job
+from .pipeline import INTERCHANGE
+from .recorder import Recorder
+from .report_schema import ORIGINAL
+
+#: The report names this many of the slowest nodes; all operators are in it.
+_SLOWEST_NODES = 20
+_PROFILE_RUNS = 5
+
+
+@dataclass
+class Evidence:
+    """What was measured; empty where it was not.
+
+    Attributes:
+        validation: Every model against the original, by name.
+        lowering: Every target against the interchange model, by target.
+        verdict: The answer about the word error rate.
+        benchmark: Latency of the original and the targets.
+        profile: Time by operator, by name.
+        notes: What was left out and why.
+    """
+
+    validation: dict[str, Validation] = field(default_factory=dict)
+    lowering: dict[str, Validation] = field(default_factory=dict)
+    verdict: Verdict | None = None
+    benchmark: BenchResult | None = None
+    profile: dict[str, Profile] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def gather(job: Job, models: Mapping[str, AsrModel], recorder: Recorder) -> Evidence:
+    """Validates and measures the models of a run.
+
+    Args:
+        job: Inputs and recipe.
+        models: The interchange model and the targets' models, by name.
+        recorder: Where the stages are recorded.
+
+    Raises:
+        ConfpressError: a model cannot be run, or audio cannot be read.
+    """
+    evidence = Evidence()
+    kernels = _has_kernels(evidence)
+    targets = {name: model for name, model in models.items() if name != INTERCHANGE}
+    with recorder.stage("validate", "compare the results with the original"):
+        _validate(job, models, evidence, SessionOptions(threads=usable_cores(), kernels=kernels))
+    limit = job.recipe.validation.max_wer_increase
+    if limit is not None:
+        speech = {n: v.speech for n, v in evidence.validation.items() if v.speech is not None}
+        evidence.verdict = judge({name: speech[name] for name in targets}, limit)
+    about = "measure latency, models in turn, and time by operator"
+    if not job.recipe.bench.enabled:
+        recorder.skip("bench", about, "the recipe switches it off")
+        evidence.notes.append("Latency was not measured: the recipe switches it off.")
+        return evidence
+    with recorder.stage("bench", about):
+        _measure(job, targets, evidence, kernels)
+    return evidence
+
+
+def _has_kernels(evidence: Evidence) -> bool:
+    try:
+        library_path()
+    except ConfpressError:
+        evidence.notes.append(
+            "The kernel library is not built here, so target cpu ran by its function bodies: "
+            "its latency is not that of a machine with the library."
+        )
+        return False
+    return True
+
+
+def _validate(
+    job: Job, models: Mapping[str, AsrModel], evidence: Evidence, options: SessionOptions
+) -> None:
+    """Targets by numbers and words; the interchange model by numbers, to tell errors apart."""
+    heard, cache = None, FeatureCache(job.original.frontend)
+    if job.validation:
+        heard = transcribe(job.original, job.session, job.validation, cache=cache)
+    else:
+        evidence.notes.append(
+            "No word error rate: no speech with texts was given (--validation). Outputs were "
+            "compared on noise that resembles speech."
+        )
+    speech: tuple[Utterance, ...] = job.validation
+    for name, model in models.items():
+        evidence.validation[name] = validate(
+            job.original,
+            model,
+            () if name == INTERCHANGE else speech,
+            options=options,
+            reference_heard=heard,
+            cache=cache,
+        )
+        if name != INTERCHANGE:
+            evidence.lowering[name] = validate(models[INTERCHANGE], model, options=options)
+
+
+def _measure(job: Job, targets: Mapping[str, AsrModel], evidence: Evidence, kernels: bool) -> None:
+    recipe = job.recipe.bench
+    speech = job.validation or (job.calibration.utterances if job.calibration else ())
+    options = BenchOptions(
+        seconds=recipe.seconds,
+        batches=recipe.batches,
+        threads=recipe.threads,
+        rounds=recipe.rounds,
+        kernels=kernels,
+    )
+    compared = {ORIGINAL: job.original, **targets}
+    evidence.benchmark = bench(list(compared.values()), options, speech)
+    for name, model in compared.items():
+        found = profile(
+            model,
+            options.session(recipe.threads[0]),
+            seconds=recipe.seconds[0],
+            batch=recipe.batches[0],
+            runs=_PROFILE_RUNS,
+            utterances=speech,
+        )
+        evidence.profile[name] = found.model_copy(update={"nodes": found.nodes[:_SLOWEST_NODES]})

@@ -1,0 +1,130 @@
+"""One run's inputs, all checked before the first stage: what is wrong is said at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+import onnxruntime as ort
+
+from ..passes.errors import ConfpressError
+from ..passes.lower.qdq import refuse_lowered
+from ..runtime.asr import AsrModel
+from ..runtime.calibrate import CalibrationSet
+from ..runtime.model_file import load_model
+from ..runtime.session import create_session
+from ..runtime.speech.manifest import Utterance, load_utterances
+from .calibration import load_recordings
+from .recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user gave.
+
+    Attributes:
+        model: The ONNX file.
+        calibration: Folder or manifest of speech that sets the ranges; None without.
+        validation: Folder or manifest of speech that results are judged by; None without.
+        frontend: Description of the features; None is what lies beside the model.
+        tokens: Vocabulary; None is what lies beside the model.
+    """
+
+    model: Path
+    calibration: Path | None = None
+    validation: Path | None = None
+    frontend: Path | None = None
+    tokens: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything that the run reads and must not replace."""
+        given = (self.model, self.calibration, self.validation, self.frontend, self.tokens)
+        return tuple(path for path in given if path is not None)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Inputs that were opened and found good.
+
+    Attributes:
+        inputs: As the user gave them.
+        recipe: What to do.
+        original: The model as a recogniser.
+        session: A session of the original.
+        model: The model in memory; the stages change it.
+        calibration: Recordings to calibrate on; None without.
+        validation: Recordings to validate on; empty without.
+    """
+
+    inputs: Inputs
+    recipe: Recipe
+    original: AsrModel
+    session: ort.InferenceSession
+    model: ir.Model
+    calibration: CalibrationSet | None
+    validation: tuple[Utterance, ...]
+
+
+def open_job(inputs: Inputs, recipe: Recipe) -> Job:
+    """Opens and checks everything that a run needs.
+
+    Raises:
+        ConfpressError: something is missing, broken, empty, or does not fit together.
+    """
+    original = AsrModel.load(inputs.model, inputs.frontend, inputs.tokens)
+    model = load_model(inputs.model)
+    try:
+        refuse_lowered(model)
+    except ConfpressError as error:
+        raise ConfpressError(f"{inputs.model}: {error}") from error
+    calibration = None
+    if inputs.calibration is not None:
+        calibration = load_recordings(inputs.calibration, original.frontend, recipe)
+    validation = _validation(inputs, recipe, original)
+    _refuse_overlap(calibration.utterances if calibration else (), validation)
+    return Job(
+        inputs=inputs,
+        recipe=recipe,
+        original=original,
+        session=create_session(inputs.model),
+        model=model,
+        calibration=calibration,
+        validation=tuple(validation),
+    )
+
+
+def _validation(inputs: Inputs, recipe: Recipe, original: AsrModel) -> list[Utterance]:
+    limit = recipe.validation.max_wer_increase
+    if inputs.validation is None:
+        if limit is not None:
+            raise ConfpressError(
+                "a limit on the word error rate needs speech with texts: give --validation."
+            )
+        return []
+    utterances = load_utterances(inputs.validation, recipe.validation.subset)
+    utterances = utterances[: recipe.validation.max_utterances]
+    if original.tokens is None:
+        raise ConfpressError(
+            f"validation on speech needs the vocabulary of {inputs.model}: put tokens.txt beside "
+            "it, or give --tokens."
+        )
+    if limit is not None and not any(u.text for u in utterances):
+        raise ConfpressError(
+            f"{inputs.validation} has no texts, so its word error rate cannot be limited."
+        )
+    return utterances
+
+
+def _refuse_overlap(calibration: Sequence[Utterance], validation: Sequence[Utterance]) -> None:
+    """Speech that set the ranges must not judge them."""
+    used = {os.path.realpath(u.path) for u in calibration}
+    for utterance in validation:
+        if os.path.realpath(utterance.path) in used:
+            raise ConfpressError(
+                f"{utterance.path} is in both the calibration and the validation speech; "
+                "keep them apart (--subset, or other folders)."
+            )

@@ -1,0 +1,76 @@
+"""The proof that a lossless stage is lossless: the outputs are compared with the original's."""
+
+from __future__ import annotations
+
+import itertools
+
+import onnx_ir as ir
+import onnxruntime as ort
+
+from ..passes.errors import ConfpressError
+from ..runtime.asr import AsrModel
+from ..runtime.compare import compare_outputs
+from ..runtime.inputs import SpeechSource
+from ..runtime.runner import Runner
+from ..runtime.session import create_session
+from .recipe import ProofSection
+from .records import Proof
+
+
+class Prover:
+    """Compares rewritten models with the original at two lengths and two batch sizes.
+
+    The utterances of a batch have different lengths, so that masks take part. Models with a fixed
+    length or batch size are compared at that one.
+
+    Args:
+        model: The original.
+        session: A session of it.
+        options: Tolerance, lengths and batch sizes.
+    """
+
+    def __init__(
+        self, model: AsrModel, session: ort.InferenceSession, options: ProofSection
+    ) -> None:
+        self._tolerance = options.tolerance
+        self._original = Runner(model.interface, session)
+        self._names = [output.name for output in session.get_outputs()]
+        face = model.interface
+        frames = [face.frames] if face.frames is not None else sorted(set(options.frames))
+        sizes = [face.batch] if face.batch is not None else sorted(set(options.batches))
+        source = SpeechSource(model.frontend)
+        self._batches = [
+            source.batch(count, size, ragged=face.length is not None)
+            for count, size in itertools.product(frames, sizes)
+        ]
+
+    def prove(self, model: ir.Model, stage: str) -> Proof:
+        """Compares a model with the original.
+
+        Args:
+            model: The model after the stage.
+            stage: Its name, for the error.
+
+        Raises:
+            ConfpressError: an output is missing, has another shape, or differs by more than the
+                tolerance; the sentence names the stage.
+        """
+        found = [str(value.name) for value in model.graph.outputs]
+        if found != self._names:
+            raise ConfpressError(
+                f"the stage {stage} changed the outputs from {', '.join(self._names)} to "
+                f"{', '.join(found)}; please report this."
+            )
+        try:
+            candidate = Runner(self._original.interface, create_session(model))
+            cases = compare_outputs(self._original, candidate, self._batches)
+        except ConfpressError as error:
+            raise ConfpressError(f"after the stage {stage}: {error}") from error
+        proof = Proof(tolerance=self._tolerance, cases=cases)
+        if proof.worst > self._tolerance:
+            raise ConfpressError(
+                f"the stage {stage} changed the outputs by {proof.worst:.2g} of their largest "
+                f"value, and {self._tolerance:g} is allowed; please report this, and leave the "
+                "stage out by a recipe."
+            )
+        return proof

@@ -1,0 +1,64 @@
+"""``report.html``: one file that opens offline, on a phone too, in light and dark."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import jinja2
+
+from . import text
+from .records import ChangeRecord, RefusalRecord, grouped
+from .report_schema import Report
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATE = "report.html.j2"
+
+
+def render(report: Report) -> str:
+    """The report as HTML; nothing in it is loaded from elsewhere."""
+    return _template().render(report=report, recipe=_recipe_lines(report), text=text)
+
+
+@lru_cache(maxsize=1)
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "size": text.size,
+        "percent": text.percent,
+        "percent_interval": text.percent_interval,
+        "points_interval": text.points_interval,
+        "ms": text.milliseconds,
+        "seconds": text.seconds,
+        "times": text.times,
+        "grouped_changes": _changes,
+        "grouped_refusals": _refusals,
+        "shell": shlex.join,
+    }
+    return environment.get_template(_TEMPLATE)
+
+
+def _changes(records: Iterable[ChangeRecord]) -> list[tuple[str, str]]:
+    return grouped((record.what, record.where) for record in records)
+
+
+def _refusals(records: Iterable[RefusalRecord]) -> list[tuple[str, str]]:
+    return grouped((record.reason, record.where) for record in records)
+
+
+def _recipe_lines(report: Report) -> list[str]:
+    """The recipe in force, a line a key."""
+    return [
+        f"{section}.{key} = {value}"
+        for section, options in report.recipe.items()
+        for key, value in options.items()
+        if value is not None
+    ]

@@ -1,0 +1,165 @@
+"""A whole run: inputs checked, models made, evidence gathered, the folder written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .. import __version__
+from ..runtime.asr import AsrModel
+from ..runtime.environment import describe_environment
+from ..runtime.model_file import file_bytes, load_model, sha256
+from ..runtime.speech.manifest import Utterance
+from .census import census
+from .evidence import gather
+from .job import Inputs, Job, open_job
+from .manifest import file_entry, write_manifest
+from .pipeline import INTERCHANGE, Pipeline
+from .recipe import Recipe
+from .recorder import Recorder
+from .report_html import render
+from .report_schema import ORIGINAL, DataRecord, ModelRecord, Report
+from .result import result_folder
+from .summary import summarise
+
+REPORT_JSON = "report.json"
+REPORT_HTML = "report.html"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        folder: The result folder.
+        report: What is in its `report.json`.
+    """
+
+    folder: Path
+    report: Report
+
+    @property
+    def interchange(self) -> Path:
+        """The model in standard ONNX that every target was lowered from."""
+        return self.folder / f"{INTERCHANGE}.onnx"
+
+    def model(self, target: str) -> Path:
+        """The deployable model of a target."""
+        return self.folder / target / "model.onnx"
+
+
+def run_pipeline(
+    inputs: Inputs,
+    recipe: Recipe,
+    output: Path,
+    *,
+    command: Sequence[str],
+    quiet: bool = False,
+) -> Result:
+    """Optimises a model and writes the result folder, whole or not at all.
+
+    Args:
+        inputs: What the user gave.
+        recipe: What to do.
+        output: The result folder; an earlier result of ours there is replaced.
+        command: What to type to get the same, for report and manifest.
+        quiet: Whether the stages are not told of on standard error.
+
+    Raises:
+        ConfpressError: an input is bad, the output cannot be written, or a stage fails.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    with result_folder(output, inputs.files) as folder:
+        recorder = Recorder(quiet)
+        job = open_job(inputs, recipe)
+        models = Pipeline(job, folder, recorder).run()
+        evidence = gather(job, models, recorder)
+        records = _model_records(job, models, folder)
+        report = Report(
+            confpress=__version__,
+            command=tuple(command),
+            started=started.isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - clock,
+            recipe=recipe.to_dict(),
+            summary=summarise(records, evidence),
+            verdict=evidence.verdict,
+            models=records,
+            stages=tuple(recorder.stages),
+            calibration=_calibration_record(job),
+            validation_data=_validation_record(job),
+            validation=evidence.validation,
+            lowering=evidence.lowering,
+            benchmark=evidence.benchmark,
+            profile=evidence.profile,
+            environment=describe_environment(),
+            notes=tuple(evidence.notes),
+        )
+        report = _relative(report, folder)
+        _write(report, folder)
+        write_manifest(
+            folder,
+            command=command,
+            created=report.started,
+            versions=report.environment.libraries | {"confpress": __version__},
+            source=file_entry(inputs.model),
+        )
+    return Result(output, report)
+
+
+def _write(report: Report, folder: Path) -> None:
+    text = report.model_dump_json(indent=2) + "\n"
+    (folder / REPORT_JSON).write_text(text, encoding="utf-8")
+    (folder / REPORT_HTML).write_text(render(report), encoding="utf-8")
+
+
+def _relative(report: Report, folder: Path) -> Report:
+    """The report with paths into the folder relative to it, as the folder still moves."""
+    inside = json.dumps(f"{folder}/")[1:-1]
+    return Report.model_validate_json(report.model_dump_json().replace(inside, ""))
+
+
+def _model_records(job: Job, models: dict[str, AsrModel], folder: Path) -> tuple[ModelRecord, ...]:
+    paths = {ORIGINAL: job.inputs.model} | {name: m.path for name, m in models.items()}
+    return tuple(_model_record(name, path) for name, path in paths.items())
+
+
+def _model_record(name: str, path: Path) -> ModelRecord:
+    model = load_model(path)
+    return ModelRecord(
+        name=name,
+        path=str(path),
+        bytes=file_bytes(path),
+        sha256=sha256(path),
+        opset=model.opset_imports[""],
+        ir_version=model.ir_version,
+        census=census(model),
+    )
+
+
+def _calibration_record(job: Job) -> DataRecord | None:
+    if job.calibration is None:
+        return None
+    return _data_record(
+        job.inputs.calibration, job.recipe.calibration.subset, job.calibration.utterances
+    )
+
+
+def _validation_record(job: Job) -> DataRecord | None:
+    if not job.validation:
+        return None
+    return _data_record(job.inputs.validation, job.recipe.validation.subset, job.validation)
+
+
+def _data_record(
+    path: Path | None, subset: str | None, utterances: Sequence[Utterance]
+) -> DataRecord:
+    return DataRecord(
+        path=str(path),
+        subset=subset,
+        utterances=len(utterances),
+        seconds=sum(u.seconds for u in utterances),
+    )

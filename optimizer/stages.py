@@ -1,0 +1,177 @@
+"""The stages that are passes, in their order; each is one entry of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from ..passes.lower.cpu import LowerCpu
+from ..passes.lower.portable import LowerPortable
+from ..passes.masked_modules import RemoveMaskedModules
+from ..passes.merge_linears import MergeLinears
+from ..passes.pointwise import PointwiseConvToMatMul
+from ..passes.positions import Positions
+from ..passes.quantize import Quantize, Range
+from ..passes.relative_shift import RelativeShift
+from ..passes.simplify import Simplify
+from ..passes.softmax_mask import SoftmaxMask
+from ..passes.structure import Recognise
+from ..passes.versions import MinimiseVersions
+from .recipe import Recipe, Target
+
+Pass = ir.passes.PassBase
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What earlier stages measured and later passes take as arguments.
+
+    Attributes:
+        encoder_frames: Frames after the subsampling of the longest audio that the recipe names;
+            None if it names none.
+        ranges: Calibrated range by value name.
+    """
+
+    encoder_frames: int | None = None
+    ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Why a stage does not run, in a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline.
+
+    Attributes:
+        name: As in the recipe, the report and errors.
+        about: What it is for, in a line.
+        passes: Makes its passes, or says why it does not run.
+        lossless: Whether it must keep the outputs; the pipeline then proves that it did.
+    """
+
+    name: str
+    about: str
+    passes: Callable[[Recipe, Findings], Sequence[Pass] | Skip]
+    lossless: bool = True
+
+
+def _positions(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
+    mode = recipe.positions.mode
+    if mode == "keep":
+        return Skip("the recipe keeps the position tables")
+    return [Positions(mode=mode, max_frames=findings.encoder_frames)]
+
+
+def _quantize(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
+    if recipe.lossless:
+        return Skip("the recipe keeps every layer in float32")
+    options = recipe.quantize
+    # Without ranges the calibration has said why, once for all convolutions.
+    convolution = options.convolution if findings.ranges else "float32"
+    return [
+        Quantize(
+            linear=options.linear,
+            convolution=convolution,
+            exclude=options.exclude,
+            ranges=findings.ranges,
+        )
+    ]
+
+
+def _switched(
+    section: str, make: Callable[[Recipe], Pass]
+) -> Callable[[Recipe, Findings], Sequence[Pass] | Skip]:
+    """The pass of a stage that its section of the recipe can switch off."""
+
+    def passes(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
+        if not getattr(recipe, section).enabled:
+            return Skip("the recipe switches it off")
+        return [make(recipe)]
+
+    return passes
+
+
+#: From the exported model to the last one in float32.
+LOSSLESS_STAGES = (
+    Stage(
+        "simplify",
+        "lift and fold constants, drop what is unused",
+        lambda recipe, _: [Simplify(fold_limit_bytes=recipe.simplify.fold_limit_bytes)],
+    ),
+    Stage(
+        "recognise",
+        "find the Conformer's modules and name its layers",
+        lambda recipe, _: [Recognise()],
+    ),
+    Stage("positions", "compute position tables instead of storing them", _positions),
+    Stage(
+        "masked_modules",
+        "remove modules that masks switch off",
+        _switched("masked_modules", lambda recipe: RemoveMaskedModules()),
+    ),
+    Stage(
+        "pointwise",
+        "write pointwise convolutions as matrix products",
+        _switched("pointwise", lambda recipe: PointwiseConvToMatMul()),
+    ),
+    Stage(
+        "relative_shift",
+        "shift position scores without copying them",
+        _switched("relative_shift", lambda recipe: RelativeShift()),
+    ),
+    Stage(
+        "softmax_mask",
+        "mask rows of a product instead of probabilities",
+        _switched("softmax_mask", lambda recipe: SoftmaxMask()),
+    ),
+    Stage(
+        "merge_linears",
+        "compute linear layers of one input together",
+        _switched("merge_linears", lambda recipe: MergeLinears(most=recipe.merge_linears.most)),
+    ),
+)
+
+#: From float32 to the interchange model.
+QUANTIZE = Stage("quantize", "insert the QDQ nodes of int8 layers", _quantize, lossless=False)
+
+#: What the interchange model asks of a runtime.
+VERSIONS = Stage(
+    "versions",
+    "state the lowest versions that serve the model",
+    lambda recipe, _: [MinimiseVersions()],
+)
+
+#: From the interchange model to a target's.
+LOWER: Mapping[Target, Stage] = {
+    "portable": Stage(
+        "lower.portable",
+        "turn QDQ nodes into operators that stock ONNX Runtime runs fast",
+        lambda recipe, _: [LowerPortable(), MinimiseVersions()],
+        lossless=False,
+    ),
+    "cpu": Stage(
+        "lower.cpu",
+        "turn QDQ nodes into operators of the kernel library",
+        lambda recipe, _: [LowerCpu(), MinimiseVersions()],
+        lossless=False,
+    ),
+}
+
+
+def preparation(recipe: Recipe) -> Sequence[Pass]:
+    """What comes before a pass that speaks of layers, where it is run alone."""
+    return [Simplify(fold_limit_bytes=recipe.simplify.fold_limit_bytes), Recognise()]
+
+
+def passes_of(stage: Stage, recipe: Recipe | None = None) -> Sequence[Pass]:
+    """The passes of a stage run alone; none where the recipe skips it."""
+    passes = stage.passes(recipe or Recipe(), Findings())
+    return () if isinstance(passes, Skip) else passes

@@ -1,0 +1,58 @@
+"""The table that comes first: size, words and latency, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..runtime.bench import Timing
+from ..runtime.validate import RateComparison
+from .evidence import Evidence
+from .pipeline import INTERCHANGE
+from .report_schema import ORIGINAL, ModelRecord, SummaryRow
+
+
+def summarise(models: Sequence[ModelRecord], evidence: Evidence) -> tuple[SummaryRow, ...]:
+    """One row for the original, one for each target.
+
+    Args:
+        models: All models, the original first, targets in the order they were measured.
+        evidence: What was measured.
+    """
+    shown = [model for model in models if model.name != INTERCHANGE]
+    words = {
+        name: validation.speech.words
+        for name, validation in evidence.validation.items()
+        if validation.speech is not None
+    }
+    timings: Sequence[Timing | None] = [None] * len(shown)
+    if evidence.benchmark is not None:
+        timings = evidence.benchmark.cases[0].timings
+    original = shown[0]
+    # Every comparison has the original's rate, on the same utterances.
+    first = next((comparison for comparison in words.values() if comparison is not None), None)
+    return tuple(
+        _row(model, original, words.get(model.name, first), timing)
+        for model, timing in zip(shown, timings, strict=True)
+    )
+
+
+def _row(
+    model: ModelRecord,
+    original: ModelRecord,
+    words: RateComparison | None,
+    timing: Timing | None,
+) -> SummaryRow:
+    is_original = model.name == ORIGINAL
+    rate = None
+    if words is not None:
+        rate = words.reference if is_original else words.candidate
+    return SummaryRow(
+        name=model.name,
+        bytes=model.bytes,
+        smaller=original.bytes / model.bytes,
+        wer=rate.rate if rate else None,
+        wer_interval=rate.interval if rate else None,
+        wer_increase=words.difference_interval if words and not is_original else None,
+        p50_ms=timing.p50_ms if timing else None,
+        faster=timing.speedup.median if timing and timing.speedup else None,
+    )

@@ -1,0 +1,186 @@
+"""Tables that several commands print."""
+
+from __future__ import annotations
+
+from ..runtime.bench import BenchModel, BenchResult, Timing
+from ..runtime.compare import OutputDifference
+from ..runtime.validate import Validation
+from .console import Column, print_line, print_table
+from .report_schema import Report, SummaryRow
+from .text import (
+    milliseconds,
+    percent,
+    percent_interval,
+    points,
+    points_interval,
+    seconds,
+    size,
+    times,
+)
+
+
+def print_summary(report: Report) -> None:
+    """Size, words and latency of the original and the results."""
+    print_table(
+        "",
+        [
+            Column("model"),
+            Column("size", number=True),
+            Column("WER", number=True),
+            Column("95 % interval", number=True),
+            Column("change, points", number=True),
+            Column("p50 latency", number=True),
+            Column("speed-up", number=True),
+        ],
+        [_row(row) for row in report.summary],
+    )
+
+
+def _row(row: SummaryRow) -> list[str]:
+    return [
+        row.name,
+        size(row.bytes),
+        "–" if row.wer is None else percent(row.wer),
+        "" if row.wer_interval is None else percent_interval(row.wer_interval),
+        "" if row.wer_increase is None else points_interval(row.wer_increase),
+        "–" if row.p50_ms is None else milliseconds(row.p50_ms),
+        "" if row.faster is None else times(row.faster),
+    ]
+
+
+def print_outputs(found: Validation) -> None:
+    """How far the outputs of two models are apart."""
+    if found.outputs_skipped is not None:
+        print_line(f"Outputs were not compared: {found.outputs_skipped}.")
+        return
+    print_table(
+        "outputs",
+        [
+            Column("output"),
+            Column("batch", number=True),
+            Column("frames", number=True),
+            Column("max. difference", number=True),
+            Column("of largest value", number=True),
+            Column("SQNR", number=True),
+            Column("cosine", number=True),
+            Column("same best token", number=True),
+        ],
+        [_output_row(row) for row in found.outputs],
+    )
+
+
+def _output_row(row: OutputDifference) -> list[str]:
+    return [
+        row.output,
+        str(row.batch),
+        str(row.frames),
+        f"{row.max_abs:.3g}",
+        f"{row.scale:.3g}",
+        "equal" if row.sqnr_db is None else f"{row.sqnr_db:.1f} dB",
+        f"{row.cosine:.6f}",
+        "" if row.argmax_agreement is None else percent(row.argmax_agreement),
+    ]
+
+
+def print_speech(found: Validation) -> None:
+    """What two models heard."""
+    speech = found.speech
+    if speech is None:
+        print_line("No words were compared: no speech was given.")
+        return
+    rates = (("words", speech.words), ("characters", speech.characters))
+    rows = [
+        [
+            name,
+            percent(rate.reference.rate),
+            percent_interval(rate.reference.interval),
+            percent(rate.candidate.rate),
+            percent_interval(rate.candidate.interval),
+            points(rate.difference),
+            points_interval(rate.difference_interval),
+        ]
+        for name, rate in rates
+        if rate is not None
+    ]
+    if rows:
+        print_table(
+            "error rates",
+            [
+                Column(""),
+                Column("A", number=True),
+                Column("95 % interval", number=True),
+                Column("B", number=True),
+                Column("95 % interval", number=True),
+                Column("change, points", number=True),
+                Column("95 % interval", number=True),
+            ],
+            rows,
+        )
+    print_line(
+        f"{speech.changed} of {speech.utterances} utterances ({seconds(speech.seconds)}) came out "
+        f"different; B against A's words: {percent(speech.disagreement.rate)} of words."
+    )
+    if speech.worst:
+        print_table(
+            "utterances that lost most",
+            [Column("utterance"), Column("said"), Column("A"), Column("B")],
+            [[row.id, row.text or "", row.reference, row.candidate] for row in speech.worst],
+        )
+
+
+def print_benchmark(found: BenchResult) -> None:
+    """Latency by case, then loading and memory."""
+    for case in found.cases:
+        print_table(
+            f"{case.seconds:g} s of audio ({found.features}), batch {case.batch}, "
+            f"{case.threads} thread{'' if case.threads == 1 else 's'}",
+            [
+                Column("model"),
+                Column("p50", number=True),
+                Column("p95", number=True),
+                Column("p99", number=True),
+                Column("RTF", number=True),
+                Column("speed-up", number=True),
+                Column("95 % interval", number=True),
+            ],
+            [_timing_row(row) for row in case.timings],
+        )
+    print_table(
+        "size, loading, memory",
+        [
+            Column("model"),
+            Column("size", number=True),
+            Column("load", number=True),
+            Column("first run", number=True),
+            Column("peak memory", number=True),
+            Column("resident", number=True),
+        ],
+        [_start_row(row) for row in found.models],
+    )
+
+
+def _timing_row(row: Timing) -> list[str]:
+    ratio = row.speedup
+    return [
+        row.model,
+        milliseconds(row.p50_ms),
+        milliseconds(row.p95_ms),
+        milliseconds(row.p99_ms),
+        f"{row.rtf:.4f}",
+        "" if ratio is None else times(ratio.median),
+        "" if ratio is None else f"{times(ratio.low)} – {times(ratio.high)}",
+    ]
+
+
+def _start_row(row: BenchModel) -> list[str]:
+    start = row.start
+    if start is None:
+        return [row.model, size(row.bytes), "–", "–", "–", "–"]
+    return [
+        row.model,
+        size(row.bytes),
+        milliseconds(start.load_ms),
+        milliseconds(start.first_run_ms),
+        "–" if start.peak_bytes is None else size(start.peak_bytes),
+        "–" if start.resident_bytes is None else size(start.resident_bytes),
+    ]

@@ -1,0 +1,57 @@
+"""Numbers as people read them, the same in tables and in the report."""
+
+from __future__ import annotations
+
+from ..runtime.speech import Interval
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units: ``13.4 MB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def percent(fraction: float, digits: int = 2) -> str:
+    """A fraction as ``5.43 %``."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def points(fraction: float) -> str:
+    """A difference of rates as ``+0.13``, in percentage points."""
+    return f"{100 * fraction:+.2f}"
+
+
+def percent_interval(interval: Interval) -> str:
+    """A rate's interval as ``3.9 – 7.1 %``."""
+    return f"{100 * interval.low:.1f} – {100 * interval.high:.1f} %"
+
+
+def points_interval(interval: Interval) -> str:
+    """A difference's interval as ``-0.3 to +0.5``, in percentage points."""
+    return f"{points(interval.low)} to {points(interval.high)}"
+
+
+def milliseconds(value: float) -> str:
+    """Milliseconds with three digits: ``1.23 ms``, ``120 ms``."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} ms"
+
+
+def seconds(value: float) -> str:
+    """Seconds with one decimal, minutes above two of them."""
+    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def times(ratio: float) -> str:
+    """A ratio as ``1.52×``."""
+    return f"{ratio:.2f}×"
+
+
+def count(number: int) -> str:
+    """A count with three digits: ``13.2 M``."""
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return str(number)
