@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
 from ..passes.positions import MAX_FRAMES_KEY
-from .interface import Interface, read_interface
+from .interface import FloatArray, Interface, read_interface
 from .model_file import load_model
 from .progress import progress
 from .runner import Runner
@@ -24,8 +23,6 @@ from .speech.decode import Tokens, greedy_ctc
 from .speech.frontend import FILE_NAME as FRONTEND_NAME
 from .speech.frontend import FrontEnd
 from .speech.manifest import Utterance
-
-FloatArray = npt.NDArray[np.float32]
 
 TOKENS_NAME = "tokens.txt"
 # Lengths, in feature frames, at which the subsampling of a model is measured.
@@ -76,7 +73,7 @@ class AsrModel:
         if not isinstance(frontend, FrontEnd):
             frontend_path = Path(frontend) if frontend else _beside(path, FRONTEND_NAME)
             frontend = FrontEnd.load(frontend_path) if frontend_path else FrontEnd()
-        interface = read_interface(model, mels=frontend.n_mels, name=str(path))
+        interface = read_interface(model, name=str(path))
         if interface.mels != frontend.n_mels:
             origin = f"{frontend_path}" if frontend_path else "the default front end"
             raise ConfpressError(
@@ -200,7 +197,7 @@ def transcribe(
     """
     if batch_size < 1:
         raise ConfpressError(f"the batch size must be at least 1, not {batch_size}.")
-    if batch_size > 1 and model.interface.length is None:
+    if batch_size > 1 and not model.interface.knows_padding:
         raise ConfpressError(
             f"{model.path} takes no lengths, so padding would be heard as speech; use batches of 1."
         )

@@ -18,15 +18,13 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..passes.errors import ConfpressError
-from .interface import Interface, read_interface
+from .interface import FloatArray, read_interface
 from .progress import progress
 from .session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
 from .speech.audio import read_audio
 from .speech.frontend import FrontEnd
 from .speech.manifest import Utterance, load_utterances
 from .statistics import Statistics
-
-FloatArray = npt.NDArray[np.float32]
 
 #: Longer recordings run in pieces of at most this many feature frames (30 s at a hop of 10 ms).
 MAX_FRAMES = 3000
@@ -128,18 +126,19 @@ def calibrate(
     if not statistics:
         return {}
     session = create_session(expose(model, list(statistics)), options)
-    face: Interface | None = None
+    face = read_interface(model)
+    seen = 0
     known = features if isinstance(features, CalibrationSet) else None
     total = known.seconds if known else None
     with progress("Calibrating", total, "s of speech" if known else "frames") as advance:
         for index, utterance in enumerate(features):
-            face = face or read_interface(model, mels=utterance.shape[0])
+            seen += 1
             for piece in _pieces(utterance, max_frames):
                 arrays = run_session(session, face.feeds([piece]))
                 for entry, array in zip(statistics.values(), arrays, strict=True):
                     _update(entry, array, str(known.utterances[index].path) if known else index + 1)
             advance(known.utterances[index].seconds if known else utterance.shape[1])
-    if face is None:
+    if seen == 0:
         raise ConfpressError("calibration needs at least one recording.")
     return statistics
 

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from scipy.signal import lfilter
 
 from ..passes.errors import ConfpressError
+from .interface import FloatArray
 from .speech.audio import read_audio
 from .speech.frontend import FrontEnd
 from .speech.manifest import Utterance
-
-FloatArray = npt.NDArray[np.float32]
 
 # Log-mel features hardly change from one frame to the next (10 ms) or between neighbouring
 # filters; these correlations are typical of read speech.

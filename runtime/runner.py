@@ -24,15 +24,13 @@ class Runner:
     session: ort.InferenceSession
 
     @classmethod
-    def start(
-        cls, model: ir.Model, options: SessionOptions = DEFAULT_OPTIONS, *, mels: int | None = None
-    ) -> Runner:
+    def start(cls, model: ir.Model, options: SessionOptions = DEFAULT_OPTIONS) -> Runner:
         """Start a session of a model in memory.
 
         Raises:
             ConfpressError: its inputs are not features, or ONNX Runtime refuses it.
         """
-        return cls(read_interface(model, mels=mels), create_session(model, options))
+        return cls(read_interface(model), create_session(model, options))
 
     def outputs(self, batch: Sequence[FloatArray]) -> dict[str, list[npt.NDArray[Any]]]:
         """Every output for every utterance; what runs along the scores' frames is cut to them.

@@ -139,7 +139,7 @@ def validate(
         batches = _batches(source, durations, batch_sizes, reference.interface)
         outputs = compare_outputs(*runners, batches)
         padded = max(batches, key=len)
-        if len(padded) > 1 and reference.interface.length is not None:
+        if len(padded) > 1 and reference.interface.knows_padding:
             dependence = {
                 name: batch_dependence(runner, padded)
                 for name, runner in zip(("reference", "candidate"), runners, strict=True)
@@ -309,5 +309,5 @@ def _batches(
         if interface.frames is None
         else [interface.frames]
     )
-    ragged = interface.length is not None
+    ragged = interface.knows_padding
     return [source.batch(count, size, ragged=ragged) for count in frames for size in sizes]

@@ -108,6 +108,7 @@ def write_ctc(
     seed: int = 0,
     noise: float = 0.0,
     mels: int = 80,
+    hidden: int = 16,
     mels_first: bool = True,
     lengths: bool = True,
     batch: int | str = "batch",
@@ -123,13 +124,14 @@ def write_ctc(
         seed: Of the weights; equal seeds give equal weights.
         noise: Standard deviation of what is added to the weights afterwards.
         mels: Features a frame.
+        hidden: Width of the hidden layer.
         mels_first: Layout [batch, mels, frames], else [batch, frames, mels].
         lengths: Whether there are an input and an output of lengths.
         batch: Batch size, a name where it is dynamic.
         frames: Frames, a name where they are dynamic.
         beside: Whether front end and tokens are written beside the model.
     """
-    hidden, vocabulary = 16, len(PIECES) + 1
+    vocabulary = len(PIECES) + 1
     axes = f"{mels}, {frames}" if mels_first else f"{frames}, {mels}"
     model = parser.parse_model(
         f"""
@@ -155,7 +157,7 @@ def write_ctc(
     generator = np.random.default_rng(seed)
     weights = {
         "weight1": generator.standard_normal((mels, hidden)) / np.sqrt(mels),
-        "weight2": generator.standard_normal((hidden, vocabulary)) * 3,
+        "weight2": generator.standard_normal((hidden, vocabulary)) * 12 / np.sqrt(hidden),
     }
     for name, weight in weights.items():
         changed = weight + noise * generator.standard_normal(weight.shape)

@@ -131,15 +131,15 @@ def test_refusals(make_ctc: MakeModel, tiny_ctc: Path, speech_folder: Path) -> N
 def test_a_real_model_in_batches_hears_the_same(
     nemo_model: Path, an4_test: list[Utterance]
 ) -> None:
-    """Ten utterances one by one and in padded batches: no word may differ by more than one."""
+    """Eight utterances one by one and in a padded batch: at most one word may differ."""
     model = AsrModel.load(nemo_model)
     session = create_session(model.path)
     cache = FeatureCache(model.frontend)
-    alone = transcribe(model, session, an4_test[:10], cache=cache)
-    together = transcribe(model, session, an4_test[:10], 5, cache=cache)
+    alone = transcribe(model, session, an4_test[:8], cache=cache)
+    together = transcribe(model, session, an4_test[:8], 4, cache=cache)
     references = [t.text for t in alone]
     assert word_errors(references, [t.text for t in together]).errors.sum() <= 1
-    assert word_errors([str(u.text) for u in an4_test[:10]], references).rate < 0.2
+    assert word_errors([str(u.text) for u in an4_test[:8]], references).rate < 0.2
 
 
 @pytest.mark.evidence

@@ -148,7 +148,7 @@ def test_int8_of_all_operators_harms_a_real_model(
     quantize_dynamic(nemo_model, ruined, per_channel=True, weight_type=QuantType.QInt8)
     reference = AsrModel.load(nemo_model)
     candidate = dataclasses.replace(reference, path=ruined)
-    spelt = [u for u in an4_test if u.id.startswith("cen5")][:8]
+    spelt = [u for u in an4_test if u.id.startswith("cen5")][:4]
     result = validate(reference, candidate, spelt, seconds=(3.0,), batch_sizes=(1,))
     assert all(15 < (d.sqnr_db or 99) < 35 for d in result.outputs if d.output == "logprobs")
     assert result.speech is not None
