@@ -38,7 +38,7 @@ class Classified:
 def classify_joins(
     joins: list[Join], flow: Flow, products: Products, norms: tuple[Norm, ...]
 ) -> tuple[list[Classified], list[Refusal]]:
-    """Classifies the innermost joins; joins around others are skip connections.
+    """Classifies joins from the inside out; joins around known modules are skip connections.
 
     Returns:
         The joins that make the stream, in graph order (those of no known kind with the reason),
@@ -58,11 +58,8 @@ def classify_joins(
                 )
             )
             continue
-        classified = classify(Branch(join, flow, products, norms))
-        if classified.kind is Kind.OTHER and inside:
-            continue
         taken = [c for c in taken if c not in inside]
-        taken.append(classified)
+        taken.append(classify(Branch(join, flow, products, norms)))
     taken.sort(key=lambda c: flow.order[c.join.add])
     return taken, skips
 

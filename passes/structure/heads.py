@@ -18,7 +18,8 @@ def head_size(content: ir.Node, query: ir.Value, key: ir.Value, width: int) -> i
 
     Returns:
         The size of the axis that the product sums over, or, where shape inference lost it, the
-        size that a Reshape upstream of the queries or keys gives the last axis.
+        size that a Reshape upstream of the queries or keys gives the last axis, or what the
+        number of heads on the second of four axes leaves.
     """
     for name in ("num_heads", "q_num_heads"):
         heads = content.attributes.get_int(name, 0)
@@ -31,7 +32,14 @@ def head_size(content: ir.Node, query: ir.Value, key: ir.Value, width: int) -> i
         found = _from_reshape(operand, width)
         if found is not None:
             return found
-    return None
+    split = _head_axis(query)
+    return width // split if split and split == _head_axis(key) and width % split == 0 else None
+
+
+def _head_axis(value: ir.Value) -> int | None:
+    """The size of the third axis from the end of four: [batch, heads, time, features]."""
+    shape = dims(value) or ()
+    return shape[1] if len(shape) == 4 else None
 
 
 def _summed_size(content: ir.Node, query: ir.Value, key: ir.Value) -> int | None:

@@ -7,7 +7,6 @@ gives the same ids.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -25,7 +24,7 @@ _NAMES = {
 def number(kinds: Sequence[Kind]) -> list[str]:
     """The names of the modules and norms of a stream, unique and relative to the encoder.
 
-    1. In a stream with a norm after every module (post-norm), these norms go by their modules:
+    1. In a stream with norms after most modules (post-norm), these norms go by their modules:
        ``layers.0.self_attn_norm``. The other norms count in what follows.
     2. Norms between modules end blocks: ``layers.0.norm_out``.
     3. Without norms between modules, blocks are the shortest repeating sequence with one
@@ -49,11 +48,10 @@ def number(kinds: Sequence[Kind]) -> list[str]:
 
 
 def _norms_of_modules(kinds: Sequence[Kind]) -> set[int]:
-    """The norms directly after modules, if they stand after every module but the last at least."""
-    modules = [i for i, kind in enumerate(kinds) if kind is not Kind.NORM]
-    if len(modules) < 3 or any(right - left == 1 for left, right in itertools.pairwise(modules)):
-        return set()
-    return {i + 1 for i in modules if i + 1 < len(kinds)}
+    """The norms directly after modules, if they stand after more than half of the modules."""
+    modules = [i for i, kind in enumerate(kinds) if kind not in (Kind.NORM, Kind.OTHER)]
+    norms = {i + 1 for i in modules if i + 1 < len(kinds) and kinds[i + 1] is Kind.NORM}
+    return norms if len(modules) > 2 and 2 * len(norms) > len(modules) else set()
 
 
 def _blocks(kinds: Sequence[Kind]) -> list[int | None]:
@@ -83,29 +81,44 @@ def _by_norms(kinds: Sequence[Kind]) -> list[int | None]:
 
 def _by_kinds(kinds: Sequence[Kind], modules: list[int]) -> list[int | None]:
     """Blocks by what they hold; one block alone keeps the norm after it, others none."""
-    sequence = [kinds[i] for i in modules]
-    period = _period(sequence)
+    known = [i for i in modules if kinds[i] is not Kind.OTHER]
+    starts = _starts(kinds, modules) or _starts(kinds, known) or _greedy_starts(kinds, known)
     blocks: list[int | None] = [None] * len(kinds)
-    index, current = 0, list[Kind]()
-    for count, position in enumerate(modules):
-        kind = kinds[position]
-        starts = count % period == 0 if period else not _fits(current, kind)
-        if starts and current:
-            index += 1
-            current = []
-        current.append(kind)
-        blocks[position] = index
-    if index == 0 and modules[-1] + 1 < len(kinds):
+    for position in modules:
+        blocks[position] = max(sum(start <= position for start in starts) - 1, 0)
+    if len(starts) == 1 and modules[-1] + 1 < len(kinds):
         blocks[modules[-1] + 1] = 0
     return blocks
 
 
+def _starts(kinds: Sequence[Kind], modules: list[int]) -> list[int]:
+    """Where blocks begin if the modules repeat; none if they do not."""
+    period = _period([kinds[i] for i in modules])
+    return modules[::period] if period else []
+
+
+def _greedy_starts(kinds: Sequence[Kind], modules: list[int]) -> list[int]:
+    """Where blocks begin if each takes modules for as long as they fit."""
+    starts = modules[:1]
+    block: list[Kind] = []
+    for position in modules:
+        if not _fits(block, kinds[position]):
+            starts.append(position)
+            block = []
+        block.append(kinds[position])
+    return starts
+
+
 def _period(sequence: list[Kind]) -> int | None:
-    """The length of the shortest sequence with one attention that repeats to give the whole."""
+    """The length of the shortest sequence with one attention that repeats to give the whole.
+
+    Where no attention was recognised, a module of unknown kind stands for it.
+    """
+    mixer = Kind.SELF_ATTENTION if Kind.SELF_ATTENTION in sequence else Kind.OTHER
     for length in range(1, len(sequence)):
         repeats, rest = divmod(len(sequence), length)
         first = sequence[:length]
-        if not rest and first.count(Kind.SELF_ATTENTION) == 1 and first * repeats == sequence:
+        if not rest and first.count(mixer) == 1 and first * repeats == sequence:
             return length
     return None
 
@@ -116,19 +129,14 @@ def _fits(block: list[Kind], kind: Kind) -> bool:
         if Kind.SELF_ATTENTION in block:
             return kind not in block[block.index(Kind.SELF_ATTENTION) :]
         return kind not in block
-    return kind is Kind.OTHER or kind not in block
+    return kind not in block
 
 
 def _names(kinds: Sequence[Kind], blocks: Sequence[int | None], own: set[int]) -> list[str]:
-    macaron = _is_macaron(kinds, blocks)
-    attended: set[int | None] = set()
+    halves = _feed_forward_numbers(kinds, blocks)
     names: list[str] = []
     for position, (kind, block) in enumerate(zip(kinds, blocks, strict=True)):
-        name = _NAMES[kind]
-        if kind is Kind.SELF_ATTENTION:
-            attended.add(block)
-        elif kind is Kind.FEED_FORWARD and macaron and block is not None:
-            name += "2" if block in attended else "1"
+        name = f"{_NAMES[kind]}{halves.get(position, '')}"
         if position in own:
             name = f"{names[-1]}_norm"
         elif block is not None:
@@ -139,15 +147,26 @@ def _names(kinds: Sequence[Kind], blocks: Sequence[int | None], own: set[int]) -
     return names
 
 
-def _is_macaron(kinds: Sequence[Kind], blocks: Sequence[int | None]) -> bool:
-    """Whether some block has a feed-forward module before its attention."""
-    earlier: set[int | None] = set()
-    for kind, block in zip(kinds, blocks, strict=True):
-        if kind is Kind.SELF_ATTENTION and block in earlier:
-            return True
+def _feed_forward_numbers(kinds: Sequence[Kind], blocks: Sequence[int | None]) -> dict[int, int]:
+    """1 for feed-forward modules before their block's attention and 2 for those after it.
+
+    Where none stands before, they are counted; where every block has one only, it gets no number.
+    """
+    members: dict[int, list[int]] = {}
+    attention: dict[int, int] = {}
+    for position, (kind, block) in enumerate(zip(kinds, blocks, strict=True)):
+        if block is None:
+            continue
         if kind is Kind.FEED_FORWARD:
-            earlier.add(block)
-    return False
+            members.setdefault(block, []).append(position)
+        elif kind is Kind.SELF_ATTENTION:
+            attention[block] = position
+    before = {i for block, each in members.items() for i in each if i < attention.get(block, -1)}
+    if before:
+        return {i: 1 if i in before else 2 for each in members.values() for i in each}
+    if all(len(each) == 1 for each in members.values()):
+        return {}
+    return {i: count for each in members.values() for count, i in enumerate(each, start=1)}
 
 
 def _without_duplicates(names: Sequence[str]) -> list[str]:

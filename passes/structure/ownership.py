@@ -14,21 +14,24 @@ import onnx_ir as ir
 
 from .graph import all_inputs, consumers
 
-#: Stands for an output of the graph among the owners that a node feeds.
+#: Stands for outputs of the graph and nodes between modules among the owners that a node feeds.
 _OUTSIDE = ""
 
 
-def spread_ownership(graph: ir.Graph, cores: Mapping[ir.Node, str]) -> dict[ir.Node, str]:
+def spread_ownership(
+    graph: ir.Graph, cores: Mapping[ir.Node, str], unowned: frozenset[ir.Node] = frozenset()
+) -> dict[ir.Node, str]:
     """The owner of every node that serves one module alone.
 
     Args:
         graph: The graph, its nodes in topological order.
         cores: The owner of the nodes in the modules' cores.
+        unowned: Nodes that lie between modules and belong to none.
 
     Returns:
         The owners of those and of the nodes that serve them alone.
     """
-    owners = dict(cores)
+    owners = dict(cores) | dict.fromkeys(unowned, _OUTSIDE)
     feeds: dict[ir.Node, frozenset[str]] = {}
     for node in reversed(graph):
         fed: set[str] = set()
@@ -47,4 +50,4 @@ def spread_ownership(graph: ir.Graph, cores: Mapping[ir.Node, str]) -> dict[ir.N
         makers = {owners.get(p) for p in producers if p is not None}
         if len(makers) == 1 and (maker := makers.pop()) is not None:
             owners[node] = maker
-    return owners
+    return {node: owner for node, owner in owners.items() if owner != _OUTSIDE}

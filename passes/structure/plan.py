@@ -14,10 +14,10 @@ from .classify import Classified
 from .flow import Flow
 from .ids import block_of, module_of_layer, role_of
 from .linear import Products
-from .modules import Cache, Kind, Norm, SelfAttention
+from .modules import Cache, Kind, SelfAttention
 from .numbering import number
 from .ownership import spread_ownership
-from .stream import Stream
+from .stream import Part, Stream, kind_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Plan:
     Attributes:
         id: Stable name.
         kind: What it does.
-        part: The branch or norm that it is made of; None for subsampling, table and head.
+        part: What it is made of; None for subsampling, table and head.
         nodes: What the stream's data passes through; later also what serves it alone.
         input: What it reads.
         output: What it puts out.
@@ -36,7 +36,7 @@ class Plan:
 
     id: str
     kind: Kind
-    part: Classified | Norm | None
+    part: Part | None
     nodes: tuple[ir.Node, ...]
     input: ir.Value | None
     output: ir.Value
@@ -60,7 +60,7 @@ def plan_modules(
     plans.extend(_head(flow, stream, products, plans))
     plans = _with_kept_ids(plans)
     cores = {node: plan.id for plan in reversed(plans) for node in plan.nodes}
-    owners = spread_ownership(graph, cores)
+    owners = spread_ownership(graph, cores, stream.unowned)
     caches = find_caches(graph, flow, owners)
     nodes: dict[str, list[ir.Node]] = {plan.id: [] for plan in plans}
     for node in graph:
@@ -110,18 +110,18 @@ def _parts(stream: Stream) -> list[Plan]:
     plans = []
     for part, name in zip(stream.parts, number(stream.kinds), strict=True):
         plan_id = f"encoder.{name}"
-        if isinstance(part, Norm):
-            plan = Plan(plan_id, Kind.NORM, part, part.nodes, part.input, part.output)
-        else:
+        if isinstance(part, Classified):
             join = part.join
             plan = Plan(plan_id, part.kind, part, join.nodes, join.stream, join.output)
+        else:
+            plan = Plan(plan_id, kind_of(part), part, part.nodes, part.input, part.output)
         plans.append(plan)
     return plans
 
 
 def _head(flow: Flow, stream: Stream, products: Products, plans: Sequence[Plan]) -> list[Plan]:
     """What follows the stream, if it holds a linear layer."""
-    taken = {node for plan in plans for node in plan.nodes}
+    taken = stream.unowned.union(*(plan.nodes for plan in plans))
     nodes = [n for n in flow.after(stream.end) if n not in taken]
     if not any(n in products.linears for n in nodes):
         return []

@@ -16,7 +16,7 @@ from .naming import name_layers
 from .norms import find_norms
 from .plan import plan_modules
 from .residual import Join, find_joins
-from .stream import Stream, lay_out
+from .stream import Stream, Transition, lay_out
 
 
 def recognise(model: ir.Model) -> Structure:
@@ -46,7 +46,7 @@ def recognise(model: ir.Model) -> Structure:
     if flow is not None:
         classified, skips = classify_joins(joins, flow, products, norms)
         near_misses.extend(skips)
-        stream = lay_out(flow, classified, norms)
+        stream = lay_out(flow, classified, norms, products)
     if flow is None or stream is None:
         near_misses.extend(Refusal(c.name, c.reason) for c in classified)
         near_misses.append(Refusal("model", _why_none(joins, products)))
@@ -55,7 +55,7 @@ def recognise(model: ir.Model) -> Structure:
     near_misses.extend(
         Refusal(plan.id, plan.part.reason)
         for plan in plans
-        if isinstance(plan.part, Classified) and plan.part.kind is Kind.OTHER
+        if isinstance(plan.part, Classified | Transition) and plan.kind is Kind.OTHER
     )
     return name_layers(graph, products, plans, near_misses)
 

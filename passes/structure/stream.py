@@ -10,7 +10,31 @@ import onnx_ir as ir
 from .classify import Classified
 from .flow import Flow
 from .graph import ELEMENTWISE_OPS
+from .linear import Products
 from .modules import Kind, Norm
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Transition:
+    """Layers on the stream itself: a change of the frame rate or width between modules.
+
+    Attributes:
+        nodes: What stands between the modules, behind the norms of the one before.
+        input: The stream before.
+        output: The stream behind.
+        reason: Why it is no known module, in a sentence.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    input: ir.Value
+    output: ir.Value
+    reason: str = (
+        "layers stand on the residual stream itself, between modules; they change the frame rate "
+        "or the width and are left as they are"
+    )
+
+
+Part = Classified | Norm | Transition
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,22 +43,33 @@ class Stream:
 
     Attributes:
         entry: Where the first module begins; what lies before is the subsampling.
-        parts: Modules and the norms between and after them, in the order of data.
+        parts: Modules and what stands between and after them, in the order of data.
         end: Where the head begins.
+        unowned: Nodes on the stream that belong to no module: masks, scales, skip connections.
     """
 
     entry: ir.Value
-    parts: tuple[Classified | Norm, ...]
+    parts: tuple[Part, ...]
     end: ir.Value
+    unowned: frozenset[ir.Node]
 
     @property
     def kinds(self) -> list[Kind]:
         """The kinds of the parts."""
-        return [part.kind if isinstance(part, Classified) else Kind.NORM for part in self.parts]
+        return [kind_of(part) for part in self.parts]
 
 
-def lay_out(flow: Flow, joins: Sequence[Classified], norms: Sequence[Norm]) -> Stream | None:
-    """Puts modules and the norms between them in order; None without a known module.
+def kind_of(part: Part) -> Kind:
+    """What a part does."""
+    if isinstance(part, Classified):
+        return part.kind
+    return Kind.NORM if isinstance(part, Norm) else Kind.OTHER
+
+
+def lay_out(
+    flow: Flow, joins: Sequence[Classified], norms: Sequence[Norm], products: Products
+) -> Stream | None:
+    """Puts modules and what lies between them in order; None without a known module.
 
     Joins before the first known module that hold convolutions alone (a convolution for positions,
     residual blocks of the front end) are left to the subsampling.
@@ -42,19 +77,27 @@ def lay_out(flow: Flow, joins: Sequence[Classified], norms: Sequence[Norm]) -> S
     joins = _without_front_end(joins)
     if not any(c.kind is not Kind.OTHER for c in joins):
         return None
-    parts: list[Classified | Norm] = []
-    previous: ir.Value | None = None
-    for classified in joins:
-        if previous is not None:
-            parts.extend(_norms_between(flow, previous, classified.join.stream, norms))
+    entry = joins[0].join.stream
+    taken = set(flow.between(flow.source, entry))
+    taken.update(node for c in joins for node in c.join.nodes)
+    parts: list[Part] = [joins[0]]
+    unowned: set[ir.Node] = set()
+    end = joins[0].join.output
+    for classified in joins[1:]:
+        nodes = set(flow.between(end, classified.join.stream)) - taken
+        taken |= nodes
+        found, end, masks = _norms_after(flow, end, [n for n in norms if nodes.issuperset(n.nodes)])
+        rest = flow.sort(nodes.difference(masks, *(n.nodes for n in found)))
+        parts.extend(found)
+        unowned |= masks
+        if any(n in products.linears or n in products.convolutions for n in rest):
+            parts.append(Transition(tuple(rest), end, classified.join.stream))
+        else:
+            unowned.update(rest)
         parts.append(classified)
-        previous = classified.join.output
-    assert previous is not None, "there is at least one join"
-    end = previous
-    while (norm := _norm_after(flow, end, norms)) is not None:
-        parts.append(norm)
-        end = norm.output
-    return Stream(entry=joins[0].join.stream, parts=tuple(parts), end=end)
+        end = classified.join.output
+    found, end, masks = _norms_after(flow, end, norms)
+    return Stream(entry, (*parts, *found), end, frozenset(unowned | masks))
 
 
 def _without_front_end(joins: Sequence[Classified]) -> list[Classified]:
@@ -64,18 +107,22 @@ def _without_front_end(joins: Sequence[Classified]) -> list[Classified]:
     return rest
 
 
-def _norms_between(
-    flow: Flow, above: ir.Value, below: ir.Value, norms: Sequence[Norm]
-) -> list[Norm]:
-    nodes = set(flow.between(above, below)) if flow.dominates(above, below) else set()
-    return [n for n in norms if nodes.issuperset(n.nodes) and flow.dominates(n.output, below)]
+def _norms_after(
+    flow: Flow, value: ir.Value, norms: Sequence[Norm]
+) -> tuple[list[Norm], ir.Value, set[ir.Node]]:
+    """The norms that follow a value one after the other, masks, clips and scales between.
 
-
-def _norm_after(flow: Flow, value: ir.Value, norms: Sequence[Norm]) -> Norm | None:
-    """The first norm that reads a value, directly or after masks, clips and scales."""
+    Returns:
+        The norms, the last one's output (the value itself without any), the nodes between.
+    """
+    found: list[Norm] = []
+    masks: set[ir.Node] = set()
     for norm in norms:
-        if norm.output in flow and flow.dominates(value, norm.input):
-            between = flow.between(value, norm.input)
-            if all(node.op_type in ELEMENTWISE_OPS for node in between):
-                return norm
-    return None
+        if norm.output not in flow or not flow.dominates(value, norm.input):
+            continue
+        between = flow.between(value, norm.input)
+        if all(node.op_type in ELEMENTWISE_OPS for node in between):
+            found.append(norm)
+            masks.update(between)
+            value = norm.output
+    return found, value, masks

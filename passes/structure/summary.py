@@ -1,6 +1,6 @@
 """What is in a model, module by module.
 
-Operators, parameters, bytes, multiply-accumulates, zeros, formats: pure data; rendering is the command line's.
+Operators, parameters, bytes, multiply-accumulates, zeros, formats.
 """
 
 from __future__ import annotations
