@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
+from confpress.runtime import model_file
 from confpress.runtime.model_file import (
     file_bytes,
     load_model,
@@ -109,6 +110,17 @@ def test_alignment_of_external_data(tiny_ctc: Path, tmp_path: Path) -> None:
     offsets = [t.offset for t in tensors if isinstance(t, ir.ExternalTensor)]
     assert offsets
     assert all(offset is not None and offset % 4096 == 0 for offset in offsets)
+
+
+def test_weights_that_no_single_file_holds_go_beside_it(
+    tiny_ctc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_ctc)
+    monkeypatch.setattr(model_file, "EMBED_LIMIT_BYTES", weight_bytes(model) - 1)
+    path = tmp_path / "large" / "model.onnx"
+    save_model(model, path)
+    assert [p.name for p in model_files(path)] == ["model.onnx", "model.onnx.data"]
+    assert np.array_equal(weights(load_model(path))["weight1"], weights(model)["weight1"])
 
 
 def test_a_failed_save_keeps_the_old_file(tiny_ctc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
