@@ -122,6 +122,7 @@ def _measure(job: Job, targets: Mapping[str, AsrModel], evidence: Evidence, kern
         batches=recipe.batches,
         threads=recipe.threads,
         rounds=recipe.rounds,
+        memory=recipe.memory,
         kernels=kernels,
     )
     compared = {ORIGINAL: job.original, **targets}

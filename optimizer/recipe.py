@@ -153,14 +153,14 @@ class ProofSection(Section):
 
     enabled: bool = Field(default=True, description="whether outputs are compared")
     tolerance: float = Field(
-        default=1e-3,
+        default=1e-4,
         gt=0,
         description="largest difference allowed, relative to the largest absolute output",
     )
-    frames: tuple[int, int] = Field(
+    frames: tuple[PositiveInt, PositiveInt] = Field(
         default=(331, 520), description="two lengths of the features, in frames"
     )
-    batches: tuple[int, int] = Field(default=(1, 3), description="two batch sizes")
+    batches: tuple[PositiveInt, PositiveInt] = Field(default=(1, 3), description="two batch sizes")
 
 
 class ValidationSection(Section):
@@ -191,6 +191,10 @@ class BenchSection(Section):
         default=(1,), min_length=1, description="numbers of threads of ONNX Runtime"
     )
     rounds: int = Field(default=20, ge=3, description="timed runs of each model in each case")
+    memory: bool = Field(
+        default=True,
+        description="whether load time and memory are measured, in a process for each model",
+    )
 
 
 class Recipe(Section):

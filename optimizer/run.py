@@ -118,7 +118,7 @@ def _write(report: Report, folder: Path) -> None:
 
 def _relative(report: Report, folder: Path) -> Report:
     """The report with paths into the folder relative to it, as the folder still moves."""
-    inside = json.dumps(f"{folder}/")[1:-1]
+    inside = json.dumps(f"{folder}/", ensure_ascii=False)[1:-1]
     return Report.model_validate_json(report.model_dump_json().replace(inside, ""))
 
 
