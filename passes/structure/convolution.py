@@ -10,14 +10,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from .branch import Branch, NotRecognisedError, counted
-from .graph import ELEMENTWISE_OPS, scalar
+from .gating import gate_half
 from .modules import Convolution, ConvolutionModule, Linear, Norm
-
-#: Element-wise, but no non-linearity: biases, masks, scales, formats.
-_STRAIGHT_OPS = frozenset({
-    "Add", "Sub", "Mul", "Div", "Cast", "CastLike", "Where", "Identity", "Dropout",
-    "QuantizeLinear", "DequantizeLinear",
-})  # fmt: skip
 
 
 def recognise_convolution(branch: Branch) -> ConvolutionModule:
@@ -42,7 +36,15 @@ def recognise_convolution(branch: Branch) -> ConvolutionModule:
             f"its first layer puts out {first.out_features} channels and the depthwise convolution "
             f"takes {depthwise.in_channels}; they are equal, or twice as many before a GLU"
         )
-    gate = _gate_half(branch, first, depthwise) if first.out_features == widths[2] else None
+    gate = None
+    if first.out_features == widths[2]:
+        gate = gate_half(branch.flow, first.output, _input(depthwise))
+        if gate is None:
+            raise NotRecognisedError(
+                f"its first layer puts out twice {depthwise.in_channels} channels, but no product "
+                "of one half with a non-linearity of the other (GLU) stands before the depthwise "
+                "convolution"
+            )
     return ConvolutionModule(
         depthwise=depthwise,
         channels=depthwise.in_channels,
@@ -69,8 +71,13 @@ def _depthwise(branch: Branch) -> Convolution:
 
 
 def _is_before(branch: Branch, layer: Linear, depthwise: Convolution) -> bool:
+    return layer.node in branch.flow.between(branch.join.stream, _input(depthwise))
+
+
+def _input(depthwise: Convolution) -> ir.Value:
     value = depthwise.node.inputs[0]
-    return value is not None and layer.node in branch.flow.between(branch.join.stream, value)
+    assert value is not None, "a Conv has an input"
+    return value
 
 
 def _norm(branch: Branch, depthwise: Convolution) -> Norm | None:
@@ -79,46 +86,3 @@ def _norm(branch: Branch, depthwise: Convolution) -> Norm | None:
         if branch.flow.order[norm.nodes[0]] > start:
             return norm
     return None
-
-
-def _gate_half(branch: Branch, first: Linear, depthwise: Convolution) -> int:
-    """Which half of the first layer's output is the gate (goes through a non-linearity)."""
-    value = depthwise.node.inputs[0]
-    assert value is not None, "a Conv has an input"
-    region = branch.flow.between(first.output, value)
-    for node in region:
-        if node.op_type != "Mul" or len(branch.flow.inputs(node)) != 2:
-            continue
-        halves = [_half(branch, first, operand) for operand in branch.flow.inputs(node)]
-        if {half for half, _ in halves} == {0, 1}:
-            (left, left_is_gate), (right, right_is_gate) = halves
-            if left_is_gate != right_is_gate:
-                return left if left_is_gate else right
-    raise NotRecognisedError(
-        f"its first layer puts out twice {depthwise.in_channels} channels, but no product of one "
-        "half with a non-linearity of the other (GLU) was found before the depthwise convolution"
-    )
-
-
-def _half(branch: Branch, first: Linear, value: ir.Value) -> tuple[int, bool]:
-    """The half of the first layer's output that computes a value (-1: both), and if it was bent."""
-    halves: set[int] = set()
-    bent = False
-    pending, seen = [value], set()
-    while pending:
-        current = pending.pop()
-        node = current.producer()
-        if current in seen or node is None:
-            continue
-        seen.add(current)
-        whole = node.inputs[0] if node.inputs else None
-        if current is first.output:
-            halves.update((0, 1))
-        elif node.op_type == "Split" and len(node.outputs) == 2:
-            halves.add(current.index() or 0)
-        elif node.op_type == "Slice" and whole is not None:
-            halves.add(0 if scalar(node.inputs[1]) == 0 else 1)
-        else:
-            bent |= node.op_type in ELEMENTWISE_OPS - _STRAIGHT_OPS
-            pending.extend(branch.flow.inputs(node))
-    return (halves.pop() if len(halves) == 1 else -1), bent

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from .activations import find_activation
 from .branch import Branch, NotRecognisedError, counted
+from .gating import gate_half
 from .graph import ELEMENTWISE_OPS, LAYOUT_OPS
 from .modules import Convolution, FeedForward, Linear
 
@@ -34,7 +35,13 @@ def recognise_feed_forward(branch: Branch) -> FeedForward:
             f"the layers before the last put out {_list(widths)} features and the last takes "
             f"{units}; a feed-forward module has equal widths, or twice as many before a gate"
         )
-    between = _between(branch, first, last)
+    end = _input(last)
+    between = _between(branch, first, end)
+    if packed and gate_half(branch.flow, _output(first[0]), end) is None:
+        raise NotRecognisedError(
+            f"its first layer puts out twice {units} features, but no product of one half with a "
+            "non-linearity of the other (gate) stands before the last layer"
+        )
     for node in between:
         if not _is_pointwise(branch, node):
             raise NotRecognisedError(
@@ -75,12 +82,14 @@ def _output(layer: Linear | Convolution) -> ir.Value:
     return layer.output if isinstance(layer, Linear) else layer.node.outputs[0]
 
 
-def _between(
-    branch: Branch, first: list[Linear | Convolution], last: Linear | Convolution
-) -> list[ir.Node]:
+def _input(layer: Linear | Convolution) -> ir.Value:
+    value = layer.node.inputs[0] if isinstance(layer, Convolution) else layer.input
+    assert value is not None, "a layer has an input"
+    return value
+
+
+def _between(branch: Branch, first: list[Linear | Convolution], end: ir.Value) -> list[ir.Node]:
     """The nodes between the layers, biases excluded."""
-    end = last.node.inputs[0] if isinstance(last, Convolution) else last.input
-    assert end is not None, "a layer has an input"
     own = {node for layer in first if isinstance(layer, Linear) for node in layer.nodes}
     starts = {_output(layer) for layer in first}
     nodes: set[ir.Node] = set()
@@ -88,12 +97,12 @@ def _between(
     while pending:
         value = pending.pop()
         node = value.producer()
-        if value in starts or node is None or node in nodes:
-            continue
         if value is branch.join.stream:
             raise NotRecognisedError(
                 "its last layer also reads the stream itself, past the first layer"
             )
+        if value in starts or node is None or node in nodes:
+            continue
         nodes.add(node)
         pending.extend(branch.flow.inputs(node))
     return branch.flow.sort(nodes - own)

@@ -18,6 +18,12 @@ from .plan import plan_modules
 from .residual import Join, find_joins
 from .stream import Stream, Transition, lay_out
 
+#: Fusions of ONNX Runtime that take residual Adds, activations or whole layouts away.
+_FUSED_OPS = frozenset({
+    "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "BiasGelu", "FusedConv",
+    "FusedGemm", "NhwcFusedConv",
+})  # fmt: skip
+
 
 def recognise(model: ir.Model) -> Structure:
     """Finds modules and linear layers; changes nothing.
@@ -41,6 +47,7 @@ def recognise(model: ir.Model) -> Structure:
         for node, reason in products.refused.items()
         if not any(node in join.nodes for join in joins)
     ]
+    near_misses.extend(_fused(graph))
     classified: list[Classified] = []
     stream: Stream | None = None
     if flow is not None:
@@ -74,6 +81,18 @@ def _main_flow(graph: ir.Graph, products: Products) -> tuple[Flow | None, list[J
         if best[0] is None or len(joins) > len(best[1]):
             best = flow, joins
     return best
+
+
+def _fused(graph: ir.Graph) -> list[Refusal]:
+    """A near miss if ONNX Runtime has fused the residual stream into its own operators."""
+    names = sorted({n.op_type for n in graph if n.op_type in _FUSED_OPS or "nchwc" in n.domain})
+    if not names:
+        return []
+    reason = (
+        f"ONNX Runtime has fused parts of the model into {', '.join(names)}, which hide modules; "
+        "take the exported file, or one optimised at level basic at most"
+    )
+    return [Refusal("model", reason)]
 
 
 def _why_none(joins: Sequence[Join], products: Products) -> str:
