@@ -28,6 +28,8 @@ COMMANDS = (
     "bench",
     "transcribe",
     "kernels",
+    "export",
+    "train",
 )
 
 EXIT_ERROR = 1

@@ -6,8 +6,6 @@ them), in the units of a person: seconds, not frames.
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +16,13 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
 from ..passes.errors import ConfpressError
 from .presets import DEFAULT, PRESETS
-from .recipe_errors import did_you_mean, explain
+from .recipe_errors import did_you_mean
+from .toml_file import check, read_toml
 
 Target = Literal["portable", "cpu"]
 Format = Literal["int8", "float32"]
@@ -255,14 +253,7 @@ def load_recipe(path: Path | None = None, preset_name: str = DEFAULT) -> Recipe:
     base = _options(preset_name)
     if path is None:
         return parse(base, source=f"preset {preset_name}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfpressError(f"cannot read the recipe {path}: {error}.") from error
-    try:
-        said = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfpressError(f"{path} is not TOML: {error}.") from error
+    said, text = read_toml(path)
     return parse(merge(base, said), source=str(path), text=text)
 
 
@@ -277,11 +268,7 @@ def parse(data: Mapping[str, Any], *, source: str, text: str = "") -> Recipe:
     Raises:
         ConfpressError: a section, key or value is not allowed.
     """
-    try:
-        # By way of JSON, whose strict mode takes arrays for tuples and nothing else for anything.
-        return Recipe.model_validate_json(json.dumps(data, default=str), strict=True)
-    except ValidationError as error:
-        raise ConfpressError(explain(error, Recipe, source, text)) from error
+    return check(Recipe, data, source=source, text=text)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

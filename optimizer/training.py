@@ -1,0 +1,153 @@
+"""Training a Conformer-CTC on manifests: configuration, features, the loop's progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, create_model
+
+from ..passes.errors import ConfpressError
+from ..runtime.progress import progress
+from ..runtime.speech import FrontEnd, Utterance, load_utterances, read_audio
+from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
+from .recipe import merge
+from .text import percent
+from .toml_file import check, read_toml
+from .torch_extra import import_models
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Speech with texts.
+
+    Attributes:
+        training: What is learned from.
+        validation: What decides which weights are kept; other recordings.
+    """
+
+    training: tuple[Utterance, ...]
+    validation: tuple[Utterance, ...]
+
+
+def load_data(
+    training: Path, validation: Path, training_subset: str | None, validation_subset: str | None
+) -> TrainingData:
+    """Lists the utterances.
+
+    Raises:
+        ConfpressError: a folder is missing or empty, an utterance has no text, or the two share a
+            recording.
+    """
+    data = TrainingData(
+        tuple(load_utterances(training, training_subset)),
+        tuple(load_utterances(validation, validation_subset)),
+    )
+    for utterance in (*data.training, *data.validation):
+        if not utterance.text:
+            raise ConfpressError(f"{utterance.path} has no text in its manifest.")
+    learned = {utterance.path.resolve() for utterance in data.training}
+    for utterance in data.validation:
+        if utterance.path.resolve() in learned:
+            raise ConfpressError(
+                f"{utterance.path} is in both the training and the validation speech."
+            )
+    return data
+
+
+def train(
+    data: TrainingData,
+    folder: Path,
+    config_file: Path | None,
+    overrides: dict[str, Any],
+    tell: Callable[[str], None],
+) -> float:
+    """Trains until the schedule ends; goes on where an earlier run in the folder stopped.
+
+    Args:
+        data: Speech with texts.
+        folder: Keeps `best.pt`, `last.pt` and `frontend.json`.
+        config_file: TOML with the sections `model`, `training` and `frontend`.
+        overrides: Keys of `training` from the command line.
+        tell: Takes a line when an epoch ends.
+
+    Returns:
+        The lowest word error rate on the validation speech, as a fraction.
+
+    Raises:
+        ConfpressError: torch is missing, the configuration is wrong, or audio cannot be read.
+    """
+    loop = import_models("training.loop")
+    corpora = import_models("training.data")
+    vocabulary = import_models("training.vocabulary").CharacterVocabulary()
+    config = _configuration(config_file, overrides, len(vocabulary))
+    examples = [
+        corpora.prepare(
+            [(u.path, u.text) for u in utterances],
+            _extractor(config.frontend),
+            vocabulary,
+        )
+        for utterances in (data.training, data.validation)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    config.frontend.save(folder / FRONTEND_NAME)
+    trainer = loop.Trainer(
+        import_models("ctc").ConformerCTC(config.model),
+        vocabulary,
+        config.training,
+        folder,
+        import_models("training.augment").SpecAugment(),
+    )
+    if trainer.resume():
+        tell(f"resumed after epoch {trainer.epoch}")
+    with progress("Training", 1.0) as advance:
+        done = 0.0
+
+        def on_progress(moment: Any) -> None:
+            nonlocal done
+            advance(moment.done - done)
+            done = moment.done
+
+        return float(
+            trainer.fit(
+                [corpora.Corpus("speech", examples[0])],
+                examples[1],
+                on_progress,
+                lambda result: tell(_line(result)),
+            )
+        )
+
+
+def _configuration(config_file: Path | None, overrides: dict[str, Any], tokens: int) -> Any:
+    """The file's sections with the command line's options on top, checked.
+
+    The three models are joined here, as two of them come with torch.
+    """
+    said, text = read_toml(config_file) if config_file else ({}, "")
+    frontend = said.get("frontend", {})
+    mels = frontend.get("n_mels") if isinstance(frontend, dict) else None
+    fixed = {"model": {"vocabulary": tokens, "features": mels or FrontEnd().n_mels}}
+    sections: dict[str, Any] = {
+        "model": (import_models("config").ConformerConfig, ...),
+        "training": (import_models("training.loop").TrainingConfig, ...),
+        "frontend": (FrontEnd, FrontEnd()),
+    }
+    forbid = ConfigDict(extra="forbid")
+    whole = create_model("TrainingRecipe", __config__=forbid, **sections)
+    data = merge(merge(fixed, said), {"training": overrides})
+    return check(whole, data, source=str(config_file or "the options"), text=text)
+
+
+def _extractor(frontend: FrontEnd) -> Callable[[Path], npt.NDArray[np.float32]]:
+    return lambda path: frontend.features(read_audio(path, frontend.sample_rate))
+
+
+def _line(result: Any) -> str:
+    return (
+        f"epoch {result.epoch}: loss {result.loss:.3f}, WER {percent(result.validation_wer)}, "
+        f"{result.minutes:.1f} min"
+    )
