@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from .branch import FUSED_ATTENTION_OPS, Branch, NotRecognisedError, Upstream, counted, upstream
-from .graph import PRODUCT_OPS
 from .heads import head_size
 from .modules import Linear, SelfAttention
 from .position import find_positions
@@ -145,9 +144,7 @@ def _split_products(
 
 def _averaged(branch: Branch, softmax: ir.Node) -> ir.Value:
     """The operand that is multiplied with what the Softmax puts out."""
-    for node in branch.join.nodes:
-        if node.op_type not in PRODUCT_OPS or branch.flow.order[node] < branch.flow.order[softmax]:
-            continue
+    for node in branch.activation_products:
         reached = [softmax in upstream(v, branch.products).softmaxes for v in _operands(node)]
         if reached == [True, False]:
             return _operands(node)[1]

@@ -130,24 +130,27 @@ def _is_mask(value: ir.Value) -> bool:
 
 
 def _caches(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> tuple[Cache, ...]:
-    """Pairs states with the outputs of the same rank and fixed sizes, in the order declared."""
+    """Pairs each state with the output whose axes agree best, the first declared of equals."""
     left = list(outputs)
     caches = []
     for value in inputs:
         if value.dtype not in _FLOATS or len(dims(value) or ()) < 2:
             continue
-        successor = next((o for o in left if _may_succeed(value, o)), None)
-        if successor is not None:
+        successor = max(left, key=lambda output: _agreement(value, output), default=None)
+        if successor is not None and _agreement(value, successor) >= 0:
             left.remove(successor)
+        else:
+            successor = None
         caches.append(Cache(value, successor))
     return tuple(caches)
 
 
-def _may_succeed(value: ir.Value, output: ir.Value) -> bool:
-    before, after = dims(value) or (), dims(output) or ()
-    return len(before) == len(after) and all(
-        a is None or b is None or a == b for a, b in zip(before, after, strict=True)
-    )
+def _agreement(value: ir.Value, output: ir.Value) -> int:
+    """How many axes have the same size or name; -1 if ranks or fixed sizes differ."""
+    before, after = value.shape or (), output.shape or ()
+    pairs = list(zip(before, after, strict=False))
+    differ = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
+    return -1 if differ or len(before) != len(after) else sum(a == b for a, b in pairs)
 
 
 def _refusal(inputs: Sequence[ir.Value]) -> str:

@@ -150,23 +150,33 @@ def _names(kinds: Sequence[Kind], blocks: Sequence[int | None], own: set[int]) -
 def _feed_forward_numbers(kinds: Sequence[Kind], blocks: Sequence[int | None]) -> dict[int, int]:
     """1 for feed-forward modules before their block's attention and 2 for those after it.
 
-    Where none stands before, they are counted; where every block has one only, it gets no number.
+    What else a block holds stands for an attention that is missing. Where no block has a module
+    before, they are counted; where every block has one only, it gets no number.
     """
     members: dict[int, list[int]] = {}
-    attention: dict[int, int] = {}
     for position, (kind, block) in enumerate(zip(kinds, blocks, strict=True)):
-        if block is None:
-            continue
-        if kind is Kind.FEED_FORWARD:
+        if block is not None and kind is not Kind.NORM:
             members.setdefault(block, []).append(position)
-        elif kind is Kind.SELF_ATTENTION:
-            attention[block] = position
-    before = {i for block, each in members.items() for i in each if i < attention.get(block, -1)}
-    if before:
-        return {i: 1 if i in before else 2 for each in members.values() for i in each}
-    if all(len(each) == 1 for each in members.values()):
-        return {}
-    return {i: count for each in members.values() for count, i in enumerate(each, start=1)}
+    numbers: dict[int, int] = {}
+    counted: dict[int, int] = {}
+    for each in members.values():
+        feed_forwards = [i for i in each if kinds[i] is Kind.FEED_FORWARD]
+        counted |= {i: count for count, i in enumerate(feed_forwards, start=1)}
+        middle = _middle(kinds, each)
+        if middle is not None:
+            numbers |= {i: 1 if i < middle else 2 for i in feed_forwards}
+    if 1 in numbers.values():
+        return counted | numbers
+    return counted if 2 in counted.values() else {}
+
+
+def _middle(kinds: Sequence[Kind], block: Sequence[int]) -> int | None:
+    """Where a block's attention stands; without one, an unknown module or the convolution."""
+    for kind in (Kind.SELF_ATTENTION, Kind.OTHER, Kind.CONVOLUTION):
+        for position in block:
+            if kinds[position] is kind:
+                return position
+    return None
 
 
 def _without_duplicates(names: Sequence[str]) -> list[str]:
