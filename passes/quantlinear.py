@@ -1,8 +1,8 @@
-"""The operator QuantLinear: Y = activation(X Wᵀ + b) with int8 weights and int8 activations.
+"""The operators QuantLinear: Y = activation(X Wᵀ + b) with int8 weights and int8 activations.
 
 The weights have one scale per output channel; X is quantised frame by frame when the model runs.
-The operator is a model-local function: its body below is its exact meaning in standard operators,
-and ONNX Runtime runs that body where the kernel library is not loaded. The kernels compute the
+Each is a model-local function: its body below is its exact meaning in standard operators, and ONNX
+Runtime runs that body where the kernel library is not loaded. The kernels compute the
 same values, bit for bit without an activation as long as the body's float accumulation is exact
 (K <= 1040); beyond that the kernels stay exact and the body rounds as a float MatMul does, within
 about K · 2⁻²⁴ of the largest partial sum.
@@ -17,12 +17,14 @@ scales      float32   [N]                                  of the weights' rows
 bias        float32   [N]                                  zeros where a layer has none
 =========== ========= ==================================== =====================================
 
-Attributes: ``shape`` is [N, K]; ``activation`` is "" or "silu" and equals the function's overload,
-which a kernel cannot see.
+The attribute ``shape`` is [N, K]. The activation is part of the operator's name (QuantLinear,
+QuantLinearSiLU), not an overload of the function: ONNX Runtime up to 1.26 gives all overloads of
+one model the body of the first.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
@@ -32,11 +34,9 @@ import onnx.parser
 import onnx_ir as ir
 
 from .errors import ConfpressError
-from .versions import OVERLOAD_IR_VERSION
 
 #: Domain of our operators; the version is that of the packed layouts.
 DOMAIN: Final = "confpress.v1"
-OP_TYPE: Final = "QuantLinear"
 #: Activations are in -QMAX..QMAX.
 QMAX: Final = 127
 #: Frames whose largest magnitude is below this are quantised as if it were this (2⁻⁴⁰).
@@ -45,17 +45,29 @@ EPSILON: Final = 2.0**-40
 STRIP: Final = 16
 GROUP: Final = 4
 
-#: How each activation makes its output A of the linear layer's output Z; the key is the overload.
-_ACTIVATIONS: Final = {
-    "": "A = Identity (Z)",
-    "silu": "gate = Sigmoid (Z) A = Mul (Z, gate)",
+
+@dataclasses.dataclass(frozen=True)
+class _Variant:
+    """An operator's name, and how its output A comes of the linear layer's output Z."""
+
+    op_type: str
+    body: str
+
+
+_VARIANTS: Final = {
+    "": _Variant("QuantLinear", "A = Identity (Z)"),
+    "silu": _Variant("QuantLinearSiLU", "gate = Sigmoid (Z) A = Mul (Z, gate)"),
 }
-ACTIVATIONS: Final = tuple(_ACTIVATIONS)
+ACTIVATIONS: Final = tuple(_VARIANTS)
+#: The activation of each operator, by the operator's name.
+ACTIVATION_OF: Final = {variant.op_type: name for name, variant in _VARIANTS.items()}
 
 #: Shape with an end came with opset 15.
 _LEAST_OPSET: Final = 15
 #: The axes of ReduceMax were an attribute before opset 18.
 _REDUCE_AXES_AS_INPUT: Final = 18
+#: Model-local functions came with IR 8.
+_FUNCTIONS_IR_VERSION: Final = 8
 
 # s is the scale of each frame. A frame that holds an infinity or NaN is NaN in all its outputs:
 # `poison` is 0 for finite frames and NaN for others, whatever a runtime's ReduceMax, Clip or Round
@@ -63,8 +75,8 @@ _REDUCE_AXES_AS_INPUT: Final = 18
 # The frames are a matrix inside, because ONNX Runtime's reductions over a negative axis give empty
 # tensors a wrong shape.
 _BODY: Final = """
-<domain: "{domain}", overload: "{overload}", opset_import: ["": {opset}]>
-{op_type} <shape, activation> (X, W, scales, bias) => (Y)
+<domain: "{domain}", opset_import: ["": {opset}]>
+{op_type} <shape> (X, W, scales, bias) => (Y)
 {{
   frames = Flatten <axis = -1> (X)
   last = Constant <value_ints = [1]> ()
@@ -115,7 +127,7 @@ def pack_int8(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
     """
     if weight.ndim != 2 or weight.size == 0 or weight.dtype != np.int8:
         raise ConfpressError(
-            f"{OP_TYPE} packs a non-empty int8 matrix [N, K], "
+            f"QuantLinear packs a non-empty int8 matrix [N, K], "
             f"not {weight.dtype} of shape {list(weight.shape)}."
         )
     n, k = weight.shape
@@ -154,23 +166,20 @@ def quant_linear_function(activation: str = "", *, opset: int = 17) -> ir.Functi
     """The function that defines the operator; it goes into every model that uses it.
 
     Args:
-        activation: "" or "silu"; also the function's overload.
+        activation: "" or "silu".
         opset: The model's version of the standard domain, at least 15. A function imports the
             version of its model: several operators of the body have newer versions.
 
     Raises:
         ConfpressError: The activation is unknown or the opset too old.
     """
-    if activation not in _ACTIVATIONS:
-        known = ", ".join(f'"{name}"' for name in _ACTIVATIONS)
-        raise ConfpressError(f'{OP_TYPE} has the activations {known}, not "{activation}".')
+    variant = _variant(activation)
     if opset < _LEAST_OPSET:
-        raise ConfpressError(f"{OP_TYPE} needs opset {_LEAST_OPSET} or newer, not {opset}.")
+        raise ConfpressError(f"QuantLinear needs opset {_LEAST_OPSET} or newer, not {opset}.")
     text = _BODY.format(
         domain=DOMAIN,
-        overload=activation,
         opset=opset,
-        op_type=OP_TYPE,
+        op_type=variant.op_type,
         epsilon=EPSILON,
         qmax=float(QMAX),
         reduce_max=(
@@ -178,7 +187,7 @@ def quant_linear_function(activation: str = "", *, opset: int = 17) -> ir.Functi
             if opset >= _REDUCE_AXES_AS_INPUT
             else "ReduceMax <axes = [1], keepdims = 1> (magnitudes)"
         ),
-        activation=_ACTIVATIONS[activation],
+        activation=variant.body,
     )
     return ir.serde.deserialize_function(onnx.parser.parse_function(text))
 
@@ -203,14 +212,16 @@ def quant_linear_node(
         shape: [N, K].
         activation: "" or "silu".
         name: The node's name.
+
+    Raises:
+        ConfpressError: The activation is unknown.
     """
     n, k = shape
     node = ir.Node(
         DOMAIN,
-        OP_TYPE,
+        _variant(activation).op_type,
         [x, weight, scales, bias],
-        [ir.AttrInt64s("shape", [n, k]), ir.AttrString("activation", activation)],
-        overload=activation,
+        [ir.AttrInt64s("shape", [n, k])],
         name=name,
     )
     (y,) = node.outputs
@@ -221,17 +232,27 @@ def quant_linear_node(
 
 
 def define_quant_linear(model: ir.Model, activation: str = "") -> None:
-    """Puts the operator's function, its domain and the IR version of overloads into a model.
+    """Puts the operator's function, its domain and the IR version of functions into a model.
 
     Args:
         model: Modified in place; nothing changes where the function is already there.
         activation: "" or "silu".
 
     Raises:
-        ConfpressError: The model's opset is older than 15.
+        ConfpressError: The activation is unknown or the model's opset older than 15.
     """
     opset = model.opset_imports.get("", 1)
     function = quant_linear_function(activation, opset=opset)
     model.functions.setdefault(function.identifier(), function)
     model.opset_imports.setdefault(DOMAIN, 1)
-    model.ir_version = max(model.ir_version, OVERLOAD_IR_VERSION)
+    model.ir_version = max(model.ir_version, _FUNCTIONS_IR_VERSION)
+
+
+def _variant(activation: str) -> _Variant:
+    try:
+        return _VARIANTS[activation]
+    except KeyError:
+        known = ", ".join(f'"{name}"' for name in _VARIANTS)
+        raise ConfpressError(
+            f'QuantLinear has the activations {known}, not "{activation}".'
+        ) from None

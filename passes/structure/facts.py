@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..quantlinear import ACTIVATION_OF as QUANT_LINEAR
 from .graph import constant_expression
 from .modules import (
     Convolution,
@@ -21,7 +22,7 @@ Facts = Mapping[str, Fact]
 
 def activations_of(layer: Linear | Convolution) -> str:
     """How the input is quantised, read off the nodes before it."""
-    if layer.node.op_type in ("QuantLinear", "DynamicQuantizeMatMul"):
+    if layer.node.op_type in QUANT_LINEAR or layer.node.op_type == "DynamicQuantizeMatMul":
         return "dynamic"
     value = layer.node.inputs[0] if isinstance(layer, Convolution) else layer.input
     dequantize = value.producer() if value is not None else None

@@ -12,12 +12,13 @@ import dataclasses
 
 import onnx_ir as ir
 
+from ..quantlinear import ACTIVATION_OF as QUANT_LINEAR
 from .activations import find_activation
 from .graph import constant, constant_expression, dims, only_consumer, other_input
 from .modules import Convolution, Linear
 
 #: Linear layers of lowered models: data, packed or integer weight, ..., and where the bias is.
-_LOWERED = {"QuantLinear": 3, "DynamicQuantizeMatMul": 4, "MatMulNBits": 5}
+_LOWERED = dict.fromkeys(QUANT_LINEAR, 3) | {"DynamicQuantizeMatMul": 4, "MatMulNBits": 5}
 _MOVES_AXES = frozenset(("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"))
 
 
@@ -130,7 +131,7 @@ def _lowered(node: ir.Node) -> Linear | str | None:
     if value is None or matrix is None:
         return "its weight is computed, not constant"
     attributes = node.attributes
-    if node.op_type == "QuantLinear":
+    if node.op_type in QUANT_LINEAR:
         sizes = tuple(attributes.get_ints("shape", ()))[::-1]
     elif node.op_type == "MatMulNBits":
         sizes = (attributes.get_int("K", 0), attributes.get_int("N", 0))

@@ -30,12 +30,6 @@ const LinearInt8Kernel& kernel_of(CpuPath path) {
   }
 }
 
-Activation activation_of(const std::string& name) {
-  if (name.empty()) return Activation::kNone;
-  if (name == "silu") return Activation::kSilu;
-  throw Error("QuantLinear has no activation '" + name + "' in this kernel library.");
-}
-
 void require(const Tensor& tensor, const char* name, ort::ElementType type,
              const std::vector<int64_t>& shape) {
   if (tensor.type != type) {
@@ -56,14 +50,12 @@ std::vector<T> padded(const T* values, size_t count, size_t size) {
   return copy;
 }
 
-class QuantLinear {
+class QuantLinearBase {
  public:
-  static constexpr const char* kName = "QuantLinear";
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt8, ort::kFloat, ort::kFloat};
 
-  explicit QuantLinear(const KernelInfo& info)
-      : kernel_(kernel_of(cpu_path_choice().chosen.path)),
-        activation_(activation_of(info.string("activation"))) {
+  QuantLinearBase(const KernelInfo& info, Activation activation)
+      : kernel_(kernel_of(cpu_path_choice().chosen.path)), activation_(activation) {
     const std::vector<int64_t> shape = info.ints("shape");
     if (shape.size() != 2 || shape[0] < 1 || shape[1] < 1 || shape[0] > INT32_MAX ||
         shape[1] > kMostColumns) {
@@ -166,7 +158,18 @@ class QuantLinear {
   std::vector<int32_t> offsets_;
 };
 
+struct QuantLinear : QuantLinearBase {
+  static constexpr const char* kName = "QuantLinear";
+  explicit QuantLinear(const KernelInfo& info) : QuantLinearBase(info, Activation::kNone) {}
+};
+
+struct QuantLinearSilu : QuantLinearBase {
+  static constexpr const char* kName = "QuantLinearSiLU";
+  explicit QuantLinearSilu(const KernelInfo& info) : QuantLinearBase(info, Activation::kSilu) {}
+};
+
 const OperatorEntry entry{operator_of<QuantLinear>()};
+const OperatorEntry entry_silu{operator_of<QuantLinearSilu>()};
 
 }  // namespace
 }  // namespace confpress

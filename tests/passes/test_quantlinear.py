@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.quantlinear import (
+    ACTIVATION_OF,
     ACTIVATIONS,
     DOMAIN,
     define_quant_linear,
@@ -94,22 +95,39 @@ def test_weights_are_unpacked_once_at_load(tmp_path) -> None:
     assert not nodes & {"Transpose", "Slice", "Cast"}
 
 
-def test_function_is_named_by_its_activation() -> None:
-    identifiers = {quant_linear_function(name).identifier() for name in ACTIVATIONS}
-    assert identifiers == {(DOMAIN, "QuantLinear", name) for name in ACTIVATIONS}
+def test_operator_is_named_by_its_activation() -> None:
+    for activation in ACTIVATIONS:
+        domain, op_type, overload = quant_linear_function(activation).identifier()
+        assert (domain, overload) == (DOMAIN, "")
+        assert ACTIVATION_OF[op_type] == activation
 
 
 def test_define_adds_the_function_once_and_the_versions_it_needs() -> None:
-    model = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 18}), ir_version=8)
+    model = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 18}), ir_version=7)
     define_quant_linear(model, "silu")
-    first = model.functions[(DOMAIN, "QuantLinear", "silu")]
+    first = model.functions[(DOMAIN, "QuantLinearSiLU", "")]
     define_quant_linear(model, "silu")
     define_quant_linear(model, "")
-    assert model.functions[(DOMAIN, "QuantLinear", "silu")] is first
+    assert model.functions[(DOMAIN, "QuantLinearSiLU", "")] is first
     assert len(model.functions) == 2
     assert model.opset_imports[DOMAIN] == 1
-    assert model.ir_version == 10
+    assert model.ir_version == 8
     assert first.opset_imports == {"": 18}
+
+
+def test_variants_in_one_model_keep_their_bodies() -> None:
+    first, second = QuantLayer.random(24, 16), QuantLayer.random(16, 24)
+    both = onnx.compose.merge_models(
+        first.model("silu"),
+        onnx.compose.add_prefix(second.model(), "second_"),
+        io_map=[("y", "second_x")],
+    )
+    x = np.random.default_rng(1).standard_normal((9, 16)).astype(np.float32)
+    (y,) = session(both).run(None, {"x": x})
+    hidden = silu(first.linear(x)).astype(np.float32)
+    scale = np.abs(second.linear(hidden)).max()
+    np.testing.assert_allclose(y, second.linear(hidden), rtol=0, atol=0.01 * scale)
+    assert np.abs(y - silu(second.linear(hidden))).max() > 0.1 * scale
 
 
 def test_unknown_activation_and_old_opset_are_errors() -> None:
@@ -123,6 +141,6 @@ def test_node_knows_its_output() -> None:
     x = ir.val("x", ir.DataType.FLOAT, ["batch", "time", 5])
     others = [ir.val(name) for name in ("weight", "scales", "bias")]
     node = quant_linear_node(x, *others, shape=(7, 5), activation="silu", name="layer")
-    assert node.overload == "silu"
+    assert node.op_type == "QuantLinearSiLU"
     assert node.outputs[0].dtype == ir.DataType.FLOAT
     assert [str(size) for size in node.outputs[0].shape] == ["batch", "time", "7"]

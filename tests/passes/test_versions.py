@@ -47,11 +47,17 @@ def test_versions_sink_to_what_the_operators_need() -> None:
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
 
 
-def test_overloaded_functions_keep_the_ir_version_they_need() -> None:
+def test_functions_and_their_overloads_keep_the_ir_version_they_need() -> None:
     model = parse(
-        '<ir_version: 11, opset_import: ["": 21]> n (float[b] x) => (float[b] y) { y = Abs (x) }'
+        '<ir_version: 11, opset_import: ["": 17]> n (float[b] x) => (float[b] y) { y = Abs (x) }'
     )
     define_quant_linear(model, "silu")
+    MinimiseVersions()(model)
+    assert model.ir_version == 8
+    ((_, function),) = model.functions.items()
+    function.overload = "another"
+    model.functions.clear()
+    model.functions[function.identifier()] = function
     MinimiseVersions()(model)
     assert model.ir_version == 10
 

@@ -221,7 +221,6 @@ MALFORMED = {
     "wide": (_attribute("shape", [17, 2**20]), "K from 1 to 131072"),
     "three sizes": (_attribute("shape", [17, 5, 1]), r"attribute shape is \[17, 5, 1\]"),
     "shape": (_attribute("shape", [17, 9]), r"asks for \[2, 3, 16, 4\]"),
-    "activation": (_attribute("activation", "tanh"), "no activation 'tanh'"),
 }
 
 
@@ -234,13 +233,10 @@ def test_malformed_layers_are_errors_with_a_sentence(library: str, case: str) ->
         session(model, library)
 
 
-@pytest.mark.parametrize("name", ["shape", "activation"])
-def test_missing_attributes_are_errors(library: str, name: str) -> None:
+def test_missing_shape_is_an_error(library: str) -> None:
     model = QuantLayer.random(17, 5).model()
-    kept = [a for a in model.graph.node[0].attribute if a.name != name]
     del model.graph.node[0].attribute[:]
-    model.graph.node[0].attribute.extend(kept)
-    with pytest.raises(Exception, match=f"attribute {name}"):
+    with pytest.raises(Exception, match="attribute shape"):
         session(model, library)
 
 
