@@ -163,7 +163,7 @@ CONVOLUTION = """
   left, right = Split <axis = 1, num_outputs = 2> (c1)
   gate = Sigmoid (right)
   glu = Mul (left, gate)
-  dw = Conv <kernel_shape = [3], pads = [1, 1], group = 8> (glu, wd, bd)
+  dw = Conv <kernel_shape = [3], pads = [1, 1], group = 8> (glu, wd, bdw)
   bend = Sigmoid (dw)
   a = Mul (dw, bend)
   c2 = Conv <kernel_shape = [1]> (a, wp2, bp2)
@@ -171,7 +171,7 @@ CONVOLUTION = """
   y = Add (x, branch)
 """
 CONVOLUTION_WEIGHTS: dict[str, Weight] = {
-    "g": (D,), "s": (D,), "wp1": (2 * D, D, 1), "bp1": (2 * D,), "wd": (D, 1, 3), "bd": (D,),
+    "g": (D,), "s": (D,), "wp1": (2 * D, D, 1), "bp1": (2 * D,), "wd": (D, 1, 3), "bdw": (D,),
     "wp2": (D, D, 1), "bp2": (D,),
 }  # fmt: skip
 

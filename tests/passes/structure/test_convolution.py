@@ -48,7 +48,7 @@ def test_pointwise_layers_as_matrix_products() -> None:
         ("c1 = Conv <kernel_shape = [1]> (t, wp1, bp1)", "c1 = MatMul (n, m1)"),
         ("Split <axis = 1,", "Split <axis = 2,"),
         ("dw = Conv", "gt = Transpose <perm = [0, 2, 1]> (glu)  dw = Conv"),
-        ("(glu, wd, bd)", "(gt, wd, bd)"),
+        ("(glu, wd, bdw)", "(gt, wd, bdw)"),
         ("c2 = Conv <kernel_shape = [1]> (a, wp2, bp2)", "at = Transpose <perm = [0, 2, 1]> (a)"),
         ("branch = Transpose <perm = [0, 2, 1]> (c2)", "branch = MatMul (at, m2)"),
     )
@@ -97,9 +97,9 @@ def test_norms_behind_the_depthwise_convolution(norm: str, pairs: list[tuple[str
 
 def test_masks_causal_padding_and_more_pointwise_layers() -> None:
     module = one(
-        ("dw = Conv <kernel_shape = [3], pads = [1, 1], group = 8> (glu, wd, bd)",
+        ("dw = Conv <kernel_shape = [3], pads = [1, 1], group = 8> (glu, wd, bdw)",
          "masked = Where (mask, zerof, glu)  padded = Pad (masked, pads)"
-         "  dw0 = Conv <group = 8> (padded, wd, bd)  dw = Conv (dw0, wp3)"),
+         "  dw0 = Conv <group = 8> (padded, wd, bdw)  dw = Conv (dw0, wp3)"),
         inputs=f"float[B,T,{D}] x, bool[B,1,T] mask",
     )  # fmt: skip
     roles = [p.id.rpartition(".")[2] for p in module.convolution.pointwise]
