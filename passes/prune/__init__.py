@@ -1,0 +1,7 @@
+"""Exact removal of what is pruned: analysis, coupled axes, surgery; plans and importance."""
+
+from __future__ import annotations
+
+from .remove import RemovePruned
+
+__all__ = ["RemovePruned"]

@@ -1,0 +1,106 @@
+"""What a product owes to inputs that were constant goes into its bias before they are cut.
+
+``Σ_i x_i w_ij`` over places with a constant ``x_i = c_i`` is the constant ``Σ_i c_i w_ij``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from ..linear import only_user
+from ..rewrite import Patch, constant, replace_value
+from .links import Axis, Contraction
+
+if TYPE_CHECKING:
+    from .surgery import Surgery
+
+
+def fold_constants(surgery: Surgery) -> None:
+    """Adds the share of constant inputs that will be cut to the bias of every product."""
+    for link in surgery.analysis.wiring.links:
+        if not isinstance(link, Contraction):
+            continue
+        gone = ~surgery.analysis.need.flags(link.input)
+        share = np.where(gone, np.nan_to_num(link.known), 0.0)
+        if share.any():
+            _fold(surgery, link, share)
+
+
+def _fold(surgery: Surgery, link: Contraction, share: npt.NDArray[Any]) -> None:
+    node = link.node
+    weight = surgery.analysis.facts.constant(node.inputs[1])
+    assert weight is not None, "a contraction has a constant weight"
+    if node.op_type == "Conv":
+        matrix = weight.reshape(*weight.shape[:2], -1).sum(axis=-1, dtype=np.float64).T
+    elif node.op_type == "Gemm":
+        turned = node.attributes.get_int("transB", 0)
+        matrix = (weight.T if turned else weight) * node.attributes.get_float("alpha", 1.0)
+    else:
+        matrix = weight
+    used = share != 0
+    delta = share[used] @ matrix[used].astype(np.float64)
+    if delta.any():
+        _add(surgery, node, delta.astype(_dtype(weight)))
+
+
+def _dtype(array: npt.NDArray[Any]) -> npt.DTypeLike:
+    return array.dtype if array.dtype.kind == "f" and array.dtype.itemsize < 8 else np.float32
+
+
+def _add(surgery: Surgery, node: ir.Node, delta: npt.NDArray[Any]) -> None:
+    """Adds a vector to a product's output channels.
+
+    1. Into the bias that Conv and Gemm (with beta 1) read.
+    2. Into the constant of the Add that alone reads a MatMul.
+    3. Otherwise by a new Add.
+    """
+    if node.op_type != "MatMul" and node.attributes.get_float("beta", 1.0) == 1.0:
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        if _replace(node, 2, bias, delta):
+            return
+    if node.op_type == "MatMul":
+        user = only_user(node.outputs[0])
+        if user is not None and user.op_type == "Add" and not user.domain:
+            for index, value in enumerate(user.inputs):
+                if _replace(user, index, value, delta):
+                    return
+    output = node.outputs[0]
+    kept = surgery.kept(Axis(output, 1 if node.op_type == "Conv" else len(output.shape or ()) - 1))
+    part = delta if kept is None else delta[kept]
+    if node.op_type == "Conv":
+        part = part.reshape((1, -1) + (1,) * (len(output.shape or ()) - 2))
+    _add_after(node, part)
+
+
+def _replace(node: ir.Node, index: int, old: ir.Value | None, delta: npt.NDArray[Any]) -> bool:
+    """Gives a node a bias of its own, if it has a constant one that fits."""
+    array = constant(old)
+    if array is None or array.shape != delta.shape or array.dtype.kind != "f":
+        return False
+    bias = Patch(node).constant((array + delta).astype(array.dtype), "bias")
+    node.replace_input_with(index, bias)
+    return True
+
+
+def _add_after(node: ir.Node, part: npt.NDArray[Any]) -> None:
+    output = node.outputs[0]
+    assert node.graph is not None
+    position = list(node.graph).index(node)
+    following = node.graph[position + 1] if position + 1 < len(node.graph) else None
+    if following is None:
+        return
+    patch = Patch(following, node.name)
+    bias = patch.constant(part, "bias")
+    users = output.uses()
+    total = patch.op("Add", output, bias)
+    total.shape, total.type = output.shape, output.type
+    if output.is_graph_output():
+        replace_value(output, total)
+        total.producer().replace_input_with(0, output)  # type: ignore[union-attr]
+        return
+    for user, index in users:
+        user.replace_input_with(index, total)

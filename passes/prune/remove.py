@@ -1,0 +1,70 @@
+"""The pass that removes everything that is pruned, exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from ..base import InPlacePass, Journal, PassResult
+from ..structure import recognise
+from . import rewriting  # noqa: F401  (registers what nodes need when they are cut)
+from .analysis import analyse
+from .facts import Facts
+from .idle import drop_constant_branches, drop_idle
+from .report import Report
+from .shapes import Shapes
+from .surgery import Surgery
+
+#: What one round removes makes room for the next; masked models settle in two or three.
+_MOST_ROUNDS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class RemovePruned(InPlacePass):
+    """Removes what no output depends on, or what is constant whatever goes in.
+
+    1. Branches that are constant leave their Add, with everything that computes them.
+    2. Units, heads, channels and other places on coupled axes are cut out of all weights, biases,
+       masks, scales and shape constants; what was constant but not zero goes into the next bias.
+    3. Additions of zero and products with one go.
+
+    Exact up to float rounding, for finite activations (0 · x is taken for 0). Places that are
+    idle but cannot be cut are refused with the reason.
+    """
+
+    def call(self, model: ir.Model) -> PassResult:
+        journal = Journal()
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        report = Report(recognise(model), journal)
+        for _ in range(_MOST_ROUNDS):
+            changed = self._drop(model, report)
+            analysis = analyse(model.graph)
+            surgery = Surgery(model.graph, analysis)
+            report.before_cut(analysis)
+            if surgery.operate():
+                changed = True
+                report.cut(analysis, surgery)
+                common.RemoveUnusedNodesPass()(model)
+            if not changed:
+                break
+        report.refusals(model.graph, analysis)
+        report.finish()
+        if report.modified:
+            common.ShapeInferencePass()(model)
+        return journal.result(model, modified=report.modified)
+
+    def _drop(self, model: ir.Model, report: Report) -> bool:
+        """Takes constant branches and idle nodes out until there are none."""
+        changed = False
+        shapes = Shapes(model.graph)
+        while True:
+            constant = drop_constant_branches(model.graph, Facts(model.graph, shapes))
+            idle = drop_idle(model.graph, shapes)
+            if not constant and not idle:
+                return changed
+            changed = True
+            common.RemoveUnusedNodesPass()(model)
+            report.dropped(model.graph)
+            shapes = Shapes(model.graph)
