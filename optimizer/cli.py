@@ -19,6 +19,7 @@ from ..passes.errors import ConfpressError
 
 #: Commands in the order of `--help`; each stands in `commands/<name>.py` under its own name.
 COMMANDS = (
+    "demo",
     "optimize",
     "inspect",
     "simplify",
