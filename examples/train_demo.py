@@ -31,7 +31,7 @@ from confpress.models.training.augment import (
 from confpress.models.training.data import Corpus, Example
 from confpress.models.training.loop import EpochResult, Progress, Trainer, TrainingConfig
 from confpress.models.training.parallel import Workers, run_workers
-from confpress.models.training.sentences import sentence
+from confpress.models.training.sentences import is_plain, sentence
 from confpress.models.training.synthesise import (
     HELD_OUT_VARIANTS,
     TRAINING_VARIANTS,
@@ -168,6 +168,10 @@ def _prepare_part(part: tuple[Path, Callable[..., Iterator[Item]], tuple[object,
         store(path, make(*arguments))
 
 
+def _plain(example: Example) -> bool:
+    return is_plain(VOCABULARY.decode(list(example.targets)))
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -176,7 +180,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=85.0)
     parser.add_argument("--synthetic", type=int, default=6400, help="synthetic utterances")
     parser.add_argument("--an4-passes", type=float, default=2.0, help="per epoch, speeds drawn")
-    parser.add_argument("--synthetic-passes", type=float, default=0.25, help="per epoch")
+    parser.add_argument("--plain-passes", type=float, default=0.25, help="plain sentences")
+    parser.add_argument("--other-passes", type=float, default=0.25, help="other synthetic speech")
+    parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     return parser.parse_args()
 
@@ -205,12 +211,14 @@ def train(options: argparse.Namespace) -> None:
         LOG.info("%s: %d examples, %.2f hours", name, len(part), hours)
     corpora = [
         Corpus("an4", an4, options.an4_passes / len(SPEEDS)),
-        Corpus("synthetic", synthetic, options.synthetic_passes),
+        Corpus("plain", [e for e in synthetic if _plain(e)], options.plain_passes),
+        Corpus("other", [e for e in synthetic if not _plain(e)], options.other_passes),
     ]
     LOG.info(
-        "an epoch passes %.2f times over AN4 and %.2f times over the synthetic speech",
+        "passes an epoch: AN4 %.2f, plain synthetic sentences %.2f, other synthetic ones %.2f",
         options.an4_passes,
-        options.synthetic_passes,
+        options.plain_passes,
+        options.other_passes,
     )
     model = ConformerCTC(
         ConformerConfig(
@@ -221,9 +229,10 @@ def train(options: argparse.Namespace) -> None:
             ff_dim=432,
             kernel=15,
             subsampling_channels=64,
+            dropout=options.dropout,
         )
     )
-    LOG.info("%d parameters", model.parameter_count())
+    LOG.info("%d parameters, dropout %.2f", model.parameter_count(), options.dropout)
     config = TrainingConfig(
         epochs=1000, minutes=options.minutes, frames_per_batch=4000 // options.workers
     )

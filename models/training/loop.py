@@ -162,7 +162,8 @@ class Trainer:
         if not path.is_file():
             return False
         state = torch.load(path, weights_only=False)
-        if state["config"] != self.model.config.model_dump():
+        shape = self.model.config.model_dump(exclude={"dropout"})
+        if {key: state["config"].get(key) for key in shape} != shape:
             raise ConfpressError(f"{path} belongs to a model of another shape.")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

@@ -86,6 +86,11 @@ def sentence(random: Random) -> str:
     return random.choices([k for _, k in kinds], [w for w, _ in kinds])[0](random)
 
 
+def is_plain(text: str) -> bool:
+    """Whether a sentence is plain English rather than spelling, numbers, dates or commands."""
+    return text.startswith(REQUESTS) or any(word in VERBS for word in text.split())
+
+
 def spell(word: str) -> str:
     """Letters with spaces between."""
     return " ".join(word)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from random import Random
 
-from confpress.models.training.sentences import COMMANDS, MONTHS, sentence, spell
+from confpress.models.training.sentences import COMMANDS, MONTHS, is_plain, sentence, spell
 from confpress.models.training.vocabulary import CharacterVocabulary
 
 
@@ -32,6 +32,16 @@ def test_vocabulary_lowers_and_drops_what_it_lacks() -> None:
     vocabulary = CharacterVocabulary()
     assert vocabulary.decode(vocabulary.encode("It's  9 O'CLOCK!")) == "it's o'clock"
     assert len(vocabulary) == 28
+
+
+def test_plain_sentences_are_told_from_the_others() -> None:
+    assert is_plain("we moved the old clock near the river")
+    assert is_plain("please call me at nine thirty")
+    assert not is_plain("rubout a b c four thousand")
+    assert not is_plain("eleven maple street")
+    random = Random(5)
+    share = sum(is_plain(sentence(random)) for _ in range(3000)) / 3000
+    assert 0.25 < share < 0.35
 
 
 def test_spelling() -> None:
