@@ -10,6 +10,7 @@ from .flow import Flow
 from .graph import LAYOUT_OPS, constant, data_consumers, data_inputs
 from .modules import Cache
 
+_KEEPS_STATE = LAYOUT_OPS | {"Identity", "Cast"}
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 
 
@@ -52,7 +53,7 @@ def _meetings(value: ir.Value, flow: Flow) -> Iterable[ir.Node]:
             seen.add(node)
             if node.op_type == "Concat" and flow.inputs(node):
                 yield node
-            elif node.op_type in LAYOUT_OPS or node.op_type == "Cast":
+            elif node.op_type in _KEEPS_STATE:
                 pending.extend(node.outputs)
 
 
@@ -61,7 +62,7 @@ def _places(value: ir.Value) -> set[ir.Node]:
     pending, seen = [value], set[ir.Node]()
     for current in pending:
         node = current.producer()
-        if node is not None and node not in seen and node.op_type in LAYOUT_OPS:
+        if node is not None and node not in seen and node.op_type in _KEEPS_STATE:
             seen.add(node)
             pending.extend(data_inputs(node))
     return seen

@@ -64,7 +64,7 @@ def test_caches_of_attention_and_convolution(streaming: ir.Model) -> None:
         "encoder.pos_enc": [],
         "encoder.layers.0.feed_forward1": [],
         "encoder.layers.0.self_attn": [("past_keys", "new_keys")],
-        "encoder.layers.0.conv": [("states", None)],
+        "encoder.layers.0.conv": [("states", "new_states")],
     }
 
 
