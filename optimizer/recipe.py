@@ -90,6 +90,17 @@ class MergeLinearsSection(Switch):
     most: int = Field(default=4, ge=2, description="larger groups stay apart")
 
 
+class SmoothSection(Section):
+    """Balances norms against the linear layers behind them, so that int8 frames cost less."""
+
+    strength: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="0 leaves activations as they are, 1 moves all their outliers into weights",
+    )
+
+
 class CalibrationSection(Section):
     """Which speech is run through the model to find the ranges of static int8."""
 
@@ -205,6 +216,7 @@ class Recipe(Section):
     relative_shift: RelativeShiftSection = RelativeShiftSection()
     softmax_mask: SoftmaxMaskSection = SoftmaxMaskSection()
     merge_linears: MergeLinearsSection = MergeLinearsSection()
+    smooth: SmoothSection = SmoothSection()
     calibration: CalibrationSection = CalibrationSection()
     quantize: QuantizeSection = QuantizeSection()
     lower: LowerSection = LowerSection()

@@ -17,6 +17,7 @@ from ..passes.positions import Positions
 from ..passes.quantize import Quantize, Range
 from ..passes.relative_shift import RelativeShift
 from ..passes.simplify import Simplify
+from ..passes.smooth import Smooth
 from ..passes.softmax_mask import SoftmaxMask
 from ..passes.structure import Recognise
 from ..passes.versions import MinimiseVersions
@@ -70,6 +71,12 @@ def _positions(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
     return [Positions(mode=mode, max_frames=findings.encoder_frames)]
 
 
+def _smooth(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
+    if recipe.quantize.linear == "float32":
+        return Skip("the recipe keeps linear layers in float32")
+    return [Smooth(strength=recipe.smooth.strength)]
+
+
 def _quantize(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
     if recipe.lossless:
         return Skip("the recipe keeps every layer in float32")
@@ -100,7 +107,7 @@ def _switched(
 
 
 #: From the exported model to the last one in float32.
-LOSSLESS_STAGES = (
+LOSSLESS_STAGES: tuple[Stage, ...] = (
     Stage(
         "simplify",
         "lift and fold constants, drop what is unused",
@@ -137,6 +144,7 @@ LOSSLESS_STAGES = (
         "compute linear layers of one input together",
         _switched("merge_linears", lambda recipe: MergeLinears(most=recipe.merge_linears.most)),
     ),
+    Stage("smooth", "move outlier channels from activations into weights", _smooth),
 )
 
 #: From float32 to the interchange model.

@@ -55,8 +55,8 @@ class FrontEnd(BaseModel):
         return self.hop_length / self.sample_rate
 
     def frames(self, samples: int) -> int:
-        """Number of frames of an utterance of `samples` samples."""
-        return samples // self.hop_length + 1
+        """Number of frames of an utterance of `samples` samples: whole hops, as NeMo counts."""
+        return max(samples // self.hop_length, 1)
 
     def features(self, audio: FloatArray) -> FloatArray:
         """Compute normalised log-mel features.
@@ -84,7 +84,8 @@ class FrontEnd(BaseModel):
         emphasised = audio.copy()
         emphasised[1:] -= np.float32(self.preemphasis) * audio[:-1]
         padded = np.pad(emphasised, self.n_fft // 2)
-        frames = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)
+        frames = windows[:: self.hop_length][: self.frames(audio.size)]
         spectrum = np.fft.rfft(frames * _window(self.window_length, self.n_fft), axis=-1)
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
         filters = mel_filters(self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max)
