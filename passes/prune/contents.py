@@ -81,11 +81,22 @@ def _elementwise(function: Callable[[Size, Size], Size]) -> Rule:
 
 
 def quotient(a: Size, b: Size) -> Size:
-    """``a / b`` as integers are divided; a new symbol where that is no polynomial."""
-    if a.number is not None and b.number:
-        return Size.of(int(a.number / b.number) if a.number % b.number else a.number // b.number)
+    """``a / b`` as integers are divided, for sizes; a new symbol where that is no polynomial.
+
+    Whole multiples of a known divisor are taken out, so that (t + 9) / 4 and (t + 1) / 4 + 2 are
+    one size, as convolutions and exporters write it. Both are right where neither is negative.
+    """
+    divisor = b.number
+    if a.number is not None and divisor:
+        return Size.of(int(a.number / divisor) if a.number % divisor else a.number // divisor)
     exact = a.exact_quotient(b) if b.terms else None
-    return exact if exact is not None else Size.symbol(f"({a})/({b})")
+    if exact is not None:
+        return exact
+    if not divisor or divisor < 0:
+        return Size.symbol(f"({a})/({b})")
+    whole = Size(tuple((m, c // divisor) for m, c in a.terms if c // divisor))
+    rest = Size(tuple((m, c % divisor) for m, c in a.terms if c % divisor))
+    return whole + Size.symbol(f"({rest})/({b})")
 
 
 def _equal(a: Size, b: Size) -> Size:

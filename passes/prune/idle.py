@@ -60,7 +60,10 @@ def _leading_ones(shape: tuple[int, ...]) -> int:
 
 
 def drop_idle(graph: ir.Graph, shapes: Shapes) -> list[ir.Node]:
-    """Takes away additions of zero and products with one; returns the nodes taken away."""
+    """Takes away what hands its input on unchanged; returns the nodes taken away.
+
+    Additions of zero, products with one, Reshapes and Expands to the shape that is there.
+    """
     dropped = []
     for node in graph:
         kept = _passed_through(node)
@@ -77,6 +80,8 @@ def drop_idle(graph: ir.Graph, shapes: Shapes) -> list[ir.Node]:
 
 def _passed_through(node: ir.Node) -> ir.Value | None:
     """The operand that the node hands on unchanged, if there is one."""
+    if node.op_type in ("Reshape", "Expand", "Identity") and not node.domain:
+        return node.inputs[0]
     if node.domain or len(node.inputs) != 2:
         return None
     left, right = node.inputs

@@ -22,7 +22,8 @@ Places = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
 
-class Use(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Use:
     """A constant as one input of one node: cut for this node alone, whoever else reads it."""
 
     node: ir.Node
@@ -99,16 +100,14 @@ class Grid(Link):
 
     def spread(self, need: Need) -> None:
         for source, target in ((self.before, self.after), (self.after, self.before)):
-            stays = _outer(
-                [need.flags(each) if isinstance(each, Axis) else each for each in source]
-            )
+            stays = _outer([_flags(need, each) for each in source])
             sizes = [need.flags(each).size if isinstance(each, Axis) else each for each in target]
             cells = stays.reshape(sizes)
             cause = next((need.any_cause(each) for each in source if isinstance(each, Axis)), 0)
             for index, each in enumerate(target):
                 if isinstance(each, Axis):
                     others = tuple(i for i in range(len(sizes)) if i != index)
-                    flags = cells.any(axis=others)
+                    flags = np.asarray(cells.any(axis=others))
                     need.raise_places(each, slice(None), flags, np.full(flags.size, cause))
 
 
@@ -188,9 +187,10 @@ class Contraction(Link):
         open_places = np.flatnonzero(~flags & np.isnan(self.known))
         if open_places.size:
             if self.output is None:
-                used = self.matrix[open_places].any(axis=1)
+                used = np.asarray(self.matrix[open_places].any(axis=1))
             else:
-                used = self.matrix[np.ix_(open_places, need.flags(self.output))].any(axis=1)
+                part = self.matrix[np.ix_(open_places, need.flags(self.output))]
+                used = np.asarray(part.any(axis=1))
             cause = need.reason("what it computes is used")
             need.raise_places(self.input, open_places, used, np.full(used.size, cause))
         Tie(self.input, self.weight).spread(need)
@@ -215,6 +215,10 @@ class Product(Link):
         cause = need.reason("what it computes is used")
         need.raise_places(self.left, slice(None), ~self.zero, np.full(self.zero.size, cause))
         Tie(self.left, self.right).spread(need)
+
+
+def _flags(need: Need, axis: Axis | int) -> Flags | int:
+    return need.flags(axis) if isinstance(axis, Axis) else axis
 
 
 def _outer(flags: Sequence[Flags | int]) -> Flags:

@@ -64,7 +64,7 @@ class Need:
 
     def why(self, axis: Axis, place: int) -> str:
         """Why a place stays."""
-        return self._reasons[self._causes[axis][place]]
+        return self._reasons[int(self._causes[axis][place])]
 
     def raise_places(
         self, axis: Axis, places: Places | slice, stays: Flags, causes: npt.NDArray[np.integer]

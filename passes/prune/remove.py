@@ -16,6 +16,7 @@ from .idle import drop_constant_branches, drop_idle
 from .report import Report
 from .shapes import Shapes
 from .surgery import Surgery
+from .transposes import restore_transposes
 
 #: What one round removes makes room for the next; masked models settle in two or three.
 _MOST_ROUNDS = 6
@@ -37,6 +38,8 @@ class RemovePruned(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        if _lacks_types(model.graph):
+            common.ShapeInferencePass()(model)
         report = Report(recognise(model), journal)
         for _ in range(_MOST_ROUNDS):
             changed = self._drop(model, report)
@@ -59,6 +62,10 @@ class RemovePruned(InPlacePass):
         """Takes constant branches and idle nodes out until there are none."""
         changed = False
         shapes = Shapes(model.graph)
+        if restore_transposes(model.graph, shapes):
+            common.RemoveUnusedNodesPass()(model)
+            report.modified = True
+            shapes = Shapes(model.graph)
         while True:
             constant = drop_constant_branches(model.graph, Facts(model.graph, shapes))
             idle = drop_idle(model.graph, shapes)
@@ -68,3 +75,8 @@ class RemovePruned(InPlacePass):
             common.RemoveUnusedNodesPass()(model)
             report.dropped(model.graph)
             shapes = Shapes(model.graph)
+
+
+def _lacks_types(graph: ir.Graph) -> bool:
+    """Whether a file states too little for constants to be written in place of its values."""
+    return any(value.dtype is None for node in graph for value in node.outputs if value.uses())

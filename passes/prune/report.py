@@ -110,7 +110,8 @@ def _counted(module: Module | None, gone: int, size: int) -> str:
 
 
 def _computing_nodes(module: Module) -> set[ir.Node]:
-    return {each.node for each in (*module.linears, *module.convolutions)}
+    linears = {each.node for each in module.linears}
+    return linears | {each.node for each in module.convolutions}
 
 
 def _parameters(module: Module) -> int:

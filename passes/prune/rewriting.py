@@ -10,6 +10,7 @@ from .links import Axis, Use
 from .rules.selection import sliced_places
 from .rules.sizes import TARGET_INPUT
 from .shapes import slice_ranges, split_sizes
+from .size import Size
 from .surgery import Surgery, cut_rule
 
 
@@ -126,9 +127,8 @@ def _reslice(surgery: Surgery, node: ir.Node) -> None:
         vector: list[int | None] = []
         for axis, stated in ranges.items():
             size = stated[which]
-            vector.append(
-                new[axis][which] if axis in new else None if size is None else size.number
-            )
+            old = size.number if isinstance(size, Size) else None
+            vector.append(new[axis][which] if axis in new else old)
         surgery.replace_numbers(node, index, vector)
 
 

@@ -170,9 +170,7 @@ def _conv(shapes: Shapes, node: ir.Node) -> list[Shape | None]:
         kernel = w[2 + axis] - ONE
         room = x[2 + axis] + Size.of(pads[axis] + pads[axes + axis])
         room = room - kernel * Size.of(dilations[axis]) - ONE
-        frames = contents.quotient(room, Size.of(strides[axis])) + ONE
-        # One symbol instead of a sum: products with it can be divided by it.
-        spatial.append(frames if len(frames.terms) < 2 else Size.symbol(f"<{frames}>"))
+        spatial.append(contents.quotient(room, Size.of(strides[axis])) + ONE)
     return [(x[0], w[0], *spatial)]
 
 
@@ -390,7 +388,7 @@ def reduced_axes(shapes: Shapes, node: ir.Node) -> list[int] | None:
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         return _axes_of(shapes, node, len(x))
     stated = list(node.attributes.get_ints("axes", []))
-    if not stated and node.attributes.get_int("noop_with_empty_axes", 0):
+    if not stated and node.attributes.get_int("noop_with_empty_axes", 0) != 0:
         return []
     return [axis % len(x) for axis in stated or range(len(x))]
 
@@ -421,6 +419,31 @@ def _range(shapes: Shapes, node: ir.Node) -> list[Shape | None]:
     return [(limit.reshape(-1)[0] - start.reshape(-1)[0],)]
 
 
+def _einsum(shapes: Shapes, node: ir.Node) -> list[Shape | None]:
+    parsed = einsum_labels(node)
+    given = [shapes.of(each) for each in node.inputs]
+    if parsed is None:
+        return [None]
+    terms, out = parsed
+    sizes: dict[str, Size] = {}
+    for term, shape in zip(terms, given, strict=True):
+        if shape is None or len(shape) != len(term):
+            return [None]
+        for label, size in zip(term, shape, strict=True):
+            sizes[label] = _broadcast_axis([sizes.get(label, ONE), size])
+    return [tuple(sizes[label] for label in out)]
+
+
+def einsum_labels(node: ir.Node) -> tuple[list[str], str] | None:
+    """Labels of every input and of the output; None with an ellipsis or a diagonal."""
+    equation = node.attributes.get_string("equation", "").replace(" ", "")
+    left, arrow, out = equation.partition("->")
+    terms = left.split(",")
+    if not arrow or "." in equation or any(len(set(t)) < len(t) for t in (*terms, out)):
+        return None
+    return terms, out
+
+
 _ELEMENTWISE = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Mean", "Sum", "Where", "PRelu", "Mod"),
     *("And", "Or", "Xor", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"),
@@ -442,6 +465,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(_REDUCTIONS, _reduce),
     "MatMul": _matmul,
     "Gemm": _gemm,
+    "Einsum": _einsum,
     "Conv": _conv,
     "Transpose": _transpose,
     "Reshape": _reshape,

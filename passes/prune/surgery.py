@@ -68,7 +68,9 @@ class Surgery:
             self._cut_constants(node)
         for axis in cut:
             if isinstance(axis.owner, ir.Value) and axis.owner.shape is not None:
-                axis.owner.shape[axis.axis] = self.count(axis)
+                sizes = list(axis.owner.shape)
+                sizes[axis.axis] = self.count(axis)
+                axis.owner.shape = ir.Shape(sizes)
         return True
 
     # What the rules ask.

@@ -77,7 +77,7 @@ def _link_dense(wiring: Wiring, node: ir.Node, x: Axis | None) -> None:
     weight, w = wiring.facts.constant(node.inputs[1]), wiring.input(node, 1, 1)
     if weight is None or x is None or w is None:
         return
-    used = weight.any(axis=tuple(range(2, weight.ndim))).T
+    used = np.asarray(weight.any(axis=tuple(range(2, weight.ndim)))).T
     known = _channels(wiring.facts, node, wiring.sizes[x])
     wiring.add(Contraction(node, x, w, wiring.output(node, 1), used, known))
 

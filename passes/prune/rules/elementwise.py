@@ -132,14 +132,18 @@ def _div(facts: Facts, node: ir.Node) -> list[Fact | None]:
 @fact_rule("Clip")
 def _clip(facts: Facts, node: ir.Node) -> list[Fact | None]:
     given = facts.of(node.inputs[0])
-    bounds = []
+    bounds: list[float] = []
     for index, open_end in ((1, -np.inf), (2, np.inf)):
         value = node.inputs[index] if index < len(node.inputs) else None
         bound = np.array(open_end) if value is None else facts.constant(value)
         if bound is None or bound.size != 1:
             return [None]
         bounds.append(float(bound.reshape(-1)[0]))
-    return [None if given is None else apply(lambda x: np.clip(x, *bounds), [given])]
+    return [
+        None
+        if given is None
+        else apply(lambda x: np.minimum(np.maximum(x, bounds[0]), bounds[1]), [given])
+    ]
 
 
 @fact_rule("Cast")

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from ..facts import Facts, fact_rule
 from ..known import Fact, contract, only_axis
 from ..links import Contraction, Product
+from ..shapes import einsum_labels
 from ..wiring import Wiring, link_rule
 from .elementwise import tie_broadcast
 
@@ -40,7 +41,7 @@ def _product_of_activations(x: Fact, w: Fact) -> Fact:
 @fact_rule("Gemm")
 def _gemm(facts: Facts, node: ir.Node) -> list[Fact | None]:
     matrix = _gemm_matrix(facts, node)
-    if matrix is None or node.attributes.get_int("transA", 0):
+    if matrix is None or node.attributes.get_int("transA", 0) != 0:
         return [None]
     found = contract(only_axis(facts.of(node.inputs[0]), -1, matrix.shape[0]), matrix)
     found = found * node.attributes.get_float("alpha", 1.0)
@@ -114,7 +115,7 @@ def _link_sum(
 @fact_rule("Einsum")
 def _einsum(facts: Facts, node: ir.Node) -> list[Fact | None]:
     """Zero along an axis of the output where a factor is zero along it."""
-    parsed = _labels(node)
+    parsed = einsum_labels(node)
     shape = facts.shapes.of(node.outputs[0])
     if parsed is None or shape is None:
         return [None]
@@ -139,7 +140,7 @@ def _einsum(facts: Facts, node: ir.Node) -> list[Fact | None]:
 
 @link_rule("Einsum")
 def _link_einsum(wiring: Wiring, node: ir.Node) -> None:
-    parsed = _labels(node)
+    parsed = einsum_labels(node)
     if parsed is None:
         return
     terms, out = parsed
@@ -162,13 +163,3 @@ def _link_einsum(wiring: Wiring, node: ir.Node) -> None:
                     fact = wiring.facts.of(node.inputs[i])
                     zero |= only_axis(fact, term.index(label), zero.size) == 0
             wiring.add(Product(present[0], present[1], zero))
-
-
-def _labels(node: ir.Node) -> tuple[list[str], str] | None:
-    """Labels of every input and of the output; None with an ellipsis or a diagonal."""
-    equation = node.attributes.get_string("equation", "").replace(" ", "")
-    left, arrow, out = equation.partition("->")
-    terms = left.split(",")
-    if not arrow or "." in equation or any(len(set(t)) < len(t) for t in (*terms, out)):
-        return None
-    return terms, out

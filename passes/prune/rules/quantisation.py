@@ -22,7 +22,7 @@ def _dequantise(facts: Facts, node: ir.Node) -> list[Fact | None]:
         return [None]
     size = shape[_axis(node, len(shape))].number
     scales = _spread(scale, node, len(shape), size)
-    zero = np.zeros(1)
+    zero: Fact = np.zeros(1)
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         found = facts.constant(node.inputs[2])
         if found is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +15,7 @@ from ..links import Stay
 from ..shapes import reduced_axes
 from ..wiring import Wiring, link_rule
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "ReduceMean": np.mean,
     "ReduceSum": np.sum,
     "ReduceMax": np.max,

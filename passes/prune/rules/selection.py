@@ -109,7 +109,7 @@ def sliced_places(shapes: Shapes, node: ir.Node, axis: int) -> Places | None:
     start, end, step = ranges[axis]
     if start is None or end is None or not step or start.number is None or end.number is None:
         return None
-    return np.arange(shape[axis].number)[start.number : end.number : step]
+    return np.arange(shape[axis].number or 0)[start.number : end.number : step]
 
 
 @link_rule("Slice")
