@@ -53,6 +53,13 @@ std::string KernelInfo::string(const char* attribute) const {
   return value;
 }
 
+float KernelInfo::number(const char* attribute) const {
+  float value = 0.0f;
+  check(api_, api_.KernelInfoGetAttribute_float(info_, attribute, &value),
+        (std::string("read the attribute ") + attribute).c_str());
+  return value;
+}
+
 Tensor KernelInfo::constant(size_t index, const char* name) const {
   int is_constant = 0;
   const ort::Value* value = nullptr;

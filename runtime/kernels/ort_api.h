@@ -22,7 +22,7 @@ struct TensorTypeAndShapeInfo;
 struct MemoryInfo;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kFloat = 1, kUint8 = 2, kInt8 = 3, kInt32 = 6, kInt64 = 7 };
+enum ElementType : int { kFloat = 1, kUint8 = 2, kInt8 = 3, kInt32 = 6, kInt64 = 7, kBool = 9 };
 enum MemoryType : int { kMemoryDefault = 0 };
 enum AllocatorType : int { kDeviceAllocator = 0, kArenaAllocator = 1 };
 enum Characteristic : int { kRequired = 0 };
@@ -53,7 +53,9 @@ struct Api {
   Status* (*GetTensorTypeAndShape)(const Value*, TensorTypeAndShapeInfo** out);
   void* gap66[3];
   Status* (*CreateCpuMemoryInfo)(AllocatorType, MemoryType, MemoryInfo** out);
-  void* gap70[17];
+  void* gap70[15];
+  Status* (*KernelInfoGetAttribute_float)(const KernelInfo*, const char* name, float* out);
+  void* gap86[1];
   Status* (*KernelInfoGetAttribute_string)(const KernelInfo*, const char* name, char* out,
                                            size_t* size);
   void* gap88[2];
@@ -94,6 +96,7 @@ CONFPRESS_PLACE(GetDimensionsCount, 61);
 CONFPRESS_PLACE(GetDimensions, 62);
 CONFPRESS_PLACE(GetTensorTypeAndShape, 65);
 CONFPRESS_PLACE(CreateCpuMemoryInfo, 69);
+CONFPRESS_PLACE(KernelInfoGetAttribute_float, 85);
 CONFPRESS_PLACE(KernelInfoGetAttribute_string, 87);
 CONFPRESS_PLACE(KernelContext_GetInput, 90);
 CONFPRESS_PLACE(KernelContext_GetOutput, 91);

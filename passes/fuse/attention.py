@@ -1,0 +1,129 @@
+"""Self-attention with relative positions, from its projections to its context, in one operator.
+
+Between the projections of a recognised module and its output projection exporters write some forty
+nodes: heads split and turned, two products, a shift, scales, masks, the Softmax, a third product.
+What RelPosAttention needs of them is read off; that the operator then computes the same is shown by
+evaluating both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
+from ..functions import define
+from ..relpos_attention import (
+    MOST_HEAD_SIZE,
+    rel_pos_attention_function,
+    rel_pos_attention_node,
+)
+from ..rewrite import Patch, replace_value
+from ..structure import Kind, Module, Position, recognise
+from .attention_parts import AttentionParts, NotFusedError, Scores, read_attention
+from .attention_trial import AttentionTrial
+from .region import Region, RegionError
+
+#: Largest difference between the graph and the operator, both in float32 and of order 1.
+_TOLERANCE = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class FuseRelPosAttention(InPlacePass):
+    """Self-attention modules with relative positions get ``confpress.v1.RelPosAttention``.
+
+    Queries, keys and values may be packed in one projection, positions in one for several layers.
+    Lossless up to float arithmetic: each module is evaluated before and after on small inputs.
+    """
+
+    def call(self, model: ir.Model) -> PassResult:
+        journal = Journal()
+        for module in recognise(model).of_kind(Kind.SELF_ATTENTION):
+            try:
+                _fuse(model, module)
+            except (NotFusedError, RegionError) as error:
+                journal.refuse(module.id, f"attention stays as it is: {error}")
+            else:
+                journal.change(module.id, "attention in one operator, RelPosAttention")
+        common.RemoveUnusedNodesPass()(model)
+        return journal.result(model)
+
+
+def _fuse(model: ir.Model, module: Module) -> None:
+    attention = module.attention
+    if attention.position is not Position.RELATIVE:
+        raise NotFusedError(
+            f"its positions are of the kind '{attention.position}', and the operator takes "
+            "projected relative ones"
+        )
+    if attention.head_size > MOST_HEAD_SIZE:
+        raise NotFusedError(
+            f"its heads have {attention.head_size} features, above {MOST_HEAD_SIZE}"
+        )
+    parts = read_attention(attention)
+    patch = Patch(_first_user(model.graph, parts.context), f"{module.id}.attention")
+    inputs = [
+        *(source.value for source in parts.sources),
+        patch.constant(parts.bias_u, "bias_u"),
+        patch.constant(parts.bias_v, "bias_v"),
+        _mask(patch, parts.scores),
+    ]
+    function = rel_pos_attention_function(model.opset_imports.get("", 1))
+    node = _proven(model.graph, parts, function, inputs, attention.heads, attention.head_size)
+    define(model, function)
+    node.name = f"{patch.name}/RelPosAttention"
+    node.metadata_props[LAYER_KEY] = module.id
+    patch.graph.insert_before(patch.anchor, node)
+    replace_value(parts.context, node.outputs[0])
+
+
+def _proven(
+    graph: ir.Graph,
+    parts: AttentionParts,
+    function: ir.Function,
+    inputs: list[ir.Value],
+    heads: int,
+    size: int,
+) -> ir.Node:
+    """The node that computes the module's context in all trials.
+
+    Raises:
+        NotFusedError: There is none.
+    """
+    given = [*(source.value for source in parts.sources), parts.scores.masked]
+    region = Region(graph, [v for v in given if v is not None], parts.context)
+    differences = []
+    for uniform, shared in itertools.product((False, True), (True, False)):
+        node = rel_pos_attention_node(
+            inputs,
+            shape=(heads, size),
+            columns=[source.column for source in parts.sources],
+            scale=parts.scale,
+            uniform=uniform,
+        )
+        difference = AttentionTrial(node, function, region, parts, shared).difference()
+        if difference <= _TOLERANCE:
+            return node
+        differences.append(difference)
+    raise NotFusedError(
+        f"what it computes differs from the operator by {min(differences):.2g} in a trial"
+    )
+
+
+def _mask(patch: Patch, scores: Scores) -> ir.Value:
+    if scores.masked is None:
+        return patch.constant(np.zeros((1, 1, 1, 1), bool), "no_mask")
+    if scores.masked.shape is None or len(scores.masked.shape) != 4 or scores.masked.shape[1] != 1:
+        raise NotFusedError(
+            "its mask is not known to have the axes [batch, 1, queries, keys]; run shape inference"
+        )
+    return patch.op("Not", scores.masked) if scores.inverted else scores.masked
+
+
+def _first_user(graph: ir.Graph, value: ir.Value) -> ir.Node:
+    users = set(value.consumers())
+    return next(node for node in graph if node in users)

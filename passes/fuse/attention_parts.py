@@ -1,0 +1,276 @@
+"""What RelPosAttention needs of a recognised attention module, read off the ways between products.
+
+The readings are the simplest that could be right: whether the operator then computes what the graph
+computes is shown by :mod:`attention_trial`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from ..lower.qdq import dynamic_source
+from ..rewrite import constant, scalar
+from ..structure import SelfAttention
+from .region import Array
+
+#: Operators that move elements; on the way from a projection to a product.
+_LAYOUT = frozenset(("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Expand"))
+#: A mask's fill is at most this: exp of it, less any score, is zero.
+_LARGEST_FILL = -9e3
+
+
+class NotFusedError(Exception):
+    """Why a module stays as it is, in a sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where an operand of a product comes from.
+
+    Attributes:
+        value: The projection's result, perhaps packed with others.
+        width: Its width.
+        column: Its first column there.
+        scale: Product of the factors on the way.
+        bias: What is added on the way, if anything.
+    """
+
+    value: ir.Value
+    width: int
+    column: int
+    scale: float
+    bias: Array | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What happens between the product of queries and keys and the product with the values.
+
+    Attributes:
+        masked: Where the keys of a query do not count, as the graph has it.
+        inverted: Whether the graph's condition says which ones do.
+        scale: Product of the factors of the scores of queries and keys.
+    """
+
+    masked: ir.Value | None
+    inverted: bool
+    scale: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionParts:
+    """All that the operator is told.
+
+    Attributes:
+        query: Queries that meet keys.
+        key: Keys.
+        value: Values.
+        position: Projected positions.
+        bias_u: Bias of the queries that meet keys, float32 [H, dh].
+        bias_v: Bias of the queries that meet positions, float32 [H, dh].
+        scores: Scale and mask.
+        context: The result, [batch, queries, H · dh].
+    """
+
+    query: Source
+    key: Source
+    value: Source
+    position: Source
+    bias_u: Array
+    bias_v: Array
+    scores: Scores
+    context: ir.Value
+
+    @property
+    def sources(self) -> tuple[Source, Source, Source, Source]:
+        """Queries, keys, values and positions."""
+        return self.query, self.key, self.value, self.position
+
+    @property
+    def scale(self) -> float:
+        """Factor of all scores."""
+        return self.scores.scale * self.query.scale * self.key.scale
+
+
+def read_attention(attention: SelfAttention) -> AttentionParts:
+    """Reads the parts of a module with projected relative positions.
+
+    Raises:
+        NotFusedError: The module is built in a manner that the operator cannot express.
+    """
+    if attention.position_layer is None:
+        raise NotFusedError("its positions are not projected by a layer")
+    layers = (attention.query, attention.key, attention.value)
+    ends = {layer.output: layer.out_features for layer in layers}
+    tables = {attention.position_layer.output: attention.position_layer.out_features}
+    content, positions = _score_products(attention.softmax, attention.position_layer.output)
+    query = _source(content.inputs[0], ends)
+    shape = (attention.heads, attention.head_size)
+    return AttentionParts(
+        query=query,
+        key=_source(content.inputs[1], ends),
+        value=_source(_weighted(attention.softmax), ends),
+        position=_source(positions.inputs[1], tables),
+        bias_u=_bias(query, shape),
+        bias_v=_bias(_source(positions.inputs[0], ends), shape),
+        scores=_scores(content, attention.softmax),
+        context=dynamic_source(attention.out.input) or attention.out.input,
+    )
+
+
+def _score_products(softmax: ir.Node, position: ir.Value) -> tuple[ir.Node, ir.Node]:
+    """The products of queries with keys and with positions that reach the Softmax."""
+    found = [n for n in _above(softmax.inputs[0]) if n.op_type == "MatMul"]
+    by_position = [n for n in found if _reaches(n.inputs[1], position)]
+    content = [n for n in found if n not in by_position]
+    if len(by_position) != 1 or len(content) != 1:
+        raise NotFusedError(
+            "its scores are no sum of one product with keys and one with projected positions, "
+            "each with the queries on the left"
+        )
+    return content[0], by_position[0]
+
+
+def _above(value: ir.Value | None) -> Iterator[ir.Node]:
+    """The nodes that compute scores, up to products; what only tells sizes is left out."""
+    pending, seen = [value], set[ir.Value]()
+    while pending:
+        current = pending.pop()
+        node = current.producer() if current is not None else None
+        if current is None or node is None or current in seen:
+            continue
+        seen.add(current)
+        yield node
+        if node.op_type == "Where":
+            pending.extend(node.inputs[1:])
+        elif node.op_type in ("Add", "Sub", "Mul", "Div"):
+            pending.extend(node.inputs)
+        elif node.op_type != "MatMul":
+            pending.extend(node.inputs[:1])
+
+
+def _reaches(value: ir.Value | None, source: ir.Value) -> bool:
+    """Whether a value is a source seen through layout, factors or cuts."""
+    while value is not None and value is not source:
+        node = value.producer()
+        if node is None or node.op_type not in _LAYOUT | {"Mul", "Div", "Split", "Slice"}:
+            return False
+        value = node.inputs[0]
+    return value is not None
+
+
+def _weighted(softmax: ir.Node) -> ir.Value:
+    """What the probabilities are multiplied with."""
+    pending = [softmax.outputs[0]]
+    for value in pending:
+        for user in value.consumers():
+            if user.op_type == "MatMul" and user.inputs[0] is value:
+                assert user.inputs[1] is not None
+                return user.inputs[1]
+            pending.extend(user.outputs)
+    raise NotFusedError("no product of its probabilities with the values was found")
+
+
+def _source(value: ir.Value | None, ends: Mapping[ir.Value, int]) -> Source:
+    """Walks from an operand back to a projection."""
+    scale, bias = 1.0, None
+    while value is not None and value not in ends:
+        node = value.producer()
+        if node is None:
+            break
+        if node.op_type == "Split":
+            return _part_of_split(value, node, ends, scale, bias)
+        if node.op_type in ("Mul", "Div", "Add"):
+            left, right = node.inputs
+            other = right if constant(right) is not None else left
+            array = constant(other)
+            if array is None:
+                break
+            if node.op_type == "Add":
+                if bias is not None:
+                    break
+                bias = array
+            elif array.size == 1:
+                number = float(array.reshape(-1)[0])
+                scale *= number if node.op_type == "Mul" else 1 / number
+            else:
+                break
+            value = left if other is right else right
+        elif node.op_type in _LAYOUT:
+            value = node.inputs[0]
+        else:
+            break
+    if value is None or value not in ends:
+        raise NotFusedError(
+            "a product's operand is more than a projection with a bias, a factor and another layout"
+        )
+    return Source(value, ends[value], 0, scale, bias)
+
+
+def _part_of_split(
+    value: ir.Value,
+    node: ir.Node,
+    ends: Mapping[ir.Value, int],
+    scale: float,
+    bias: Array | None,
+) -> Source:
+    whole = node.inputs[0]
+    sizes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if whole is None or whole not in ends or sizes is None:
+        raise NotFusedError("its projections are packed in a manner that is not understood")
+    index = value.index() or 0
+    return Source(whole, ends[whole], int(sizes[:index].sum()), scale, bias)
+
+
+def _scores(content: ir.Node, softmax: ir.Node) -> Scores:
+    """Follows the scores of queries and keys to the Softmax, for their factors and their mask."""
+    scale, value = 1.0, content.outputs[0]
+    masks: dict[tuple[ir.Value, bool], None] = dict.fromkeys(
+        mask for mask in map(_fill_mask, _above(softmax.inputs[0])) if mask is not None
+    )
+    while True:
+        users = [u for u in value.consumers() if u.op_type != "Shape"]
+        if softmax in users:
+            break
+        if len(users) != 1:
+            raise NotFusedError("its scores are used by more than its Softmax")
+        node = users[0]
+        if node.op_type in ("Mul", "Div"):
+            left, right = node.inputs
+            number = scalar(right if left is value else left)
+            if number is None:
+                raise NotFusedError("its scores are scaled by more than one number")
+            scale *= number if node.op_type == "Mul" else 1 / number
+        value = node.outputs[0]
+    if len(masks) > 1:
+        raise NotFusedError(f"{len(masks)} masks are applied to its scores; the operator takes one")
+    masked, inverted = next(iter(masks), (None, False))
+    return Scores(masked, inverted, scale)
+
+
+def _fill_mask(node: ir.Node) -> tuple[ir.Value, bool] | None:
+    """The condition of a Where that writes a large negative number, and if it is inverted."""
+    if node.op_type != "Where":
+        return None
+    condition, yes, no = node.inputs
+    assert condition is not None
+    for fill, inverted in ((scalar(yes), False), (scalar(no), True)):
+        if fill is not None and fill <= _LARGEST_FILL:
+            return condition, inverted
+    return None
+
+
+def _bias(source: Source, shape: tuple[int, int]) -> Array:
+    """The bias of the queries before their scale, float32 [H, dh]."""
+    if source.bias is None:
+        return np.zeros(shape, np.float32)
+    array = source.bias
+    if array.size == shape[0] * shape[1]:
+        return np.ascontiguousarray(array.reshape(shape), np.float32)
+    if array.size in (1, shape[1]):
+        return np.ascontiguousarray(np.broadcast_to(array.reshape(-1), shape), np.float32)
+    raise NotFusedError("what is added to its queries is no bias of every head")

@@ -1,0 +1,193 @@
+"""A part of a graph, evaluated on small arrays: the proof that an operator may replace it.
+
+Exporters spell one computation in many ways, and a pattern of nodes proves nothing about the sizes
+that a Reshape computes. So a fusion reads the operator's parameters off the graph in the simplest
+way and then evaluates both, the part of the graph and the operator's function body, on the same
+random inputs with ONNX's reference implementation. Sizes that come from outside the part are not
+known; a Reshape that keeps its first sizes is understood without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from ..rewrite import constant
+
+Array = npt.NDArray[Any]
+
+#: Operators that compute sizes; they pass on what is not known, as NaN in place of an integer.
+_SIZE_OPS = frozenset((
+    "Gather", "Concat", "Unsqueeze", "Squeeze", "Add", "Sub", "Mul", "Div", "Cast",
+))  # fmt: skip
+#: Where a size is needed, values further away than this are not asked.
+_MOST_STEPS = 64
+
+
+class RegionError(Exception):
+    """Why a part of a graph cannot be evaluated, in a sentence."""
+
+
+class Region:
+    """The nodes that compute a value from given values, constants and sizes.
+
+    Args:
+        graph: The graph.
+        inputs: Values that are given.
+        output: The value that is computed.
+
+    Attributes:
+        nodes: In graph order.
+        output: The value that is computed.
+    """
+
+    def __init__(self, graph: ir.Graph, inputs: Iterable[ir.Value], output: ir.Value) -> None:
+        self.output = output
+        self._inputs = set(inputs)
+        found: set[ir.Node] = set()
+        pending = [output]
+        while pending:
+            value = pending.pop()
+            node = value.producer()
+            if value in self._inputs or node is None or node in found:
+                continue
+            if constant(value) is not None:
+                continue
+            found.add(node)
+            if node.op_type != "Shape" or self._is_inside(node.inputs[0]):
+                pending.extend(v for v in node.inputs if v is not None)
+        self.nodes = [node for node in graph if node in found]
+
+    def _is_inside(self, value: ir.Value | None) -> bool:
+        """Whether a value is computed from the region's inputs and constants alone."""
+        pending, seen = [value], set[ir.Value]()
+        while pending:
+            current = pending.pop()
+            if current is None or current in seen or current in self._inputs:
+                continue
+            if constant(current) is not None:
+                continue
+            seen.add(current)
+            node = current.producer()
+            if node is None or len(seen) > _MOST_STEPS:
+                return False
+            pending.extend(node.inputs)
+        return True
+
+    def evaluate(self, arrays: Mapping[ir.Value, Array]) -> Array:
+        """The output for arrays in place of the inputs.
+
+        Raises:
+            RegionError: A value from outside takes part by more than its sizes, or a size that
+                matters is not known.
+        """
+        known = dict(arrays)
+        for node in self.nodes:
+            source = node.inputs[0] if node.inputs else None
+            if node.op_type == "Shape" and source is not None and source not in known:
+                rank = len(source.shape) if source.shape is not None else 0
+                known[node.outputs[0]] = _unknown_sizes(node, rank)
+                continue
+            inputs = [None if v is None else _array(v, known) for v in node.inputs]
+            known.update(zip(node.outputs, _run(node, inputs), strict=False))
+        return known[self.output]
+
+
+def _array(value: ir.Value, known: Mapping[ir.Value, Array]) -> Array:
+    array = known.get(value)
+    if array is None:
+        array = constant(value)
+    if array is None:
+        raise RegionError(
+            f"it also depends on '{value.name}', which is none of the values that the operator "
+            "takes"
+        )
+    return array
+
+
+def _unknown_sizes(node: ir.Node, rank: int) -> Array:
+    start = node.attributes.get_int("start", 0)
+    return np.full(rank, np.nan)[start : node.attributes.get_int("end", rank)]
+
+
+def _run(node: ir.Node, inputs: list[Array | None]) -> list[Array]:
+    """The outputs of one node."""
+    if not any(a is not None and a.dtype == np.float64 for a in inputs):
+        return _reference(node, inputs)
+    if node.op_type == "Reshape" and inputs[0] is not None and inputs[1] is not None:
+        return [inputs[0].reshape(_sizes(inputs[0].shape, inputs[1]))]
+    if node.op_type not in _SIZE_OPS:
+        raise RegionError(f"the sizes that {node.op_type} '{node.name}' takes are not known")
+    second_is_index = node.op_type in ("Gather", "Unsqueeze", "Squeeze")
+    floats = [
+        a if a is None or (second_is_index and i == 1) else a.astype(np.float64)
+        for i, a in enumerate(inputs)
+    ]
+    if node.op_type == "Cast":
+        return [a for a in floats if a is not None]
+    sizes = [np.floor(a) for a in _reference(node, floats)]
+    return [a if np.isnan(a).any() else a.astype(np.int64) for a in sizes]
+
+
+def _sizes(shape: tuple[int, ...], target: Array) -> list[int]:
+    """The sizes of a Reshape: one that is not known is that of the input's axis at its place."""
+    sizes: list[int] = []
+    for axis, size in enumerate(target.reshape(-1).tolist()):
+        if (np.isnan(size) or size == 0) and axis >= len(shape):
+            raise RegionError("a Reshape computes sizes of axes that its input does not have")
+        sizes.append(shape[axis] if np.isnan(size) or size == 0 else int(size))
+    if sizes.count(-1) != 1 and np.prod(sizes) != np.prod(shape):
+        raise RegionError("a Reshape does not keep the first sizes of its input")
+    return sizes
+
+
+def _reference(node: ir.Node, inputs: list[Array | None]) -> list[Array]:
+    opset = node.graph.opset_imports.get("", 1) if isinstance(node.graph, ir.Graph) else 1
+    feeds = {f"i{i}": a for i, a in enumerate(inputs) if a is not None}
+    return _evaluate(node, [None if a is None else f"i{i}" for i, a in enumerate(inputs)], feeds,
+                     {"": opset}, ())  # fmt: skip
+
+
+def evaluate_operator(
+    node: ir.Node, function: ir.Function, arrays: Mapping[ir.Value, Array]
+) -> Array:
+    """What an operator's function body makes of arrays in place of its node's inputs."""
+    names = {v: f"i{i}" for i, v in enumerate(node.inputs) if v is not None}
+    feeds = {name: _array(v, arrays) for v, name in names.items()}
+    opsets = {"": function.opset_imports[""], node.domain: 1}
+    inputs = [None if v is None else names[v] for v in node.inputs]
+    return _evaluate(node, inputs, feeds, opsets, [function])[0]
+
+
+def _evaluate(
+    node: ir.Node,
+    inputs: Iterable[str | None],
+    feeds: Mapping[str, Array],
+    opsets: Mapping[str, int],
+    functions: Sequence[ir.Function],
+) -> list[Array]:
+    """Runs one node in ONNX's reference implementation."""
+    values = {
+        name: ir.val(name, ir.DataType.from_numpy(a.dtype), [None] * a.ndim)
+        for name, a in feeds.items()
+    }
+    copy = ir.Node(
+        node.domain,
+        node.op_type,
+        [None if name is None else values[name] for name in inputs],
+        list(node.attributes.values()),
+        num_outputs=len(node.outputs),
+    )
+    for i, value in enumerate(copy.outputs):
+        value.name = f"o{i}"
+    graph = ir.Graph(
+        list(values.values()), copy.outputs, nodes=[copy], opset_imports=dict(opsets), name="node"
+    )
+    model: onnx.ModelProto = ir.to_proto(ir.Model(graph, ir_version=10, functions=functions))
+    return [np.asarray(a) for a in ReferenceEvaluator(model).run(None, dict(feeds))]

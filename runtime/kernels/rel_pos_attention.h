@@ -1,0 +1,53 @@
+// Attention with relative positions for some queries of one head, without scores of all frames in
+// memory: keys are taken in blocks, and the softmax's sum and largest score are carried from block
+// to block (Milakov and Gimelshein 2018; Dao et al. 2022).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "ranges.h"
+
+namespace confpress {
+
+// Wider heads would not fit the blocks below; no Conformer has them.
+constexpr size_t kMostHeadSize = 256;
+
+struct RelPosHead {
+  const float* q;  // [queries, head_size], rows q_stride apart
+  size_t q_stride;
+  const float* bias_u;     // [head_size]
+  const float* bias_v;     // [head_size]
+  const float* keys;       // packed: strips of keys, [head_size, width]
+  const float* positions;  // packed: strips of distances, [head_size, width]
+  const float* values;     // packed: strips of features, [all keys, width]
+  size_t queries_in_all;   // query i and key j have the distance queries_in_all - 1 - i + j
+  size_t key_count;
+  size_t head_size;
+  float scale;
+  const uint8_t* mask;  // of query i and key j at i * mask_query + j * mask_key; null without one
+  size_t mask_query;
+  size_t mask_key;  // 0 or 1
+  bool uniform;     // a query without keys averages all values instead of none
+  float* y;         // [queries, head_size], rows y_stride apart
+  size_t y_stride;
+};
+
+// One instruction set's kernel.
+struct RelPosAttentionKernel {
+  size_t width;  // rows or columns of a packed strip
+  void (*pack_turned)(const float* in, size_t stride, size_t rows, size_t columns,
+                      float* out) noexcept;
+  void (*pack_straight)(const float* in, size_t stride, size_t rows, size_t columns,
+                        float* out) noexcept;
+  void (*attend)(const RelPosHead&, Range queries) noexcept;  // at most kQueryBlock of them
+};
+
+constexpr size_t kQueryBlock = 24;
+constexpr size_t kKeyBlock = 256;
+
+extern const RelPosAttentionKernel kRelPosAttentionPortable;
+extern const RelPosAttentionKernel kRelPosAttentionAvx2;
+extern const RelPosAttentionKernel kRelPosAttentionAvx512Vnni;
+
+}  // namespace confpress

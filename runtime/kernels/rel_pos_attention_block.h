@@ -1,0 +1,191 @@
+// The kernel of RelPosAttention on any Lanes.
+#pragma once
+
+#include <cfloat>
+#include <cstring>
+
+#include "float_tile.h"
+#include "lanes_math.h"
+#include "rel_pos_attention.h"
+
+namespace confpress {
+
+template <class L>
+class RelPosBlock {
+ public:
+  static void attend(const RelPosHead& head, Range queries) noexcept {
+    RelPosBlock block(head, queries);
+    for (size_t key = 0; key < head.key_count; key += kKeyBlock) {
+      const size_t left = head.key_count - key;
+      block.add_keys(key, left < kKeyBlock ? left : kKeyBlock);
+    }
+    block.finish();
+  }
+
+  static void pack_turned(const float* in, size_t stride, size_t rows, size_t columns,
+                          float* out) noexcept {
+    confpress::pack_turned<L>(in, stride, rows, columns, out);
+  }
+
+  static void pack_straight(const float* in, size_t stride, size_t rows, size_t columns,
+                            float* out) noexcept {
+    confpress::pack_straight<L>(in, stride, rows, columns, out);
+  }
+
+ private:
+  using Vec = typename L::Vec;
+  using Mask = typename L::Mask;
+  static constexpr size_t kWidth = L::kWidth;
+  // Distances of a block of queries and one of keys, from the start of a strip on.
+  static constexpr size_t kDistances =
+      ceil_div(kKeyBlock + kQueryBlock + kWidth, kWidth) * kWidth + kWidth;
+
+  RelPosBlock(const RelPosHead& head, Range queries)
+      : head_(head), queries_(queries), rows_(queries.end - queries.begin) {
+    const size_t size = head.head_size;
+    for (size_t row = 0; row < rows_; ++row) {
+      const float* q = head.q + (queries.begin + row) * head.q_stride;
+      for (size_t i = 0; i < size; i += kWidth) {
+        const size_t left = size - i;
+        const Vec x = L::load(q + i, left);
+        L::store(with_u_[row] + i, L::add(x, L::load(head.bias_u + i, left)));
+        L::store(with_v_[row] + i, L::add(x, L::load(head.bias_v + i, left)));
+      }
+      sums_[row] = 0.0f;
+      largest_[row] = -FLT_MAX;
+    }
+  }
+
+  // Scores of all rows with the keys [begin, begin + count), and what they add to the context.
+  void add_keys(size_t begin, size_t count) {
+    const size_t size = head_.head_size;
+    const size_t strips = ceil_div(count, kWidth);
+    float_product<L, false>({with_u_[0], kMostHeadSize, head_.keys + begin * size, size * kWidth,
+                             size, scores_[0], kKeyBlock},
+                            rows_, strips);
+    // The last query has the first distance.
+    const size_t distance = head_.queries_in_all - queries_.end + begin;
+    const size_t skipped = distance % kWidth;
+    const size_t distances = skipped + count + rows_ - 1;
+    float_product<L, false>(
+        {with_v_[0], kMostHeadSize, head_.positions + (distance - skipped) * size, size * kWidth,
+         size, by_distance_[0], kDistances},
+        rows_, ceil_div(distances, kWidth));
+    for (size_t row = 0; row < rows_; ++row) {
+      weigh(row, begin, count, by_distance_[row] + skipped + rows_ - 1 - row);
+    }
+    const FloatProduct product{
+        scores_[0],  kKeyBlock,    head_.values + begin * kWidth, head_.key_count * kWidth, count,
+        context_[0], kMostHeadSize};
+    const size_t columns = ceil_div(size, kWidth);
+    if (begin == 0) {
+      float_product<L, false>(product, rows_, columns);
+    } else {
+      float_product<L, true>(product, rows_, columns);
+    }
+  }
+
+  // Turns a row's scores into exp(score - largest), zero where masked.
+  void weigh(size_t row, size_t begin, size_t count, const float* distances) {
+    uint8_t space[kKeyBlock + kWidth];
+    const uint8_t* mask = mask_of(row, begin, count, space);
+    float* scores = scores_[row];
+    const Vec scale = L::all(head_.scale);
+    const Vec lowest = L::all(-FLT_MAX);
+    Vec most = lowest;
+    for (size_t i = 0; i < count; i += kWidth) {
+      const Vec sum = L::add(L::load(scores + i), L::load(distances + i));
+      const Vec score = L::mul(sum, scale);
+      L::store(scores + i, score);
+      most = L::max(L::select(kept(mask, i, count), score, lowest), most);
+    }
+    const float before = largest_[row];
+    const float found = L::largest(most);
+    const float largest = found > before ? found : before;
+    const Vec top = L::all(largest);
+    Vec sum = L::zero();
+    for (size_t i = 0; i < count; i += kWidth) {
+      const Vec weight = exp_of<L>(L::sub(L::load(scores + i), top));
+      const Vec chosen = L::select(kept(mask, i, count), weight, L::zero());
+      L::store(scores + i, chosen);
+      sum = L::add(sum, chosen);
+    }
+    if (begin > 0 && largest > before) shrink(row, before, largest);
+    largest_[row] = largest;
+    sums_[row] += L::sum(sum);
+  }
+
+  // What was summed up so far, relative to a larger score.
+  void shrink(size_t row, float before, float largest) {
+    const Vec factor = exp_of<L>(L::all(before - largest));
+    float first[kWidth];
+    L::store(first, factor);
+    sums_[row] *= first[0];
+    for (size_t i = 0; i < head_.head_size; i += kWidth) {
+      L::store(context_[row] + i, L::mul(L::load(context_[row] + i), factor));
+    }
+  }
+
+  // The mask of a row's keys with kWidth readable bytes everywhere, or null.
+  const uint8_t* mask_of(size_t row, size_t begin, size_t count, uint8_t* space) const {
+    if (head_.mask == nullptr) return nullptr;
+    const uint8_t* mask =
+        head_.mask + (queries_.begin + row) * head_.mask_query + begin * head_.mask_key;
+    if (head_.mask_key == 0) {
+      memset(space, *mask, count);
+    } else {
+      memcpy(space, mask, count);
+    }
+    return space;
+  }
+
+  static Mask kept(const uint8_t* mask, size_t i, size_t count) {
+    const Mask inside = L::first(count - i);
+    return mask == nullptr ? inside : L::both(inside, L::zeros(mask + i));
+  }
+
+  void finish() const {
+    for (size_t row = 0; row < rows_; ++row) {
+      float* y = head_.y + (queries_.begin + row) * head_.y_stride;
+      if (sums_[row] == 0.0f && head_.uniform) {
+        average(y);
+        continue;
+      }
+      const Vec factor = L::all(sums_[row] == 0.0f ? 0.0f : 1.0f / sums_[row]);
+      for (size_t i = 0; i < head_.head_size; i += kWidth) {
+        L::store(y + i, L::mul(L::load(context_[row] + i), factor), head_.head_size - i);
+      }
+    }
+  }
+
+  void average(float* y) const {
+    const float count = static_cast<float>(head_.key_count);
+    for (size_t i = 0; i < head_.head_size; i += kWidth) {
+      const float* values = head_.values + i * head_.key_count;
+      Vec sum = L::zero();
+      for (size_t key = 0; key < head_.key_count; ++key) {
+        sum = L::add(sum, L::load(values + key * kWidth));
+      }
+      L::store(y + i, L::div(sum, L::all(count)), head_.head_size - i);
+    }
+  }
+
+  const RelPosHead& head_;
+  const Range queries_;
+  const size_t rows_;
+  float sums_[kQueryBlock];
+  float largest_[kQueryBlock];
+  alignas(64) float with_u_[kQueryBlock][kMostHeadSize];
+  alignas(64) float with_v_[kQueryBlock][kMostHeadSize];
+  alignas(64) float context_[kQueryBlock][kMostHeadSize];
+  alignas(64) float scores_[kQueryBlock][kKeyBlock];
+  alignas(64) float by_distance_[kQueryBlock][kDistances];
+};
+
+template <class L>
+static constexpr RelPosAttentionKernel rel_pos_attention_kernel() {
+  return {L::kWidth, RelPosBlock<L>::pack_turned, RelPosBlock<L>::pack_straight,
+          RelPosBlock<L>::attend};
+}
+
+}  // namespace confpress

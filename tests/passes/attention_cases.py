@@ -1,0 +1,129 @@
+"""RelPosAttention nodes for tests: their model, their arrays and their definition in numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+from confpress.passes.functions import define
+from confpress.passes.relpos_attention import rel_pos_attention_function, rel_pos_attention_node
+
+Floats = npt.NDArray[np.float32]
+MaskKind = Literal["none", "keys", "full"]
+
+
+@dataclass(frozen=True)
+class AttentionCase:
+    """One problem; `packed` reads queries, keys and values from one value."""
+
+    batch: int
+    queries: int
+    keys: int
+    heads: int
+    size: int
+    mask: MaskKind = "none"
+    packed: bool = False
+    uniform: bool = False
+    tables: int = 1
+
+    @property
+    def columns(self) -> tuple[int, int, int, int]:
+        width = self.heads * self.size
+        return (0, width, 2 * width, 3) if self.packed else (1, 0, 2, 3)
+
+    @property
+    def scale(self) -> float:
+        return float(self.size**-0.5)
+
+    def model(self, opset: int = 17) -> onnx.ModelProto:
+        """Inputs q (k, v) p u w mask, output y."""
+        floats = {"q": ["b", "t", "f"], "k": ["b", "s", "f"], "v": ["b", "s", "f"]}
+        floats |= {"p": ["c", "r", "g"], "u": ["h", "d"], "w": ["h", "d"]}
+        values = {name: ir.val(name, ir.DataType.FLOAT, axes) for name, axes in floats.items()}
+        values["mask"] = ir.val("mask", ir.DataType.BOOL, ["x", 1, "y", "z"])
+        if self.packed:
+            values["k"] = values["v"] = values["q"]
+        node = rel_pos_attention_node(
+            [values[name] for name in ("q", "k", "v", "p", "u", "w", "mask")],
+            shape=(self.heads, self.size),
+            columns=self.columns,
+            scale=self.scale,
+            uniform=self.uniform,
+            name="attention",
+        )
+        node.outputs[0].name = "y"
+        graph = ir.Graph(
+            list(dict.fromkeys(values.values())),
+            node.outputs,
+            nodes=[node],
+            opset_imports={"": opset},
+            name="attention",
+        )
+        model = ir.Model(graph, ir_version=8)
+        define(model, rel_pos_attention_function(opset))
+        return ir.to_proto(model)
+
+    def feeds(self, seed: int = 0) -> dict[str, np.ndarray]:
+        """Random inputs; a mask has a query without keys."""
+        generator = np.random.default_rng(seed)
+        width = self.heads * self.size
+        features = 3 * width + 4
+        arrays: dict[str, np.ndarray] = {
+            "q": generator.standard_normal((self.batch, self.queries, features), np.float32),
+            "p": generator.standard_normal(
+                (self.tables, self.queries + self.keys - 1, width + 5), np.float32
+            ),
+            "u": generator.standard_normal((self.heads, self.size), np.float32),
+            "w": generator.standard_normal((self.heads, self.size), np.float32),
+        }
+        if not self.packed:
+            for name in ("k", "v"):
+                shape = (self.batch, self.keys, features)
+                arrays[name] = generator.standard_normal(shape, np.float32)
+        rows = {"none": 1, "keys": 1, "full": self.queries}[self.mask]
+        if self.mask == "none":
+            arrays["mask"] = np.zeros((1, 1, 1, 1), bool)
+        else:
+            arrays["mask"] = generator.random((self.batch, 1, rows, self.keys)) < 0.4
+            arrays["mask"][-1, 0, 0] = True
+        return arrays
+
+    def expected(self, feeds: dict[str, np.ndarray]) -> npt.NDArray[np.float64]:
+        """The definition, score by score, in float64."""
+        x = {name: a.astype(np.float64) for name, a in feeds.items() if name != "mask"}
+        q, k, v = x["q"], x.get("k", x["q"]), x.get("v", x["q"])
+        mask = np.broadcast_to(feeds["mask"], (self.batch, 1, self.queries, self.keys))
+        y = np.zeros((self.batch, self.queries, self.heads * self.size))
+        for b in range(self.batch):
+            for h in range(self.heads):
+                parts = [
+                    a[b % len(a), :, c + h * self.size : c + (h + 1) * self.size]
+                    for a, c in zip((q, k, v, x["p"]), self.columns, strict=True)
+                ]
+                weights = self._weights(*parts[:2], parts[3], x["u"][h], x["w"][h], mask[b, 0])
+                y[b, :, h * self.size : (h + 1) * self.size] = weights @ parts[2]
+        return y
+
+    def _weights(
+        self,
+        q: np.ndarray,
+        k: np.ndarray,
+        p: np.ndarray,
+        u: np.ndarray,
+        w: np.ndarray,
+        mask: np.ndarray,
+    ) -> np.ndarray:
+        distance = self.queries - 1 - np.arange(self.queries)[:, None] + np.arange(self.keys)
+        positions = np.einsum("id,ijd->ij", q + w, p[distance])
+        scores = ((q + u) @ k.T + positions) * self.scale
+        scores = np.where(mask, -np.inf, scores)
+        scores[mask.all(axis=1)] = 0
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        if not self.uniform:
+            weights[mask.all(axis=1)] = 0
+        return weights

@@ -1,0 +1,125 @@
+"""The kernels of RelPosAttention against its function body, on every instruction set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+
+from ...passes.attention_cases import AttentionCase
+from ...passes.quant_layers import session
+
+# Tails of registers, tiles, blocks of queries (24) and of keys (256); heads of all widths.
+CASES = (
+    AttentionCase(1, 1, 1, 1, 1),
+    AttentionCase(3, 1, 1, 2, 5, "full"),
+    AttentionCase(1, 2, 2, 2, 44),
+    AttentionCase(2, 23, 23, 4, 44, "full", packed=True),
+    AttentionCase(2, 25, 25, 2, 64, "keys", packed=True),
+    AttentionCase(1, 250, 250, 1, 44, packed=True),
+    AttentionCase(2, 49, 255, 1, 17, "full"),
+    AttentionCase(1, 31, 257, 2, 36, "keys"),
+    AttentionCase(2, 7, 530, 1, 20, "full", tables=2),
+    AttentionCase(2, 30, 513, 1, 12, "full", uniform=True),
+    AttentionCase(1, 6, 9, 1, 256),
+)
+#: Of float32 sums in another order; outputs are averages of values of order 1.
+TOLERANCE = 5e-6
+
+
+def _run(model: onnx.ModelProto, feeds: dict[str, np.ndarray], *options: object) -> np.ndarray:
+    (y,) = session(model, *options).run(["y"], feeds)  # type: ignore[arg-type]
+    return np.asarray(y)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_kernel_is_its_body(library: str, case: AttentionCase) -> None:
+    model, feeds = case.model(), case.feeds()
+    y = _run(model, feeds, library)
+    np.testing.assert_allclose(y, _run(model, feeds), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("uniform", [False, True])
+def test_queries_without_keys(library: str, uniform: bool) -> None:
+    case = AttentionCase(2, 40, 300, 2, 20, "full", uniform=uniform)
+    feeds = case.feeds()
+    feeds["mask"][1, 0, 5:9] = True
+    y = _run(case.model(), feeds, library)
+    expected = case.expected(feeds)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=TOLERANCE)
+    if not uniform:
+        np.testing.assert_array_equal(y[1, 5:9], 0)
+
+
+def test_scores_far_apart(library: str) -> None:
+    """The largest score comes in the last block of keys, and is far above the others."""
+    case = AttentionCase(1, 9, 600, 1, 8)
+    feeds = case.feeds()
+    feeds["k"][0, -1] *= 300
+    feeds["k"][0, 3] *= 200
+    y = _run(case.model(), feeds, library)
+    np.testing.assert_allclose(y, case.expected(feeds), rtol=0, atol=2e-4)
+
+
+def test_not_a_number_stays_in_its_query(library: str) -> None:
+    case = AttentionCase(1, 30, 30, 2, 12)
+    feeds = case.feeds()
+    clean = _run(case.model(), feeds, library)
+    feeds["q"][0, 7, 1 + 3] = np.nan  # a feature of the first head
+    y = _run(case.model(), feeds, library)
+    assert np.isnan(y[0, 7, :12]).all()
+    others = np.isfinite(y)
+    assert others.sum() == y.size - 12
+    np.testing.assert_array_equal(y[others], clean[others])
+
+
+def test_threads_do_not_change_a_bit(library: str) -> None:
+    case = AttentionCase(2, 70, 290, 3, 44, "full")
+    model, feeds = case.model(), case.feeds()
+    alone = _run(model, feeds, library, 1)
+    for threads in (2, 3, 5):
+        np.testing.assert_array_equal(_run(model, feeds, library, threads), alone)
+
+
+def test_utterances_are_alike_in_every_batch(library: str) -> None:
+    case = AttentionCase(3, 33, 33, 2, 44, "keys", packed=True)
+    feeds = case.feeds()
+    together = _run(case.model(), feeds, library)
+    for b in range(3):
+        one = feeds | {"q": feeds["q"][b : b + 1], "mask": feeds["mask"][b : b + 1]}
+        np.testing.assert_array_equal(_run(case.model(), one, library), together[b : b + 1])
+
+
+def test_padding_does_not_reach_the_frames_that_count(library: str) -> None:
+    """A shorter utterance in a batch, masked, gives what it gives alone."""
+    long, short = 40, 27
+    case = AttentionCase(1, long, long, 2, 44, packed=True)
+    feeds = case.feeds()
+    masked = feeds | {"mask": (np.arange(long) >= short)[None, None, None]}
+    padded = _run(case.model(), masked, library)[:, :short]
+    first = long - short
+    alone = feeds | {"q": feeds["q"][:, :short], "p": feeds["p"][:, first : first + 2 * short - 1]}
+    y = _run(case.model(), alone, library)
+    np.testing.assert_allclose(padded, y, rtol=0, atol=TOLERANCE)
+
+
+Feeds = dict[str, np.ndarray]
+MALFORMED: dict[str, tuple[Callable[[Feeds], None], str]] = {
+    "distances": (lambda f: f.update(p=f["p"][:, 1:]), r"1 x 6 distances where there are 1 or"),
+    "features": (lambda f: f.update(q=f["q"][:, :, :6]), r"input Q has the shape \[2, 4, 6\]"),
+    "bias": (lambda f: f.update(u=f["u"][:, :2]), r"input bias_u has the shape \[2, 2\]"),
+    "mask": (lambda f: f.update(mask=np.zeros((2, 1, 3, 4), bool)), "does not broadcast to"),
+    "keys": (lambda f: f.update(v=f["v"][:, 1:]), "different batches or frames"),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_inputs_are_sentences(library: str, name: str) -> None:
+    case = AttentionCase(2, 4, 4, 2, 3)
+    feeds = case.feeds()
+    change, sentence = MALFORMED[name]
+    change(feeds)
+    with pytest.raises(Exception, match=sentence):
+        _run(case.model(), feeds, library)
