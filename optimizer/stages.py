@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from ..passes.fuse.attention import FuseRelPosAttention
 from ..passes.lower.cpu import LowerCpu
 from ..passes.lower.portable import LowerPortable
 from ..passes.masked_modules import RemoveMaskedModules
@@ -167,8 +168,8 @@ LOWER: Mapping[Target, Stage] = {
     ),
     "cpu": Stage(
         "lower.cpu",
-        "turn QDQ nodes into operators of the kernel library",
-        lambda recipe, _: [LowerCpu(), MinimiseVersions()],
+        "turn QDQ nodes and attention into operators of the kernel library",
+        lambda recipe, _: [LowerCpu(), FuseRelPosAttention(), MinimiseVersions()],
         lossless=False,
     ),
 }
