@@ -25,7 +25,7 @@ from confpress.runtime.speech import (
     read_audio,
     word_errors,
 )
-from train_demo import FRONT_END, clip_audio
+from train_demo import FRONT_END, calibration_audio, clip_audio
 
 
 def write_clips(folder: Path) -> None:
@@ -33,8 +33,11 @@ def write_clips(folder: Path) -> None:
     clips = folder / "clips"
     clips.mkdir(parents=True, exist_ok=True)
     lines = ["id\tpath\tsample_rate\tseconds\ttext"]
-    for number, (audio, text) in enumerate(clip_audio(), start=1):
-        name = f"clip-{number:02d}"
+    spoken = [(f"clip-{i:02d}", *item) for i, item in enumerate(clip_audio(), start=1)]
+    spoken += [
+        (f"calibration-{i:02d}", *item) for i, item in enumerate(calibration_audio(), start=1)
+    ]
+    for name, audio, text in spoken:
         soundfile.write(clips / f"{name}.flac", audio, FRONT_END.sample_rate, subtype="PCM_16")
         seconds = audio.size / FRONT_END.sample_rate
         lines.append(f"{name}\t{name}.flac\t{FRONT_END.sample_rate}\t{seconds:.3f}\t{text}")
@@ -77,7 +80,7 @@ def main() -> None:
     write_clips(options.out)
     print(f"{path}: {path.stat().st_size} bytes, {model.parameter_count()} parameters")
     measure("AN4 test", path, load_utterances(options.an4, "an4test_clstk"))
-    measure("clips", path, load_utterances(options.out / "clips"))
+    measure("clips", path, load_utterances(options.out / "clips", "clip-"))
 
 
 if __name__ == "__main__":

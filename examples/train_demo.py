@@ -33,6 +33,7 @@ from confpress.models.training.loop import EpochResult, Progress, Trainer, Train
 from confpress.models.training.parallel import Workers, run_workers
 from confpress.models.training.sentences import is_plain, sentence
 from confpress.models.training.synthesise import (
+    CALIBRATION_VARIANTS,
     HELD_OUT_VARIANTS,
     TRAINING_VARIANTS,
     random_voice,
@@ -48,16 +49,17 @@ FRONT_END = FrontEnd()
 VOCABULARY = CharacterVocabulary()
 VALIDATION_SPEAKERS = ("fejs", "fsrb", "mjes", "mtcv")
 SPEEDS = (1.0, 0.9, 1.1, 0.95, 1.05, 0.85, 1.15)
-# Held-out voices and sentences: one dozen is watched in training, the other is shipped.
-WATCHED_SEED, CLIP_SEED, DOZEN = 2024, 1997, 12
+# Seeds of sentences that training leaves out: watched after every epoch, the demo's clips, and
+# the clips that calibrate it.
+WATCHED_SEED, CLIP_SEED, CALIBRATION_SEED = 2024, 1997, 2003
 LOG = logging.getLogger("train_demo")
 
 
-def held_out_sentences(seed: int, shortest: int, longest: int) -> list[str]:
-    """A dozen sentences with so many letters; the training speech leaves them out."""
+def held_out_sentences(seed: int, shortest: int, longest: int, count: int = 12) -> list[str]:
+    """Sentences with so many letters; the training speech leaves them out."""
     random = Random(seed)
     chosen: list[str] = []
-    while len(chosen) < DOZEN:
+    while len(chosen) < count:
         text = sentence(random)
         if shortest <= len(text.replace(" ", "")) <= longest and text not in chosen:
             chosen.append(text)
@@ -82,11 +84,25 @@ def watched_audio() -> Iterator[Item]:
         yield speak(text, voice), text
 
 
+def calibration_sentences() -> list[str]:
+    """Sentences of the clips that calibrate the demo."""
+    return held_out_sentences(CALIBRATION_SEED, 26, 48, 8)
+
+
 def clip_audio() -> Iterator[Item]:
-    """Held-out voices at the pace of clear speech."""
-    random = Random(CLIP_SEED)
-    for number, text in enumerate(clip_sentences()):
-        voice = random_voice(random, [HELD_OUT_VARIANTS[number % len(HELD_OUT_VARIANTS)]])
+    """The demo's clips: held-out voices at the pace of clear speech."""
+    return _clear_speech(CLIP_SEED, clip_sentences(), HELD_OUT_VARIANTS)
+
+
+def calibration_audio() -> Iterator[Item]:
+    """The clips that calibrate: other held-out voices."""
+    return _clear_speech(CALIBRATION_SEED, calibration_sentences(), CALIBRATION_VARIANTS)
+
+
+def _clear_speech(seed: int, texts: list[str], variants: tuple[str, ...]) -> Iterator[Item]:
+    random = Random(seed)
+    for number, text in enumerate(texts):
+        voice = random_voice(random, [variants[number % len(variants)]])
         yield speak(text, replace(voice, speed=random.randint(125, 155))), text
 
 
@@ -102,7 +118,7 @@ def roughen(audio: FloatArray, random: np.random.Generator) -> FloatArray:
 def synthetic_audio(count: int, seed: int) -> Iterator[Item]:
     """Random sentences by random training voices."""
     random, noise = Random(seed), np.random.default_rng(seed)
-    forbidden = {*watched_sentences(), *clip_sentences()}
+    forbidden = {*watched_sentences(), *clip_sentences(), *calibration_sentences()}
     for _ in range(count):
         text = sentence(random)
         while text in forbidden:

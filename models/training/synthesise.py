@@ -33,8 +33,10 @@ TRAINING_VARIANTS = _variants(
     "iven2 john linda max michel miguel pablo paul pedro quincy rob robert sandro shelby steph2 "
     "travis victor zac klatt2 klatt3"
 )
-# Never heard in training: the demo's clips are spoken by these.
+# Never heard in training: the demo's clips are spoken by the former, and the clips that
+# calibrate it by the latter.
 HELD_OUT_VARIANTS = _variants("m5 f3 Andy Annie edward steph")
+CALIBRATION_VARIANTS = _variants("Gene2 Henrique iven3 steph3 Diogo Mario")
 
 
 @dataclass(frozen=True)
