@@ -47,7 +47,7 @@ def _permutation(
     if sources is None or targets is None:
         return None
     perm = transpose.attributes.get_ints("perm", list(range(len(joined)))[::-1])
-    result = []
+    result: list[int] = []
     for place, axis in enumerate(perm):
         if [before[i] for i in sources[axis]] != [after[i] for i in targets[place]]:
             return None
