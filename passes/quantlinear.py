@@ -30,10 +30,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import onnx.parser
 import onnx_ir as ir
 
 from .errors import ConfpressError
+from .functions import define, function_of
 
 #: Domain of our operators; the version is that of the packed layouts.
 DOMAIN: Final = "confpress.v1"
@@ -62,12 +62,8 @@ ACTIVATIONS: Final = tuple(_VARIANTS)
 #: The activation of each operator, by the operator's name.
 ACTIVATION_OF: Final = {variant.op_type: name for name, variant in _VARIANTS.items()}
 
-#: Shape with an end came with opset 15.
-_LEAST_OPSET: Final = 15
 #: The axes of ReduceMax were an attribute before opset 18.
 _REDUCE_AXES_AS_INPUT: Final = 18
-#: Model-local functions came with IR 8.
-_FUNCTIONS_IR_VERSION: Final = 8
 
 # s is the scale of each frame. A frame that holds an infinity or NaN is NaN in all its outputs:
 # `poison` is 0 for finite frames and NaN for others, whatever a runtime's ReduceMax, Clip or Round
@@ -174,8 +170,6 @@ def quant_linear_function(activation: str = "", *, opset: int = 17) -> ir.Functi
         ConfpressError: The activation is unknown or the opset too old.
     """
     variant = _variant(activation)
-    if opset < _LEAST_OPSET:
-        raise ConfpressError(f"QuantLinear needs opset {_LEAST_OPSET} or newer, not {opset}.")
     text = _BODY.format(
         domain=DOMAIN,
         opset=opset,
@@ -189,7 +183,7 @@ def quant_linear_function(activation: str = "", *, opset: int = 17) -> ir.Functi
         ),
         activation=variant.body,
     )
-    return ir.serde.deserialize_function(onnx.parser.parse_function(text))
+    return function_of(text, variant.op_type, opset)
 
 
 def quant_linear_node(
@@ -242,10 +236,7 @@ def define_quant_linear(model: ir.Model, activation: str = "") -> None:
         ConfpressError: The activation is unknown or the model's opset older than 15.
     """
     opset = model.opset_imports.get("", 1)
-    function = quant_linear_function(activation, opset=opset)
-    model.functions.setdefault(function.identifier(), function)
-    model.opset_imports.setdefault(DOMAIN, 1)
-    model.ir_version = max(model.ir_version, _FUNCTIONS_IR_VERSION)
+    define(model, quant_linear_function(activation, opset=opset))
 
 
 def _variant(activation: str) -> _Variant:
