@@ -14,7 +14,7 @@ from ..structure import recognise
 from .analysis import Analysis, analyse
 from .links import Contraction
 from .plan import PARTS, Item, Plan, resolve
-from .remove import RemovePruned
+from .remove import prepare, remove
 from .shapes import Shapes
 from .transposes import restore_transposes
 from .weights import features_of, last_linear, zero_inputs
@@ -32,9 +32,11 @@ class ApplyPlan(InPlacePass):
     plan: Plan
 
     def call(self, model: ir.Model) -> PassResult:
+        prepare(model)
         check_plan(model, self.plan)
+        structure = recognise(model)
         mask_plan(model, self.plan)
-        return RemovePruned().call(model)
+        return remove(model, structure)
 
 
 def mask_plan(model: ir.Model, plan: Plan) -> None:

@@ -107,9 +107,8 @@ def resolve(plan: Plan, structure: Structure) -> list[Item]:
             items += [Item(module, None) for module in blocks[name]]
         elif name not in modules:
             near = difflib.get_close_matches(name, [*modules, *blocks], 1, 0.0)
-            raise ConfpressError(
-                f"the plan names '{name}', which is not in the model{_hint(near)}."
-            )
+            hint = f"; the nearest name is '{near[0]}'" if near else ""
+            raise ConfpressError(f"the plan names '{name}', which is not in the model{hint}.")
         else:
             items += list(_item(modules[name], cut))
     return items

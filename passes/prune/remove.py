@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult
-from ..structure import recognise
+from ..structure import Structure, recognise
 from . import rewriting  # noqa: F401  (registers what nodes need when they are cut)
 from .analysis import analyse
 from .facts import Facts
@@ -36,45 +36,61 @@ class RemovePruned(InPlacePass):
     """
 
     def call(self, model: ir.Model) -> PassResult:
-        journal = Journal()
-        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-        if _lacks_types(model.graph):
-            common.ShapeInferencePass()(model)
-        report = Report(recognise(model), journal)
-        for _ in range(_MOST_ROUNDS):
-            changed = self._drop(model, report)
-            analysis = analyse(model.graph)
-            surgery = Surgery(model.graph, analysis)
-            report.before_cut(analysis)
-            if surgery.operate():
-                changed = True
-                report.cut(analysis, surgery)
-                common.RemoveUnusedNodesPass()(model)
-            if not changed:
-                break
-        report.refusals(model.graph, analysis)
-        report.finish()
-        if report.modified:
-            common.ShapeInferencePass()(model)
-        return journal.result(model, modified=report.modified)
+        prepare(model)
+        return remove(model, recognise(model))
 
-    def _drop(self, model: ir.Model, report: Report) -> bool:
-        """Takes constant branches and idle nodes out until there are none."""
-        changed = False
-        shapes = Shapes(model.graph)
-        if restore_transposes(model.graph, shapes):
-            common.RemoveUnusedNodesPass()(model)
-            report.modified = True
-            shapes = Shapes(model.graph)
-        while True:
-            constant = drop_constant_branches(model.graph, Facts(model.graph, shapes))
-            idle = drop_idle(model.graph, shapes)
-            if not constant and not idle:
-                return changed
+
+def prepare(model: ir.Model) -> None:
+    """What the analysis and the recogniser rely on: constants lifted, types known."""
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    if _lacks_types(model.graph):
+        common.ShapeInferencePass()(model)
+
+
+def remove(model: ir.Model, structure: Structure) -> PassResult:
+    """Removes what is pruned, round by round.
+
+    Args:
+        model: Changed in place.
+        structure: Its modules, by which the report speaks; zeros may have been written since.
+    """
+    journal = Journal()
+    report = Report(structure, journal)
+    for _ in range(_MOST_ROUNDS):
+        changed = _drop(model, report)
+        analysis = analyse(model.graph)
+        surgery = Surgery(model.graph, analysis)
+        report.before_cut(analysis)
+        if surgery.operate():
             changed = True
+            report.cut(surgery)
             common.RemoveUnusedNodesPass()(model)
-            report.dropped(model.graph)
-            shapes = Shapes(model.graph)
+        if not changed:
+            break
+    report.refusals(analysis)
+    report.finish()
+    if report.modified:
+        common.ShapeInferencePass()(model)
+    return journal.result(model, modified=report.modified)
+
+
+def _drop(model: ir.Model, report: Report) -> bool:
+    """Takes constant branches and idle nodes out until there are none."""
+    changed = False
+    shapes = Shapes(model.graph)
+    if restore_transposes(model.graph, shapes):
+        common.RemoveUnusedNodesPass()(model)
+        report.modified = True
+        shapes = Shapes(model.graph)
+    while True:
+        constant = drop_constant_branches(model.graph, Facts(model.graph, shapes))
+        idle = drop_idle(model.graph, shapes)
+        if not constant and not idle:
+            return changed
+        changed = True
+        common.RemoveUnusedNodesPass()(model)
+        report.dropped(model.graph)
+        shapes = Shapes(model.graph)
 
 
 def _lacks_types(graph: ir.Graph) -> bool:

@@ -55,13 +55,13 @@ class Report:
                 gone, size = int((~flags).sum()), flags.size
                 self._cuts[where].append(_counted(module, gone, size))
 
-    def cut(self, analysis: Analysis, surgery: Surgery) -> None:
+    def cut(self, surgery: Surgery) -> None:
         """Notes how many numbers every module lost."""
         self.modified = True
         for node, count in surgery.removed.items():
             self._parameters[self._place(node)[0]] += count
 
-    def refusals(self, graph: ir.Graph, analysis: Analysis) -> None:
+    def refusals(self, analysis: Analysis) -> None:
         """Says which places are idle and had to stay."""
         for link in analysis.wiring.links:
             if isinstance(link, Contraction):

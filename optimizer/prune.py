@@ -1,0 +1,151 @@
+"""The steps of pruning, each with the proof that removal changed nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from ..passes.base import InPlacePass, PassResult, run
+from ..passes.errors import ConfpressError
+from ..passes.prune import (
+    ApplyPlan,
+    Keep,
+    Moments,
+    Plan,
+    RemovePruned,
+    RepairPlan,
+    check_plan,
+    choose,
+    mask_plan,
+    watched_values,
+)
+from ..passes.simplify import Simplify
+from ..passes.structure import Recognise, recognise
+from ..runtime.calibrate import Observed, calibrate
+from ..runtime.compare import compare_outputs
+from ..runtime.inputs import synthetic_features
+from ..runtime.interface import FloatArray
+from ..runtime.runner import Runner
+from ..runtime.session import SessionOptions
+from .recipe import ProofSection
+
+#: ONNX Runtime's own fusions move the outputs of deep models; only ours are to be seen.
+_EXACT = SessionOptions(graph_level="disabled")
+
+Pass = ir.passes.PassBase
+
+
+def simplified(model: ir.Model) -> None:
+    """Simplifies a model and names its layers, so that plans and reports can speak of them."""
+    run([Simplify(), Recognise()], model)
+
+
+def masked_steps(model: ir.Model, tolerance: float) -> list[Pass]:
+    """Removal of what is in the file.
+
+    Args:
+        model: The simplified model.
+        tolerance: Largest difference allowed, relative to the largest absolute output.
+    """
+    return [RemovePruned(), SameOutputs.as_of(model, tolerance)]
+
+
+def planned_steps(model: ir.Model, plan: Plan, tolerance: float) -> list[Pass]:
+    """Pruning by a plan; the outputs must be those of the model with the plan's zeros in it.
+
+    Raises:
+        ConfpressError: the plan does not fit the model, or a cut cannot be carried out.
+    """
+    check_plan(model, plan)
+    masked = model.clone()
+    mask_plan(masked, plan)
+    return [ApplyPlan(plan), SameOutputs.as_of(masked, tolerance)]
+
+
+def chosen_steps(
+    model: ir.Model,
+    keep: Keep,
+    moments: dict[str, Moments],
+    tolerance: float,
+    *,
+    repair: bool = True,
+) -> list[Pass]:
+    """Pruning by importance, with the repair of what remains."""
+    plan = choose(recognise(model), moments, keep)
+    if not plan.root:
+        raise ConfpressError(
+            "nothing was chosen: the shares to keep and the floor leave no unit, head or channel."
+        )
+    fit = RepairPlan(plan, moments) if repair else None
+    masked = model.clone()
+    run([fit] if fit else [], masked)
+    mask_plan(masked, plan)
+    steps: list[Pass] = [] if fit is None else [fit]
+    return [*steps, ApplyPlan(plan), SameOutputs.as_of(masked, tolerance)]
+
+
+def watch(model: ir.Model, features: Iterable[FloatArray]) -> dict[str, Moments]:
+    """Runs speech through a model and collects the moments that choice and repair need.
+
+    Args:
+        model: The simplified model.
+        features: float32 [mels, frames] each.
+
+    Returns:
+        Moments of the inputs of every prunable module's last linear layer, by module id.
+    """
+    watched = watched_values(recognise(model))
+    observed = [Observed(name, axis, gram=True) for name, axis in watched.values()]
+    found = calibrate(model, features, observed)
+    moments = {}
+    for module, (name, _) in watched.items():
+        statistics = found[name]
+        assert statistics.gram is not None, "it was asked for"
+        count = max(statistics.channel_count, 1)
+        moments[module] = Moments(statistics.channel_sum / count, statistics.gram / count)
+    return moments
+
+
+@dataclasses.dataclass(frozen=True)
+class SameOutputs(InPlacePass):
+    """Changes nothing; refuses a model whose outputs are not those of a reference.
+
+    Attributes:
+        reference: The model that counts as right.
+        batches: Features at two lengths and two batch sizes.
+        tolerance: Largest difference allowed, relative to the largest absolute output.
+    """
+
+    reference: Runner
+    batches: Sequence[Sequence[FloatArray]]
+    tolerance: float
+
+    @classmethod
+    def as_of(cls, model: ir.Model, tolerance: float) -> SameOutputs:
+        """Takes a model as it is now for the reference."""
+        reference = Runner.start(model.clone(), _EXACT)
+        face, default = reference.interface, ProofSection()
+        frames = default.frames if face.frames is None else (face.frames,)
+        sizes = default.batches if face.batch is None else (face.batch,)
+        batches = []
+        for count in frames:
+            for size in sizes:
+                shortest = 0.5 if face.length is not None else 1.0
+                lengths = np.linspace(1.0, shortest, size) * count
+                batches.append(
+                    [synthetic_features(face.mels, int(n), seed=i) for i, n in enumerate(lengths)]
+                )
+        return cls(reference, batches, tolerance)
+
+    def call(self, model: ir.Model) -> PassResult:
+        cases = compare_outputs(self.reference, Runner.start(model, _EXACT), self.batches)
+        worst = max(case.max_abs / max(case.scale, 1e-30) for case in cases)
+        if worst > self.tolerance:
+            raise ConfpressError(
+                f"removal changed the outputs by {worst:.2g} of their largest value, and "
+                f"{self.tolerance:g} is allowed; nothing was written. Please report this."
+            )
+        return PassResult(model, False)
