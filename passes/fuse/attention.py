@@ -24,9 +24,9 @@ from ..relpos_attention import (
 )
 from ..rewrite import Patch, replace_value
 from ..structure import Kind, Module, Position, recognise
-from .attention_parts import AttentionParts, NotFusedError, Scores, read_attention
+from .attention_parts import AttentionParts, Scores, read_attention
 from .attention_trial import AttentionTrial
-from .region import Region, RegionError
+from .region import NotFusedError, Region
 
 #: Largest difference between the graph and the operator, both in float32 and of order 1.
 _TOLERANCE = 1e-4
@@ -45,7 +45,7 @@ class FuseRelPosAttention(InPlacePass):
         for module in recognise(model).of_kind(Kind.SELF_ATTENTION):
             try:
                 _fuse(model, module)
-            except (NotFusedError, RegionError) as error:
+            except NotFusedError as error:
                 journal.refuse(module.id, f"attention stays as it is: {error}")
             else:
                 journal.change(module.id, "attention in one operator, RelPosAttention")

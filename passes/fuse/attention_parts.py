@@ -15,16 +15,12 @@ import onnx_ir as ir
 from ..lower.qdq import dynamic_source
 from ..rewrite import constant, scalar
 from ..structure import SelfAttention
-from .region import Array
+from .region import Array, NotFusedError
 
 #: Operators that move elements; on the way from a projection to a product.
 _LAYOUT = frozenset(("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Expand"))
 #: A mask's fill is at most this: exp of it, less any score, is zero.
 _LARGEST_FILL = -9e3
-
-
-class NotFusedError(Exception):
-    """Why a module stays as it is, in a sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
