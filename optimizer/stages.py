@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ..passes.fuse.attention import FuseRelPosAttention
+from ..passes.fuse.convolution import FuseConvModule
 from ..passes.lower.cpu import LowerCpu
 from ..passes.lower.portable import LowerPortable
 from ..passes.masked_modules import RemoveMaskedModules
@@ -168,8 +169,13 @@ LOWER: Mapping[Target, Stage] = {
     ),
     "cpu": Stage(
         "lower.cpu",
-        "turn QDQ nodes and attention into operators of the kernel library",
-        lambda recipe, _: [LowerCpu(), FuseRelPosAttention(), MinimiseVersions()],
+        "turn QDQ nodes, attention and convolution modules into operators of the kernel library",
+        lambda recipe, _: [
+            LowerCpu(),
+            FuseRelPosAttention(),
+            FuseConvModule(),
+            MinimiseVersions(),
+        ],
         lossless=False,
     ),
 }
