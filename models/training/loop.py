@@ -298,7 +298,7 @@ def best_path(logprobs: Tensor) -> list[int]:
 
 
 def load_checkpoint(path: Path) -> tuple[ConformerCTC, CharacterVocabulary]:
-    """The model of a checkpoint, in evaluation mode.
+    """The averaged weights of `best.pt` or `last.pt`, in evaluation mode.
 
     Raises:
         ConfpressError: the file is not a checkpoint of this trainer.
@@ -306,7 +306,12 @@ def load_checkpoint(path: Path) -> tuple[ConformerCTC, CharacterVocabulary]:
     try:
         state = torch.load(path, weights_only=False)
         model = ConformerCTC(ConformerConfig(**state["config"]))
-        model.load_state_dict(state["model"])
+        weights = state["model"]
+        if "average" in state:
+            prefix = "module."
+            average = state["average"].items()
+            weights = {k.removeprefix(prefix): v for k, v in average if k.startswith(prefix)}
+        model.load_state_dict(weights)
         return model.eval(), CharacterVocabulary(state["characters"])
     except Exception as error:
         raise ConfpressError(f"{path} is not a checkpoint of this package: {error}") from error

@@ -96,6 +96,15 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
         torch.testing.assert_close(one, other)
 
 
+def test_either_checkpoint_gives_averaged_weights(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, epochs=1)
+    trainer.fit([Corpus("letters", _examples(8))], _examples(2))
+    for name in ("best.pt", "last.pt"):
+        loaded = load_checkpoint(tmp_path / name)[0].state_dict()
+        for key, tensor in trainer.average.module.state_dict().items():
+            torch.testing.assert_close(loaded[key], tensor, msg=f"{name}: {key}")
+
+
 def test_time_ends_a_run(tmp_path: Path) -> None:
     trainer = _trainer(tmp_path, epochs=1000, minutes=0.02)
     trainer.fit([Corpus("letters", _examples(8))], _examples(2))
