@@ -57,6 +57,10 @@ def optimize(
         tokens=_path(tokens),
     )
     command = ["confpress", "optimize", str(model), "-o", str(output)]
+    for name in ("calibration", "validation", "frontend", "tokens"):
+        path = getattr(inputs, name)
+        if path is not None:
+            command += [f"--{name}", str(path)]
     return run_pipeline(inputs, chosen, Path(output), command=command, quiet=quiet)
 
 

@@ -103,12 +103,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 error, 2 wrong usage, 3 and 4 as a command's help says,
         130 interrupted, 143 terminated.
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         with _terminable():
+            # Commands that report how they were called find it as the context's object.
             status = cli.main(
-                args=None if arguments is None else list(arguments),
+                args=given,
                 prog_name="confpress",
                 standalone_mode=False,
+                obj=("confpress", *given),
             )
         return status if isinstance(status, int) else 0
     except click.ClickException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +69,15 @@ class Job:
     calibration: CalibrationSet | None
     validation: tuple[Utterance, ...]
 
+    @property
+    def longest_frames(self) -> int | None:
+        """Feature frames of the longest audio that the recipe names; None if it names none."""
+        seconds = self.recipe.positions.max_seconds
+        if seconds is None:
+            return None
+        frontend = self.original.frontend
+        return frontend.frames(math.ceil(seconds * frontend.sample_rate))
+
 
 def open_job(inputs: Inputs, recipe: Recipe) -> Job:
     """Opens and checks everything that a run needs.
@@ -98,7 +108,7 @@ def open_job(inputs: Inputs, recipe: Recipe) -> Job:
 
 
 def _validation(inputs: Inputs, recipe: Recipe, original: AsrModel) -> list[Utterance]:
-    limit = recipe.validation.max_wer_increase
+    limit, longest = recipe.validation.max_wer_increase, recipe.positions.max_seconds
     if inputs.validation is None:
         if limit is not None:
             raise ConfpressError(
@@ -112,6 +122,12 @@ def _validation(inputs: Inputs, recipe: Recipe, original: AsrModel) -> list[Utte
             f"validation on speech needs the vocabulary of {inputs.model}: put tokens.txt beside "
             "it, or give --tokens."
         )
+    for utterance in utterances:
+        if longest is not None and utterance.seconds > longest:
+            raise ConfpressError(
+                f"{utterance.path} lasts {utterance.seconds:.1f} s, but the model is to take at "
+                f"most {longest:g} s of audio (max_seconds)."
+            )
     if limit is not None and not any(u.text for u in utterances):
         raise ConfpressError(
             f"{inputs.validation} has no texts, so its word error rate cannot be limited."

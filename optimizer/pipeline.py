@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,7 @@ class Pipeline:
         job = self.job
         prover = None
         if job.recipe.proof.enabled:
-            prover = Prover(job.original, job.session, job.recipe.proof)
+            prover = Prover(job.original, job.session, job.recipe.proof, job.longest_frames)
         findings = Findings(_encoder_frames(job))
         for stage in LOSSLESS_STAGES:
             self._stage(stage, job.model, findings, prover)
@@ -116,10 +115,7 @@ class Pipeline:
 
 def _encoder_frames(job: Job) -> int | None:
     """Encoder frames of the longest audio that the recipe names; None if it names none."""
-    longest = job.recipe.positions.max_seconds
-    if longest is None:
+    if job.longest_frames is None:
         return None
-    face, frontend = job.original.interface, job.original.frontend
-    frames = frontend.frames(math.ceil(longest * frontend.sample_rate))
-    features = synthetic_features(face.mels, frames)
-    return len(Runner(face, job.session).scores([features])[0])
+    features = synthetic_features(job.original.interface.mels, job.longest_frames)
+    return len(Runner(job.original.interface, job.session).scores([features])[0])

@@ -27,16 +27,22 @@ class Prover:
         model: The original.
         session: A session of it.
         options: Tolerance, lengths and batch sizes.
+        longest: Feature frames that rewritten models need take; None is any number.
     """
 
     def __init__(
-        self, model: AsrModel, session: ort.InferenceSession, options: ProofSection
+        self,
+        model: AsrModel,
+        session: ort.InferenceSession,
+        options: ProofSection,
+        longest: int | None = None,
     ) -> None:
         self._tolerance = options.tolerance
         self._original = Runner(model.interface, session)
         self._names = [output.name for output in session.get_outputs()]
         face = model.interface
-        frames = [face.frames] if face.frames is not None else sorted(set(options.frames))
+        lengths = {count if longest is None else min(count, longest) for count in options.frames}
+        frames = [face.frames] if face.frames is not None else sorted(lengths)
         sizes = [face.batch] if face.batch is not None else sorted(set(options.batches))
         source = SpeechSource(model.frontend)
         self._batches = [

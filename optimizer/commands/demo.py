@@ -20,7 +20,8 @@ from .options import PATH, json_option
     help="The result folder to write.",
 )
 @json_option
-def command(output: Path, json_file: Path | None) -> None:
+@click.pass_obj
+def command(called: tuple[str, ...], output: Path, json_file: Path | None) -> None:
     """Optimises a small trained Conformer on speech clips; both come with the package.
 
     Takes about a minute. Prints size, word error rate and latency before and after, and writes
@@ -37,7 +38,7 @@ def command(output: Path, json_file: Path | None) -> None:
 
     if json_file is not None:
         check_output_file(json_file, outside=output)
-    result = run_demo(output, command=["confpress", "demo", "-o", str(output)])
+    result = run_demo(output, command=called)
     write_json(json_file, result.report)
     print_summary(result.report)
     print_line(f"{output / 'report.html'} has the evidence; `confpress optimize` takes your model.")

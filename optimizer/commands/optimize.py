@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,9 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
 @frontend_option
 @tokens_option
 @json_option
+@click.pass_obj
 def command(
+    called: tuple[str, ...],
     model: Path,
     output: Path,
     recipe_file: Path | None,
@@ -140,8 +141,7 @@ def command(
     inputs = Inputs(model, calibration, validation, frontend, tokens)
     if json_file is not None:
         check_output_file(json_file, inputs.files, outside=output)
-    command_line = ["confpress", *sys.argv[1:]]
-    result = run_pipeline(inputs, recipe, output, command=command_line)
+    result = run_pipeline(inputs, recipe, output, command=called)
     write_json(json_file, result.report)
     print_summary(result.report)
     print_line(f"{output / 'report.html'} has the evidence.")

@@ -55,20 +55,24 @@ def test_optimize_prints_the_table_and_answers_the_limit(
     assert stored == json.loads((tmp_path / "r.json").read_text())
 
 
-@pytest.mark.parametrize(("noise", "limit", "status"), [(0.0, 0, 0), (3.0, 1, 3), (0.01, 64, 4)])
-def test_validate_has_three_answers(
-    confpress: Confpress, make_ctc, tmp_path: Path, noise: float, limit: float, status: int
-) -> None:
-    """Speech whose text is what model A hears, so that A makes no error."""
-    left, right = make_ctc("a.onnx"), make_ctc("b.onnx", noise=noise)
+def test_validate_has_three_answers(confpress: Confpress, make_ctc, tmp_path: Path) -> None:
+    """Speech whose text is what model A hears, so that A makes no error and B some."""
+    left, right = make_ctc("a.onnx"), make_ctc("b.onnx", noise=0.01)
     data = _speech_as_heard(confpress, left, tmp_path)
-    done = confpress(
-        "validate", left, right, "--data", data, "--max-wer-increase", limit,
-        "--json", tmp_path / "v.json",
-    )  # fmt: skip
-    assert done.status == status, done.out
-    stored = json.loads((tmp_path / "v.json").read_text())
-    assert stored["validation"]["speech"]["words"]["reference"]["rate"] == 0
+    compare = ("validate", left, right, "--data", data, "--json", tmp_path / "v.json")
+    ok(confpress(*compare))
+    words = json.loads((tmp_path / "v.json").read_text())["validation"]["speech"]["words"]
+    assert words["reference"]["rate"] == 0
+    low, high = (100 * words["difference_interval"][end] for end in ("low", "high"))
+    assert 0 < low < high
+    for limit, status, outcome in (
+        (high, 0, "pass"),
+        (low / 2, 3, "fail"),
+        ((low + high) / 2, 4, "undecided"),
+    ):
+        done = confpress(*compare, "--max-wer-increase", limit)
+        assert done.status == status, done.out
+        assert json.loads((tmp_path / "v.json").read_text())["verdict"]["outcome"] == outcome
 
 
 def _speech_as_heard(confpress: Confpress, model: Path, tmp_path: Path) -> Path:

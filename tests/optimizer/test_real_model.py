@@ -1,0 +1,91 @@
+"""The pipeline on a real trained Conformer and real speech."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confpress import optimize
+from confpress.optimizer.recipe import preset
+from confpress.runtime.asr import AsrModel
+from confpress.runtime.speech import load_utterances
+from confpress.runtime.validate import validate
+
+#: Files of at most this size, from 60.1 MB.
+MOST_BYTES = 18e6
+#: Points of word error rate that either target may lose.
+MOST_POINTS = 0.5
+
+
+def test_a_real_conformer_goes_through(
+    nemo_model: Path, calibration_folder: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    recipe = preset("default").replace(
+        {
+            "bench": {"enabled": False},
+            "calibration": {"max_seconds": 60.0},
+            "validation": {"subset": "an4test_clstk", "max_utterances": 12},
+        }
+    )
+    result = optimize(
+        nemo_model,
+        recipe,
+        output=tmp_path / "out",
+        calibration=calibration_folder,
+        validation=shared_data / "an4",
+    )
+    stages = {stage.name: stage for stage in result.report.stages}
+    # Two subsampling convolutions; in each of 16 layers the merged q, k, v, the position
+    # projection, the output projection, four of the feed-forward halves and two pointwise.
+    assert len(stages["quantize"].changes) == 2 + 16 * (3 + 4 + 2) + 2
+    for stage in result.report.stages:
+        if stage.proof is not None:
+            assert stage.proof.worst <= 1e-5, stage.name
+    for row in result.report.summary[1:]:
+        assert row.bytes <= MOST_BYTES
+        assert row.wer is not None
+    for name in ("portable", "cpu"):
+        for row in result.report.validation[name].outputs:
+            assert row.sqnr_db is None or row.sqnr_db > 20, (name, row)
+            assert row.argmax_agreement is None or row.argmax_agreement > 0.95
+
+
+@pytest.mark.evidence
+def test_both_targets_stay_within_half_a_point(
+    nemo_model: Path,
+    calibration_folder: Path,
+    shared_data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = preset("default").replace({"validation": {"subset": "an4test_clstk"}})
+    result = optimize(
+        nemo_model,
+        recipe,
+        output=tmp_path / "out",
+        calibration=calibration_folder,
+        validation=shared_data / "an4",
+        quiet=False,
+    )
+    other = load_utterances(shared_data / "librispeech" / "test_other")
+    original = AsrModel.load(nemo_model)
+    for name in ("portable", "cpu"):
+        found = validate(original, AsrModel.load(result.model(name)), other)
+        rates = {
+            "AN4 test": result.report.validation[name].speech,
+            "test-other": found.speech,
+        }
+        for data, speech in rates.items():
+            words = speech.words if speech is not None else None
+            assert words is not None
+            with capsys.disabled():
+                print(
+                    f"{name} on {data}: {100 * words.reference.rate:.2f} % to "
+                    f"{100 * words.candidate.rate:.2f} %, interval of the change "
+                    f"{100 * words.difference_interval.low:+.2f} to "
+                    f"{100 * words.difference_interval.high:+.2f} points"
+                )
+            assert 100 * words.difference <= MOST_POINTS
+    with capsys.disabled():
+        for row in result.report.summary:
+            print(row.name, row.bytes, row.p50_ms, row.faster)
