@@ -28,7 +28,12 @@ def function_of(text: str, name: str, opset: int) -> ir.Function:
     """
     if opset < _LEAST_OPSET:
         raise ConfpressError(f"{name} needs opset {_LEAST_OPSET} or newer, not {opset}.")
-    return ir.serde.deserialize_function(onnx.parser.parse_function(text))
+    function = ir.serde.deserialize_function(onnx.parser.parse_function(text))
+    for index, node in enumerate(function):
+        # ONNX Runtime 1.20 and older names what it fuses after the nodes; equal names of nothing
+        # are an error there.
+        node.name = f"{node.op_type}_{index}"
+    return function
 
 
 def define(model: ir.Model, function: ir.Function) -> None:
