@@ -3,6 +3,7 @@
 // A kernel is a class with
 //   static constexpr const char* kName;                 the operator's name in domain confpress.v1
 //   static constexpr ort::ElementType kInputs[];        the element type of every input
+//   static constexpr size_t kOutputs;                   float outputs; one where it is left out
 //   explicit Kernel(const KernelInfo&);                 checks and prepares its weights
 //   void compute(KernelContext&) const;                 runs; const, for many threads run at once
 // and one line `const OperatorEntry entry{operator_of<Kernel>()};` in its source file makes the
@@ -130,6 +131,15 @@ class KernelContext {
   ort::KernelContext* context_;
 };
 
+template <class Kernel>
+constexpr auto outputs_of(int) -> decltype(Kernel::kOutputs) {
+  return Kernel::kOutputs;
+}
+template <class Kernel>
+constexpr size_t outputs_of(...) {
+  return 1;
+}
+
 // The description that ONNX Runtime reads of a kernel class.
 template <class Kernel>
 ort::CustomOp operator_of() {
@@ -146,7 +156,7 @@ ort::CustomOp operator_of() {
   op.GetExecutionProviderType = [](Op) { return "CPUExecutionProvider"; };
   op.GetInputTypeCount = [](Op) { return std::size(Kernel::kInputs); };
   op.GetInputType = [](Op, size_t index) { return Kernel::kInputs[index]; };
-  op.GetOutputTypeCount = [](Op) { return size_t{1}; };
+  op.GetOutputTypeCount = [](Op) { return size_t{outputs_of<Kernel>(0)}; };
   op.GetOutputType = [](Op, size_t) { return ort::kFloat; };
   op.GetInputCharacteristic = [](Op, size_t) { return ort::kRequired; };
   op.GetOutputCharacteristic = [](Op, size_t) { return ort::kRequired; };
