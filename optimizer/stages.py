@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from ..passes.fuse.attention import FuseRelPosAttention
 from ..passes.fuse.convolution import FuseConvModule
+from ..passes.fuse.norms import FuseAddNorm
 from ..passes.lower.cpu import LowerCpu
 from ..passes.lower.portable import LowerPortable
 from ..passes.masked_modules import RemoveMaskedModules
@@ -169,11 +170,12 @@ LOWER: Mapping[Target, Stage] = {
     ),
     "cpu": Stage(
         "lower.cpu",
-        "turn QDQ nodes, attention and convolution modules into operators of the kernel library",
+        "turn QDQ nodes, attention, convolution modules and norms into operators of our kernels",
         lambda recipe, _: [
             LowerCpu(),
             FuseRelPosAttention(),
             FuseConvModule(),
+            FuseAddNorm(),
             MinimiseVersions(),
         ],
         lossless=False,
