@@ -126,13 +126,10 @@ def _validate(
 def _measure(job: Job, targets: Mapping[str, AsrModel], evidence: Evidence, kernels: bool) -> None:
     recipe = job.recipe.bench
     speech = job.validation or (job.calibration.utterances if job.calibration else ())
-    longest = job.recipe.positions.max_seconds
-    durations = tuple(dict.fromkeys(min(s, longest or s) for s in recipe.seconds))
-    if durations != recipe.seconds:
-        evidence.notes.append(f"Latency was measured on {longest:g} s of audio, the longest taken.")
+    durations, batches = _cases(job, evidence)
     options = BenchOptions(
         seconds=durations,
-        batches=recipe.batches,
+        batches=batches,
         threads=recipe.threads,
         rounds=recipe.rounds,
         memory=recipe.memory,
@@ -145,8 +142,28 @@ def _measure(job: Job, targets: Mapping[str, AsrModel], evidence: Evidence, kern
             model,
             options.session(recipe.threads[0]),
             seconds=durations[0],
-            batch=recipe.batches[0],
+            batch=batches[0],
             runs=_PROFILE_RUNS,
             utterances=speech,
         )
         evidence.profile[name] = found.model_copy(update={"nodes": found.nodes[:_SLOWEST_NODES]})
+
+
+def _cases(job: Job, evidence: Evidence) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """The recipe's durations and batch sizes, as far as the models take them."""
+    recipe, face = job.recipe.bench, job.original.interface
+    durations, batches = recipe.seconds, recipe.batches
+    longest = job.recipe.positions.max_seconds
+    if longest is not None:
+        durations = tuple(dict.fromkeys(min(seconds, longest) for seconds in durations))
+    if face.frames is not None:
+        durations = (face.frames * job.original.frontend.seconds_per_frame,)
+    if face.batch is not None:
+        batches = (face.batch,)
+    if (durations, batches) != (recipe.seconds, recipe.batches):
+        listed = ", ".join(f"{seconds:g}" for seconds in durations)
+        evidence.notes.append(
+            f"Latency was measured for {listed} s of audio in batches of "
+            f"{', '.join(map(str, batches))}, as the models take no other."
+        )
+    return durations, batches

@@ -122,6 +122,11 @@ def _validation(inputs: Inputs, recipe: Recipe, original: AsrModel) -> list[Utte
             f"validation on speech needs the vocabulary of {inputs.model}: put tokens.txt beside "
             "it, or give --tokens."
         )
+    if original.interface.batch not in (None, 1):
+        raise ConfpressError(
+            f"{inputs.model} takes batches of {original.interface.batch} only, so it cannot be "
+            "validated on utterances one by one; export it with a dynamic batch."
+        )
     for utterance in utterances:
         if longest is not None and utterance.seconds > longest:
             raise ConfpressError(

@@ -47,7 +47,6 @@ def test_a_real_conformer_goes_through(
     for name in ("portable", "cpu"):
         for row in result.report.validation[name].outputs:
             assert row.sqnr_db is None or row.sqnr_db > 20, (name, row)
-            assert row.argmax_agreement is None or row.argmax_agreement > 0.95
 
 
 @pytest.mark.evidence

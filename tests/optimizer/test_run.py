@@ -145,8 +145,11 @@ def test_the_report_states_the_recipe_in_force(
     assert Recipe.model_validate(stated).lower.targets == ("cpu",)
 
 
-def test_the_original_may_have_a_fixed_length(make_ctc, fast_recipe: Path, tmp_path: Path) -> None:
-    model = make_ctc(frames=50, batch=1)
-    result = optimize(model, fast_recipe, output=tmp_path / "out")
-    proof = next(s.proof for s in result.report.stages if s.proof)
-    assert {(case.frames, case.batch) for case in proof.cases} == {(50, 1)}
+def test_the_original_may_have_fixed_sizes(make_ctc, fast_recipe: Path, tmp_path: Path) -> None:
+    model = make_ctc(frames=70, batch=1)
+    report = optimize(model, fast_recipe, output=tmp_path / "out").report
+    proof = next(s.proof for s in report.stages if s.proof)
+    assert {(case.frames, case.batch) for case in proof.cases} == {(70, 1)}
+    assert report.benchmark is not None
+    assert [(case.frames, case.batch) for case in report.benchmark.cases] == [(70, 1)]
+    assert any("0.7 s of audio in batches of 1" in note for note in report.notes)
