@@ -8,7 +8,7 @@ result is the least solution of Horn clauses ("if that place stays, this one sta
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -162,7 +162,8 @@ class Contraction(Link):
         input: The axis of x that is summed over.
         weight: The same axis of w.
         output: The axis of y, None if it is of size one.
-        matrix: Whether w is not zero, [inputs, outputs]; other axes are reduced.
+        matrix: Gives w, or where it is not zero, [inputs, outputs]. A function, so that the
+            weights of a large model are not all in memory at once.
         known: What is known of x at every place, NaN for nothing; [inputs].
     """
 
@@ -170,7 +171,7 @@ class Contraction(Link):
     input: Axis
     weight: Axis
     output: Axis | None
-    matrix: npt.NDArray[Any]
+    matrix: Callable[[], npt.NDArray[Any]]
     known: npt.NDArray[np.floating[Any]]
 
     @property
@@ -186,10 +187,11 @@ class Contraction(Link):
         flags = need.flags(self.input)
         open_places = np.flatnonzero(~flags & np.isnan(self.known))
         if open_places.size:
+            matrix = self.matrix()
             if self.output is None:
-                used = np.asarray(self.matrix[open_places].any(axis=1))
+                used = np.asarray(matrix[open_places].any(axis=1))
             else:
-                part = self.matrix[np.ix_(open_places, need.flags(self.output))]
+                part = matrix[np.ix_(open_places, need.flags(self.output))]
                 used = np.asarray(part.any(axis=1))
             cause = need.reason("what it computes is used")
             need.raise_places(self.input, open_places, used, np.full(used.size, cause))

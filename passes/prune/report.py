@@ -65,7 +65,7 @@ class Report:
         """Says which places are idle and had to stay."""
         for link in analysis.wiring.links:
             if isinstance(link, Contraction):
-                idle = ~np.isnan(link.known) | ~link.matrix.any(axis=1)
+                idle = ~np.isnan(link.known) | ~link.matrix().any(axis=1)
             elif isinstance(link, Product):
                 idle = link.zero
             else:

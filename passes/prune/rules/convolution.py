@@ -79,7 +79,7 @@ def _link_dense(wiring: Wiring, node: ir.Node, x: Axis | None) -> None:
         return
     used = np.asarray(weight.any(axis=tuple(range(2, weight.ndim)))).T
     known = _channels(wiring.facts, node, wiring.sizes[x])
-    wiring.add(Contraction(node, x, w, wiring.output(node, 1), used, known))
+    wiring.add(Contraction(node, x, w, wiring.output(node, 1), lambda: used, known))
 
 
 @fact_rule("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")

@@ -52,7 +52,7 @@ def _link_reshape(wiring: Wiring, node: ir.Node) -> None:
         b = [wiring.output(node, axis) for axis in right]
         known_a = [axis for axis in a if axis is not None]
         known_b = [axis for axis in b if axis is not None]
-        if len(known_a) < len(a) or len(known_b) < len(b):
+        if not a or not b or len(known_a) < len(a) or len(known_b) < len(b):
             for axis in (*known_a, *known_b):
                 reason = f"{node.op_type} '{node.name}' mixes it with an axis of varying size"
                 wiring.stay(axis, reason)

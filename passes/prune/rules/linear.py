@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,13 +104,23 @@ def _link_sum(
     size = wiring.sizes[x]
     if matrix is not None:
         known = only_axis(wiring.facts.of(node.inputs[0]), left, size)
-        weights = matrix if wiring.facts.is_fixed(node.inputs[1]) else matrix != 0
-        wiring.add(Contraction(node, x, w, wiring.output(node, -1), weights, known))
+        wiring.add(Contraction(node, x, w, wiring.output(node, -1), _reader(wiring, node), known))
         return
     zero = np.zeros(size, bool)
     for value, axis in ((node.inputs[0], left), (node.inputs[1], right)):
         zero |= only_axis(wiring.facts.of(value), axis, size) == 0
     wiring.add(Product(x, w, zero))
+
+
+def _reader(wiring: Wiring, node: ir.Node) -> Callable[[], npt.NDArray[Any]]:
+    """Reads the weight when it is asked for; what has to be computed is computed once."""
+    weight, turned = node.inputs[1], node.attributes.get_int("transB", 0) != 0
+    if weight is None or weight.const_value is None:
+        found = wiring.facts.constant(weight)
+        used = np.asarray(found != 0)
+        return lambda: used.T if turned else used
+    stored = weight.const_value
+    return lambda: stored.numpy().T if turned else stored.numpy()
 
 
 @fact_rule("Einsum")
