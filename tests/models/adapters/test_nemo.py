@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
+pytest.importorskip("safetensors", reason="the extra `train` is not installed")
 
 from confpress.models.adapters.nemo import config_from_weights, load_nemo  # noqa: E402
 from confpress.models.config import ConformerConfig  # noqa: E402
