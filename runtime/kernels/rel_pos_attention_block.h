@@ -41,15 +41,18 @@ class RelPosBlock {
       ceil_div(kKeyBlock + kQueryBlock + kWidth, kWidth) * kWidth + kWidth;
 
   RelPosBlock(const RelPosHead& head, Range queries)
-      : head_(head), queries_(queries), rows_(queries.end - queries.begin) {
+      : head_(head),
+        queries_(queries),
+        rows_(queries.end - queries.begin),
+        stride_(ceil_div(head.head_size, kWidth) * kWidth) {
     const size_t size = head.head_size;
     for (size_t row = 0; row < rows_; ++row) {
       const float* q = head.q + (queries.begin + row) * head.q_stride;
       for (size_t i = 0; i < size; i += kWidth) {
         const size_t left = size - i;
         const Vec x = L::load(q + i, left);
-        L::store(with_u_[row] + i, L::add(x, L::load(head.bias_u + i, left)));
-        L::store(with_v_[row] + i, L::add(x, L::load(head.bias_v + i, left)));
+        L::store(with_u_ + row * stride_ + i, L::add(x, L::load(head.bias_u + i, left)));
+        L::store(with_v_ + row * stride_ + i, L::add(x, L::load(head.bias_v + i, left)));
       }
       sums_[row] = 0.0f;
       largest_[row] = -FLT_MAX;
@@ -60,23 +63,22 @@ class RelPosBlock {
   void add_keys(size_t begin, size_t count) {
     const size_t size = head_.head_size;
     const size_t strips = ceil_div(count, kWidth);
-    float_product<L, false>({with_u_[0], kMostHeadSize, head_.keys + begin * size, size * kWidth,
-                             size, scores_[0], kKeyBlock},
-                            rows_, strips);
+    float_product<L, false>(
+        {with_u_, stride_, head_.keys + begin * size, size * kWidth, size, scores_[0], kKeyBlock},
+        rows_, strips);
     // The last query has the first distance.
     const size_t distance = head_.queries_in_all - queries_.end + begin;
     const size_t skipped = distance % kWidth;
     const size_t distances = skipped + count + rows_ - 1;
-    float_product<L, false>(
-        {with_v_[0], kMostHeadSize, head_.positions + (distance - skipped) * size, size * kWidth,
-         size, by_distance_[0], kDistances},
-        rows_, ceil_div(distances, kWidth));
+    float_product<L, false>({with_v_, stride_, head_.positions + (distance - skipped) * size,
+                             size * kWidth, size, by_distance_[0], kDistances},
+                            rows_, ceil_div(distances, kWidth));
     for (size_t row = 0; row < rows_; ++row) {
       weigh(row, begin, count, by_distance_[row] + skipped + rows_ - 1 - row);
     }
     const FloatProduct product{
-        scores_[0],  kKeyBlock,    head_.values + begin * kWidth, head_.key_count * kWidth, count,
-        context_[0], kMostHeadSize};
+        scores_[0], kKeyBlock, head_.values + begin * kWidth, head_.key_count * kWidth, count,
+        context_,   stride_};
     const size_t columns = ceil_div(size, kWidth);
     if (begin == 0) {
       float_product<L, false>(product, rows_, columns);
@@ -122,7 +124,7 @@ class RelPosBlock {
     L::store(first, factor);
     sums_[row] *= first[0];
     for (size_t i = 0; i < head_.head_size; i += kWidth) {
-      L::store(context_[row] + i, L::mul(L::load(context_[row] + i), factor));
+      L::store(context_ + row * stride_ + i, L::mul(L::load(context_ + row * stride_ + i), factor));
     }
   }
 
@@ -153,7 +155,7 @@ class RelPosBlock {
       }
       const Vec factor = L::all(sums_[row] == 0.0f ? 0.0f : 1.0f / sums_[row]);
       for (size_t i = 0; i < head_.head_size; i += kWidth) {
-        L::store(y + i, L::mul(L::load(context_[row] + i), factor), head_.head_size - i);
+        L::store(y + i, L::mul(L::load(context_ + row * stride_ + i), factor), head_.head_size - i);
       }
     }
   }
@@ -173,11 +175,12 @@ class RelPosBlock {
   const RelPosHead& head_;
   const Range queries_;
   const size_t rows_;
+  const size_t stride_;  // between the rows below, close together for the nearest cache's sake
   float sums_[kQueryBlock];
   float largest_[kQueryBlock];
-  alignas(64) float with_u_[kQueryBlock][kMostHeadSize];
-  alignas(64) float with_v_[kQueryBlock][kMostHeadSize];
-  alignas(64) float context_[kQueryBlock][kMostHeadSize];
+  alignas(64) float with_u_[kQueryBlock * kMostHeadSize];
+  alignas(64) float with_v_[kQueryBlock * kMostHeadSize];
+  alignas(64) float context_[kQueryBlock * kMostHeadSize];
   alignas(64) float scores_[kQueryBlock][kKeyBlock];
   alignas(64) float by_distance_[kQueryBlock][kDistances];
 };
