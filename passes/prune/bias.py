@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..linear import only_user
-from ..rewrite import Patch, constant, replace_value
+from ..rewrite import Patch, add_initializer, constant, replace_value
 from .links import Axis, Contraction
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def _add(surgery: Surgery, node: ir.Node, delta: npt.NDArray[Any]) -> None:
     part = delta if kept is None else delta[kept]
     if node.op_type == "Conv":
         part = part.reshape((1, -1) + (1,) * (len(output.shape or ()) - 2))
-    _add_after(node, part)
+    # Rules look values up by who reads them: new nodes come when all cuts are done.
+    surgery.later(lambda: _add_after(node, part))
 
 
 def _replace(node: ir.Node, index: int, old: ir.Value | None, delta: npt.NDArray[Any]) -> bool:
@@ -87,20 +88,14 @@ def _replace(node: ir.Node, index: int, old: ir.Value | None, delta: npt.NDArray
 
 
 def _add_after(node: ir.Node, part: npt.NDArray[Any]) -> None:
-    output = node.outputs[0]
-    assert node.graph is not None
-    position = list(node.graph).index(node)
-    following = node.graph[position + 1] if position + 1 < len(node.graph) else None
-    if following is None:
-        return
-    patch = Patch(following, node.name)
-    bias = patch.constant(part, "bias")
-    users = output.uses()
-    total = patch.op("Add", output, bias)
-    total.shape, total.type = output.shape, output.type
-    if output.is_graph_output():
-        replace_value(output, total)
-        total.producer().replace_input_with(0, output)  # type: ignore[union-attr]
-        return
-    for user, index in users:
-        user.replace_input_with(index, total)
+    """Puts an Add of a constant behind a node; whatever read the node reads the sum."""
+    output, graph = node.outputs[0], node.graph
+    assert isinstance(graph, ir.Graph), "only main graphs are cut"
+    bias = add_initializer(graph, f"{node.name or output.name}.bias", part)
+    add = ir.node("Add", [bias], name=f"{node.name or output.name}/Bias")
+    add.metadata_props.update(node.metadata_props)
+    graph.insert_after(node, add)
+    add.outputs[0].type, add.outputs[0].shape = output.type, output.shape
+    replace_value(output, add.outputs[0])
+    add.resize_inputs(2)
+    add.replace_input_with(1, output)

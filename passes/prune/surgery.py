@@ -50,6 +50,7 @@ class Surgery:
         self.graph = graph
         self.analysis = analysis
         self.removed: defaultdict[ir.Node, int] = defaultdict(int)
+        self._later: list[Callable[[], None]] = []
         self._copies: dict[tuple[ir.Value, tuple[tuple[int, bytes], ...]], ir.Value] = {}
 
     def operate(self) -> bool:
@@ -71,6 +72,8 @@ class Surgery:
                 sizes = list(axis.owner.shape)
                 sizes[axis.axis] = self.count(axis)
                 axis.owner.shape = ir.Shape(sizes)
+        for step in self._later:
+            step()
         return True
 
     # What the rules ask.
@@ -110,6 +113,10 @@ class Surgery:
         mask = patch.constant(np.array([each is not None for each in new]), "cut_where")
         given = patch.ints(*(0 if each is None else each for each in new))
         node.replace_input_with(index, patch.op("Where", mask, given, node.inputs[index]))
+
+    def later(self, step: Callable[[], None]) -> None:
+        """Does something when all cuts are done."""
+        self._later.append(step)
 
     def _cut_constants(self, node: ir.Node) -> None:
         for index, value in enumerate(node.inputs):
