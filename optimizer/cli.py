@@ -23,6 +23,7 @@ COMMANDS = (
     "optimize",
     "inspect",
     "simplify",
+    "prune",
     "quantize",
     "lower",
     "validate",

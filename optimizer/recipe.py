@@ -68,8 +68,8 @@ class Switch(Section):
     enabled: bool = Field(default=True, description="whether the stage runs")
 
 
-class MaskedModulesSection(Switch):
-    """Removes modules whose output a zero mask or zero weights switch off."""
+class PruneSection(Switch):
+    """Removes units, heads, channels and modules that masks and zero weights switch off."""
 
 
 class PointwiseSection(Switch):
@@ -210,8 +210,8 @@ class Recipe(Section):
     """Everything that `confpress optimize` can be told."""
 
     simplify: SimplifySection = SimplifySection()
+    prune: PruneSection = PruneSection()
     positions: PositionsSection = PositionsSection()
-    masked_modules: MaskedModulesSection = MaskedModulesSection()
     pointwise: PointwiseSection = PointwiseSection()
     relative_shift: RelativeShiftSection = RelativeShiftSection()
     softmax_mask: SoftmaxMaskSection = SoftmaxMaskSection()

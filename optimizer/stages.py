@@ -13,10 +13,10 @@ from ..passes.fuse.convolution import FuseConvModule
 from ..passes.fuse.norms import FuseAddNorm
 from ..passes.lower.cpu import LowerCpu
 from ..passes.lower.portable import LowerPortable
-from ..passes.masked_modules import RemoveMaskedModules
 from ..passes.merge_linears import MergeLinears
 from ..passes.pointwise import PointwiseConvToMatMul
 from ..passes.positions import Positions
+from ..passes.prune import RemovePruned
 from ..passes.quantize import Quantize, Range
 from ..passes.relative_shift import RelativeShift
 from ..passes.simplify import Simplify
@@ -121,12 +121,12 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
         "find the Conformer's modules and name its layers",
         lambda recipe, _: [Recognise()],
     ),
-    Stage("positions", "compute position tables instead of storing them", _positions),
     Stage(
-        "masked_modules",
-        "remove modules that masks switch off",
-        _switched("masked_modules", lambda recipe: RemoveMaskedModules()),
+        "prune",
+        "remove units, heads, channels and modules that masks and zeros switch off",
+        _switched("prune", lambda recipe: RemovePruned()),
     ),
+    Stage("positions", "compute position tables instead of storing them", _positions),
     Stage(
         "pointwise",
         "write pointwise convolutions as matrix products",

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import json_option, model_argument
+from .options import PATH, json_option, model_argument
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from ...passes.structure.summary import LayerSummary, ModuleSummary, Summary
 
 
@@ -25,8 +27,17 @@ if TYPE_CHECKING:
     help="Duration of the audio that multiply-accumulates (MACs) are counted for.",
 )
 @click.option("--layers", is_flag=True, help="Show the layers of every module, with their ids.")
+@click.option(
+    "--plan-template",
+    "plan_file",
+    type=PATH,
+    metavar="PLAN.json",
+    help="Write a plan for `prune` that names every prunable module, to be edited.",
+)
 @json_option
-def command(model: Path, seconds: float, layers: bool, json_file: Path | None) -> None:
+def command(
+    model: Path, seconds: float, layers: bool, plan_file: Path | None, json_file: Path | None
+) -> None:
     """Shows what is in MODEL: its modules as a tree, and what almost was one.
 
     The ids are the same for every exporter; recipes, patterns and reports speak in them.
@@ -45,7 +56,11 @@ def command(model: Path, seconds: float, layers: bool, json_file: Path | None) -
 
     if json_file is not None:
         check_output_file(json_file, inputs=[model])
+    if plan_file is not None:
+        check_output_file(plan_file, inputs=[model])
     loaded = load_model(model)
+    if plan_file is not None:
+        _write_plan(loaded, plan_file)
     frames = round(seconds / FrontEnd.beside(model).seconds_per_frame)
     with progress("Recognising", None):
         summary = summarise(loaded, recognise(loaded), frames)
@@ -69,6 +84,14 @@ def command(model: Path, seconds: float, layers: bool, json_file: Path | None) -
             [Column("where"), Column("why not")],
             [[miss.where, miss.reason] for miss in summary.near_misses],
         )
+
+
+def _write_plan(loaded: ir.Model, path: Path) -> None:
+    """Writes the plan that prunes nothing; ids are those of the simplified model."""
+    from ...passes.prune import plan_template
+    from ...passes.structure import recognise
+
+    path.write_text(plan_template(recognise(loaded)).to_json() + "\n", encoding="utf-8")
 
 
 def _title(path: Path, summary: Summary, seconds: float) -> str:

@@ -55,15 +55,17 @@ class Plan(RootModel[dict[str, Literal["drop"] | Cut]]):
         except OSError as error:
             raise ConfpressError(f"the plan {path} cannot be read: {error.strerror}.") from error
         except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(each) for each in first["loc"])
+            # Every cut is first tried as the word "drop"; what is said of that is left out.
+            said_of_cuts = [each for each in error.errors() if "literal" not in str(each["loc"])]
+            first = (said_of_cuts or error.errors())[0]
+            place = ".".join(str(each) for each in first["loc"] if each != "Cut")
             raise ConfpressError(
                 f"the plan {path} is not valid at {place}: {first['msg']}."
             ) from error
 
     def to_json(self) -> str:
         """The plan as a file to edit."""
-        return self.model_dump_json(indent=2, exclude_defaults=True)
+        return self.model_dump_json(indent=2, exclude_unset=True)
 
 
 class Item(NamedTuple):
@@ -89,7 +91,7 @@ def plan_template(structure: Structure) -> Plan:
     """A plan that prunes nothing, with every module that can be pruned, to be edited."""
     cuts: dict[str, Literal["drop"] | Cut] = {}
     for module in structure.of_kind(*PARTS):
-        cuts[module.id] = Cut(of=count_parts(module))
+        cuts[module.id] = Cut.model_validate({PARTS[module.kind]: (), "of": count_parts(module)})
     return Plan(cuts)
 
 
