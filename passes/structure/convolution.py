@@ -71,7 +71,7 @@ def _depthwise(branch: Branch) -> Convolution:
 
 
 def _is_before(branch: Branch, layer: Linear, depthwise: Convolution) -> bool:
-    return layer.node in branch.flow.between(branch.join.stream, _input(depthwise))
+    return layer.node in branch.flow.between(branch.join.source, _input(depthwise))
 
 
 def _input(depthwise: Convolution) -> ir.Value:

@@ -98,7 +98,7 @@ def _between(branch: Branch, first: list[Linear | Convolution], end: ir.Value) -
     while pending:
         value = pending.pop()
         node = value.producer()
-        if value is branch.join.stream:
+        if value is branch.join.source:
             raise NotRecognisedError(
                 "its last layer also reads the stream itself, past the first layer"
             )

@@ -61,6 +61,10 @@ class Flow:
             below = self._parent[below]
         return below is above
 
+    def immediate_dominator(self, value: ir.Value) -> ir.Value | None:
+        """The nearest other value that all data on its way to ``value`` passes through."""
+        return self._parent.get(value)
+
     def between(self, above: ir.Value, *below: ir.Value) -> list[ir.Node]:
         """The nodes on the data's ways from ``above`` to the values below, in graph order.
 

@@ -19,7 +19,8 @@ from .modules import Convolution, Linear
 
 #: Linear layers of lowered models: data, packed or integer weight, ..., and where the bias is.
 _LOWERED = dict.fromkeys(QUANT_LINEAR, 3) | {"DynamicQuantizeMatMul": 4, "MatMulNBits": 5}
-_MOVES_AXES = frozenset(("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"))
+#: What may compute a weight from its stored numbers without changing the shape.
+_KEEPS_SHAPE = frozenset(("Cast", "DequantizeLinear", "Div", "Identity", "Mul", "Sub"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,14 +223,12 @@ def _expression_shape(
     shape = dims(value)
     if shape is not None and all(d is not None for d in shape):
         return tuple(d for d in shape if d is not None)
-    moves = [n for n in nodes if n.op_type in _MOVES_AXES]
     start = dims(stored)
-    if start is None or any(d is None for d in start):
+    if start is None or not all(n.op_type in _KEEPS_SHAPE | {"Transpose"} for n in nodes):
         return None
     known = tuple(d for d in start if d is not None)
+    moves = [n for n in nodes if n.op_type == "Transpose"]
     if not moves:
         return known
-    if len(moves) == 1 and moves[0].op_type == "Transpose":
-        order = moves[0].attributes.get_ints("perm", list(range(len(known)))[::-1])
-        return tuple(known[axis] for axis in order)
-    return None
+    order = moves[0].attributes.get_ints("perm", list(range(len(known)))[::-1])
+    return tuple(known[axis] for axis in order) if len(moves) == 1 else None

@@ -14,8 +14,10 @@ import onnx_ir as ir
 
 from .graph import all_inputs, consumers
 
-#: Stands for outputs of the graph and nodes between modules among the owners that a node feeds.
-_OUTSIDE = ""
+#: What stands among the owners that a node feeds for outputs of the graph, and for nodes that lie
+#: between modules.
+_OUTPUT = "<output>"
+_BETWEEN = "<between>"
 
 
 def spread_ownership(
@@ -31,23 +33,23 @@ def spread_ownership(
     Returns:
         The owners of those and of the nodes that serve them alone.
     """
-    owners = dict(cores) | dict.fromkeys(unowned, _OUTSIDE)
+    owners = dict(cores) | dict.fromkeys(unowned, _BETWEEN)
     feeds: dict[ir.Node, frozenset[str]] = {}
     for node in reversed(graph):
         fed: set[str] = set()
         for value in node.outputs:
             if value.is_graph_output():
-                fed.add(_OUTSIDE)
+                fed.add(_OUTPUT)
             for user in consumers(value):
                 fed |= {owners[user]} if user in owners else feeds.get(user, frozenset())
         feeds[node] = frozenset(fed)
-        if node not in owners and len(fed) == 1 and _OUTSIDE not in fed:
+        if node not in owners and len(fed) == 1 and _OUTPUT not in fed:
             owners[node] = next(iter(fed))
     for node in graph:
-        if node in owners or feeds[node] != {_OUTSIDE}:
+        if node in owners or feeds[node] != {_OUTPUT}:
             continue
         producers = {v.producer() for v in all_inputs(node)} - {None}
         makers = {owners.get(p) for p in producers if p is not None}
         if len(makers) == 1 and (maker := makers.pop()) is not None:
             owners[node] = maker
-    return {node: owner for node, owner in owners.items() if owner != _OUTSIDE}
+    return {node: owner for node, owner in owners.items() if owner != _BETWEEN}

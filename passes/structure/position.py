@@ -18,7 +18,7 @@ from .branch import Branch, NotRecognisedError, Upstream, counted, upstream
 from .graph import constant, data_consumers, data_inputs
 from .modules import Linear, Position
 
-_SHIFT_OPS = frozenset(("Pad", "Concat", "Reshape", "Slice", "Gather", "GatherElements"))
+_SHIFT_OPS = frozenset(("Pad", "Concat", "Slice", "Gather", "GatherElements"))
 _MOVES = frozenset({
     "Unsqueeze", "Squeeze", "Transpose", "Reshape", "Expand", "Cast", "Identity", "Slice",
 })  # fmt: skip
@@ -77,7 +77,10 @@ def _from_product(branch: Branch, product: ir.Node, table: ir.Value) -> Position
 
 
 def _is_shifted(branch: Branch, product: ir.Node) -> bool:
-    """Whether the product's elements change place before they are added to the other scores."""
+    """Whether the product's elements move along the last axis before they join other scores.
+
+    A Reshape alone does not shift: products over frames are often flattened and unfolded again.
+    """
     value = product.outputs[0]
     while True:
         users = [n for n in data_consumers(value) if n in branch]

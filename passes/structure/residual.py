@@ -3,18 +3,23 @@
 ``y = a · x + s · f(x)`` with constant a and s, the operands in either order. What makes it a
 residual join is dominance (see ``flow``): all data that reaches the branch has passed through x.
 The branch must hold weights; without them it is arithmetic (a GELU, a rotation), not a module.
+Where the branch changes the frame rate, the shortcut does too, without weights:
+``y = pool(x) + f(x)``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Set
 
 import onnx_ir as ir
 
 from .flow import Flow
-from .graph import other_input, scalar
+from .graph import LAYOUT_OPS, other_input, scalar
 from .linear import Products
 
+#: What may shorten the stream beside a branch that shortens it too.
+_POOLS = frozenset(("AveragePool", "MaxPool", "ReduceMean"))
 #: What may lie on the shortcut between the stream and the Add.
 _KEEPS_STREAM = frozenset({
     "Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear",
@@ -27,15 +32,18 @@ class Join:
 
     Attributes:
         add: The Add.
-        stream: The value before the branch.
+        stream: The stream at the Add, before its constant factor.
+        source: Where the branch begins: the stream itself, or what a pooling shortcut pools.
         branch: The operand that the branch computes, its constant factor included.
-        nodes: The nodes between ``stream`` and the Add and the Add itself, in graph order.
+        nodes: The nodes between ``source`` and the Add on the branch, the factor of the stream
+            and the Add itself, in graph order.
         scale: Constant factor of the branch.
         stream_scale: Constant factor of the stream.
     """
 
     add: ir.Node
     stream: ir.Value
+    source: ir.Value
     branch: ir.Value
     nodes: tuple[ir.Node, ...]
     scale: float
@@ -55,7 +63,12 @@ def find_joins(flow: Flow, products: Products) -> list[Join]:
         if node.op_type != "Add" or len(flow.inputs(node)) != 2:
             continue
         left, right = flow.inputs(node)
-        join = _join(flow, node, left, right) or _join(flow, node, right, left)
+        join = (
+            _join(flow, node, left, right)
+            or _join(flow, node, right, left)
+            or _pooled(flow, node, left, right, weighted)
+            or _pooled(flow, node, right, left, weighted)
+        )
         if join is not None and not weighted.isdisjoint(join.nodes):
             joins.append(join)
     return joins
@@ -81,10 +94,35 @@ def _join(flow: Flow, add: ir.Node, shortcut: ir.Value, branch: ir.Value) -> Joi
     return Join(
         add=add,
         stream=shortcut,
+        source=shortcut,
         branch=branch,
         nodes=tuple(flow.sort({*nodes, *steps, add})),
         scale=_branch_factor(branch),
         stream_scale=factor,
+    )
+
+
+def _pooled(
+    flow: Flow, add: ir.Node, shortcut: ir.Value, branch: ir.Value, weighted: Set[ir.Node]
+) -> Join | None:
+    """The join if the shortcut goes from the branch's source to the Add by pooling and layout."""
+    source = flow.immediate_dominator(add.outputs[0])
+    if source is None:
+        return None
+    beside = flow.between(source, shortcut)
+    if not all(n.op_type in _POOLS or n.op_type in LAYOUT_OPS for n in beside):
+        return None
+    nodes = set(flow.between(source, branch)) - set(beside)
+    if weighted.isdisjoint(nodes):
+        return None
+    return Join(
+        add=add,
+        stream=shortcut,
+        source=source,
+        branch=branch,
+        nodes=tuple(flow.sort({*nodes, add})),
+        scale=_branch_factor(branch),
+        stream_scale=1.0,
     )
 
 

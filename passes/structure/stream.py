@@ -77,25 +77,26 @@ def lay_out(
     joins = _without_front_end(joins)
     if not any(c.kind is not Kind.OTHER for c in joins):
         return None
-    entry = joins[0].join.stream
+    entry = joins[0].join.source
     taken = set(flow.between(flow.source, entry))
     taken.update(node for c in joins for node in c.join.nodes)
     parts: list[Part] = [joins[0]]
-    unowned: set[ir.Node] = set()
+    unowned = set(flow.between(entry, joins[0].join.stream))
     end = joins[0].join.output
     for classified in joins[1:]:
-        nodes = set(flow.between(end, classified.join.stream)) - taken
+        join = classified.join
+        nodes = set(flow.between(end, join.source, join.stream)) - taken
         taken |= nodes
         found, end, masks = _norms_after(flow, end, [n for n in norms if nodes.issuperset(n.nodes)])
         rest = flow.sort(nodes.difference(masks, *(n.nodes for n in found)))
         parts.extend(found)
         unowned |= masks
         if any(n in products.linears or n in products.convolutions for n in rest):
-            parts.append(Transition(tuple(rest), end, classified.join.stream))
+            parts.append(Transition(tuple(rest), end, join.stream))
         else:
             unowned.update(rest)
         parts.append(classified)
-        end = classified.join.output
+        end = join.output
     found, end, masks = _norms_after(flow, end, norms)
     return Stream(entry, (*parts, *found), end, frozenset(unowned | masks))
 

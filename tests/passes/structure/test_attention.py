@@ -158,21 +158,22 @@ def test_no_positions() -> None:
     "product",
     [
         'bd = Einsum <equation = "bhld,lrd->bhlr"> (qt, looked)',
-        "qr = Transpose <perm = [2, 0, 1, 3]> (qt)  flat = Reshape (qr, join)"
-        "  turned1 = Transpose <perm = [0, 2, 1]> (looked)  bd4 = MatMul (qr, turned2)"
-        "  bd = Transpose <perm = [1, 2, 0, 3]> (bd4)",
+        "turned1 = Transpose <perm = [0, 2, 1]> (looked)"
+        "  by_frame = Transpose <perm = [2, 0, 1, 3]> (qt)  flat = Reshape (by_frame, flattened)"
+        "  bd4 = MatMul (flat, turned1)  unfolded0 = Reshape (bd4, unfolded)"
+        "  bd = Transpose <perm = [1, 2, 0, 3]> (unfolded0)",
     ],
 )
 def test_shaw(product: str) -> None:
     body = replaced(
         PLAIN,
-        ("ac = MatMul (qu, k)", "qt = Transpose <perm = [0, 2, 1, 3]> (q2)"
-         "  looked = Gather (table, distances)"
-         "  looked4 = Unsqueeze (looked, one)  turned2 = Transpose <perm = [0, 1, 3, 2]> (looked4)"
+        ("ac = MatMul (qu, k)",
+         "qt = Transpose <perm = [0, 2, 1, 3]> (q2)  looked = Gather (table, distances)"
          f"  {product}  ac = MatMul (qu, k)  sum = Add (ac, bd)"),
         ("Div (ac, root)", "Div (sum, root)"),
     )  # fmt: skip
-    attention = recognise_one(make(body, WEIGHTS, inputs=ATTENTION_INPUTS, infer=False)).attention
+    weights = WEIGHTS | {"flattened": [0, -1, SIZE], "unfolded": [0, -1, HEADS, 5]}
+    attention = recognise_one(make(body, weights, inputs=ATTENTION_INPUTS, infer=False)).attention
     assert attention.position is Position.SHAW
     assert [v.name for v in attention.position_values] == ["looked"]
 

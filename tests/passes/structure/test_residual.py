@@ -9,7 +9,10 @@ from confpress.passes.structure.residual import Join, find_joins
 
 from .graphs import D, make
 
-WEIGHTS = {"w": (D, D), "half": 0.5, "two": 2.0, "one": 1.0, "cube": 3.0, "table": (1, 1, D)}
+WEIGHTS = {
+    "w": (D, D), "half": 0.5, "two": 2.0, "one": 1.0, "cube": 3.0, "table": (1, 1, D),
+    "filters": (D, D, 1), "paired": [0, -1, 2, D], "axis2": [2],
+}  # fmt: skip
 
 
 def joins(body: str) -> list[Join]:
@@ -52,6 +55,23 @@ def test_spellings(body: str, scale: float, stream_scale: float) -> None:
 )  # fmt: skip
 def test_what_is_none(what: str, body: str) -> None:
     assert joins(body) == [], what
+
+
+def test_a_branch_that_changes_the_frame_rate_beside_a_pooled_shortcut() -> None:
+    body = """
+      n = Relu (x)
+      t = Transpose <perm = [0, 2, 1]> (n)
+      c = Conv <strides = [2], kernel_shape = [1]> (t, filters)
+      f = Transpose <perm = [0, 2, 1]> (c)
+      pairs = Reshape (x, paired)
+      pooled = ReduceMean <keepdims = 0> (pairs, axis2)
+      y = Add (f, pooled)
+    """
+    (join,) = joins(body)
+    assert join.source.name == "x"
+    assert join.stream.name == "pooled"
+    assert join.branch.name == "f"
+    assert [n.op_type for n in join.nodes] == ["Relu", "Transpose", "Conv", "Transpose", "Add"]
 
 
 def test_joins_inside_joins_are_found_too() -> None:

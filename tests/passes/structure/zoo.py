@@ -133,6 +133,15 @@ def granite_speech() -> tuple[nn.Module, Inputs]:
     return Encoder(granite.GraniteSpeechCTCEncoder(config), "last_hidden_state"), _features(160)
 
 
+def granite_speech5() -> tuple[nn.Module, Inputs]:
+    encoder = SIZES | {
+        "num_mel_bins": 80, "context_size": 20, "max_position_embeddings": 32,
+        "head_dim": WIDTH // HEADS, "conv_kernel_size": 7, "vocab_size": VOCABULARY,
+    }  # fmt: skip
+    config = transformers.GraniteSpeech5CTCConfig(encoder_config=encoder, vocab_size=VOCABULARY)
+    return Encoder(transformers.GraniteSpeech5ForCTC(config), "logits"), _features(4 * 80)
+
+
 def phi4_audio() -> tuple[nn.Module, Inputs]:
     config = phi4.Phi4MultimodalAudioConfig(
         hidden_size=WIDTH, intermediate_size=UNITS, num_blocks=LAYERS, num_attention_heads=HEADS,
@@ -205,6 +214,7 @@ ARCHITECTURES = {
     "lasr masked": Architecture(lambda: lasr(mask=True), "rotary", factor=4, kernel=8),
     "seamless": Architecture(seamless_m4t, "relative"),
     "granite": Architecture(granite_speech, "shaw", units=4 * WIDTH),
+    "granite 5": Architecture(granite_speech5, "shaw", kernel=7),
     "phi4": Architecture(phi4_audio, "bias", factor=8, kernel=3),
     "fastspeech2": Architecture(fastspeech2_encoder, "relative", "relu", factor=None, kernel=7),
     "gemma3n": Architecture(
