@@ -70,7 +70,7 @@ def command(
     \b
     Example:
       confpress train --data an4 --subset /an4_clstk/ --validation an4 \\
-          --validation-subset /an4test_clstk/ -o work --minutes 60
+          --validation-subset /an4_clstk/fejs -o work --minutes 60
       confpress export work/best.pt -o model.onnx
     """  # noqa: D301 (\b tells click to keep lines)
     from ..console import print_line, print_step
