@@ -11,7 +11,7 @@ from . import rules  # noqa: F401  (registers the transfer rules)
 from .facts import Facts
 from .need import Need
 from .shapes import Shapes
-from .wiring import Wiring
+from .wiring import Cached, Wiring
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Analysis:
     need: Need
 
 
-def analyse(graph: ir.Graph, shrinkable: Iterable[ir.Value] = ()) -> Analysis:
+def analyse(graph: ir.Graph, caches: Iterable[Cached] = ()) -> Analysis:
     """Analyses a graph; changes nothing.
 
     Args:
         graph: The main graph of a model.
-        shrinkable: Inputs and outputs of the model whose declared shapes may shrink (caches).
+        caches: Streaming states, whose declared shapes may shrink, input and output alike.
     """
     shapes = Shapes(graph)
     facts = Facts(graph, shapes)
-    wiring = Wiring(graph, shapes, facts, shrinkable)
+    wiring = Wiring(graph, shapes, facts, caches)
     return Analysis(shapes, facts, wiring, Need(wiring.sizes, wiring.links))

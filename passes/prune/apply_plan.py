@@ -14,7 +14,7 @@ from ..structure import recognise
 from .analysis import Analysis, analyse
 from .links import Contraction
 from .plan import PARTS, Item, Plan, resolve
-from .remove import prepare, remove
+from .remove import prepare, remove, state_names, states
 from .shapes import Shapes
 from .transposes import restore_transposes
 from .weights import features_of, last_linear, zero_inputs
@@ -62,9 +62,10 @@ def check_plan(model: ir.Model, plan: Plan) -> None:
     trial = model.clone()
     mask_plan(trial, plan)
     restore_transposes(trial.graph, Shapes(trial.graph))
-    analysis = analyse(trial.graph)
+    structure = recognise(model)
+    analysis = analyse(trial.graph, states(trial.graph, state_names(structure)))
     trial_modules = {module.id: module for module in recognise(trial).modules}
-    for item in resolve(plan, recognise(model)):
+    for item in resolve(plan, structure):
         module = trial_modules.get(item.module.id)
         if item.parts is None or module is None:
             continue

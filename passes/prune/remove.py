@@ -17,6 +17,7 @@ from .report import Report
 from .shapes import Shapes
 from .surgery import Surgery
 from .transposes import restore_transposes
+from .wiring import Cached
 
 #: What one round removes makes room for the next; masked models settle in two or three.
 _MOST_ROUNDS = 6
@@ -56,14 +57,15 @@ def remove(model: ir.Model, structure: Structure) -> PassResult:
     """
     journal = Journal()
     report = Report(structure, journal)
+    names = state_names(structure)
     for _ in range(_MOST_ROUNDS):
         changed = _drop(model, report)
-        analysis = analyse(model.graph)
+        analysis = analyse(model.graph, states(model.graph, names))
         surgery = Surgery(model.graph, analysis)
         report.before_cut(analysis)
         if surgery.operate():
             changed = True
-            report.cut(surgery)
+            report.cut(analysis, surgery)
             common.RemoveUnusedNodesPass()(model)
         if not changed:
             break
@@ -91,6 +93,24 @@ def _drop(model: ir.Model, report: Report) -> bool:
         common.RemoveUnusedNodesPass()(model)
         report.dropped(model.graph)
         shapes = Shapes(model.graph)
+
+
+def state_names(structure: Structure) -> list[tuple[str, str]]:
+    """Input and output of every streaming state that the recogniser found."""
+    return [
+        (str(cache.input.name), str(cache.output.name))
+        for module in structure.modules
+        for cache in module.caches
+        if cache.output is not None
+    ]
+
+
+def states(graph: ir.Graph, names: list[tuple[str, str]]) -> list[Cached]:
+    """The values of streaming states; rounds before this one may have made new ones."""
+    inputs = {value.name: value for value in graph.inputs}
+    outputs = {value.name: value for value in graph.outputs}
+    known = [(a, b) for a, b in names if a in inputs and b in outputs]
+    return [(inputs[a], outputs[b]) for a, b in known]
 
 
 def _lacks_types(graph: ir.Graph) -> bool:

@@ -55,9 +55,19 @@ class Report:
                 gone, size = int((~flags).sum()), flags.size
                 self._cuts[where].append(_counted(module, gone, size))
 
-    def cut(self, surgery: Surgery) -> None:
+    def cut(self, analysis: Analysis, surgery: Surgery) -> None:
         """Notes how many numbers every module lost."""
         self.modified = True
+        for axis in analysis.wiring.sizes:
+            value = axis.owner
+            if not isinstance(value, ir.Value) or not analysis.need.is_cut(axis):
+                continue
+            if value.is_graph_input() or value.is_graph_output():
+                self._journal.change(
+                    value.name,
+                    f"axis {axis.axis} shrinks from {analysis.wiring.sizes[axis]} to "
+                    f"{surgery.count(axis)}; callers must feed and take the smaller state",
+                )
         for node, count in surgery.removed.items():
             self._parameters[self._place(node)[0]] += count
 

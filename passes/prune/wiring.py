@@ -12,6 +12,9 @@ from .facts import Facts
 from .links import Axis, Free, Grid, Link, Places, Stay, Tie, Use
 from .shapes import Shapes
 
+#: The input of a streaming state and the output that hands it on.
+Cached = tuple[ir.Value, ir.Value]
+
 LinkRule = Callable[["Wiring", ir.Node], None]
 
 _RULES: dict[str, LinkRule] = {}
@@ -46,21 +49,24 @@ class Wiring:
         graph: ir.Graph,
         shapes: Shapes,
         facts: Facts,
-        shrinkable: Iterable[ir.Value] = (),
+        caches: Iterable[Cached] = (),
     ) -> None:
         self.shapes = shapes
         self.facts = facts
         self.sizes: dict[Axis, int] = {}
         self.links: list[Link] = []
-        self._shrinkable = frozenset(shrinkable)
         for node in graph:
             self._wire(node)
+        states = list(caches)
+        shrinking = {value for pair in states for value in pair}
         for value in graph.inputs:
-            if value not in self._shrinkable and value.const_value is None:
+            if value not in shrinking and value.const_value is None:
                 self._hold_value(value, "it is an input of the model")
         for value in graph.outputs:
-            if value not in self._shrinkable:
+            if value not in shrinking:
                 self._hold_value(value, "it is an output of the model")
+        for before, after in states:
+            self._tie_cache(before, after)
 
     # What rules ask.
 
@@ -150,6 +156,16 @@ class Wiring:
     def _hold(self, axis: Axis | None, spoken: set[Axis], reason: str) -> None:
         if axis is not None and axis not in spoken:
             self.links.append(Stay(axis, reason))
+
+    def _tie_cache(self, before: ir.Value, after: ir.Value) -> None:
+        """What a state loses at the output it loses at the input, where it comes back."""
+        a, b = self.shapes.of(before) or (), self.shapes.of(after) or ()
+        if len(a) != len(b) or any(m.number != n.number for m, n in zip(a, b, strict=True)):
+            for value in (before, after):
+                self._hold_value(value, "the state of a stream changes its shape on the way")
+            return
+        for axis in range(len(a)):
+            self.tie(self._axis(before, before, axis), self._axis(after, after, axis))
 
     def _hold_value(self, value: ir.Value, reason: str) -> None:
         for axis in range(self.rank(value) or 0):

@@ -8,9 +8,11 @@ import onnx
 import onnx_ir as ir
 from confpress.passes.prune import RemovePruned
 from confpress.passes.prune.align import align
+from confpress.passes.prune.analysis import analyse
 from confpress.passes.prune.size import Size
+from confpress.passes.prune.surgery import Surgery
 
-from tests.passes.graphs import difference, operators, parse
+from tests.passes.graphs import difference, evaluate, operators, parse
 from tests.passes.prune.masks import parameters
 
 Array = npt.NDArray[np.generic]
@@ -181,3 +183,32 @@ def test_groups_of_axes_of_a_reshape() -> None:
         ((1,), (1,)),
         ((2, 3), (2, 3)),
     ]
+
+
+def test_a_streaming_state_shrinks_with_its_channels() -> None:
+    """The convolution reads the last two frames of the chunk before."""
+    model = parse(
+        """<ir_version: 10, opset_import: ["": 21]>
+        net (float[b, 8, t] x, float[b, 6, 2] cache, float[6, 8, 1] w1, float[6, 1, 3] w2,
+             float[4, 6, 1] w3, int64[1] start, int64[1] end, int64[1] axis)
+        => (float[b, 4, t] y, float[b, 6, 2] next) {
+          h = Conv (x, w1)  both = Concat <axis = 2> (cache, h)
+          next = Slice (both, start, end, axis)
+          d = Conv <group = 6> (both, w2)  y = Conv (d, w3)
+        }""",
+        w1=weight(6, 8, 1), w2=weight(6, 1, 3), w3=weight(4, 6, 1, zero=(1, [0, 4])),
+        start=np.array([-2]), end=np.array([2**31]), axis=np.array([2]),
+    )  # fmt: skip
+    original = model.clone()
+    graph = model.graph
+    analysis = analyse(graph, [(graph.inputs[1], graph.outputs[1])])
+    assert Surgery(graph, analysis).operate()
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    assert [tuple(v.shape or ())[1] for v in (graph.inputs[1], graph.outputs[1])] == [4, 4]
+    x = RANDOM.standard_normal((2, 8, 5)).astype(np.float32)
+    cache = RANDOM.standard_normal((2, 6, 2)).astype(np.float32)
+    stays = [1, 2, 3, 5]
+    y, following = evaluate(original, {"x": x, "cache": cache})
+    small_y, small_following = evaluate(model, {"x": x, "cache": cache[:, stays]})
+    assert np.abs(y - small_y).max() <= 1e-5
+    assert np.abs(following[:, stays] - small_following).max() <= 1e-5
