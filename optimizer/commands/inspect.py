@@ -47,6 +47,7 @@ def command(
       confpress inspect model.onnx
       confpress inspect out/interchange.onnx --layers --seconds 30
     """  # noqa: D301 (\b tells click to keep lines)
+    from ...passes.fuse.unfuse import Unfuse
     from ...passes.structure import recognise
     from ...passes.structure.summary import summarise
     from ...runtime.model_file import load_model
@@ -63,6 +64,7 @@ def command(
         _write_plan(loaded, plan_file)
     frames = round(seconds / FrontEnd.beside(model).seconds_per_frame)
     with progress("Recognising", None):
+        Unfuse()(loaded)
         summary = summarise(loaded, recognise(loaded), frames)
     write_json(json_file, summary.to_json())
     print_table(

@@ -1,0 +1,43 @@
+"""Fused operators written out again, for what reads a model by its standard operators.
+
+Every operator of ours has its meaning as a function body in the model; where it stands there, the
+recogniser sees the module that it was made from. Quantised layers stay: they are one layer each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from ..addnorm import add_norm_function
+from ..base import InPlacePass, Journal, PassResult
+from ..convmodule import conv_module_function
+from ..quantlinear import DOMAIN
+from ..relpos_attention import OP_TYPE as ATTENTION
+from ..simplify import Simplify
+
+_FUSED = frozenset((
+    ATTENTION,
+    *(conv_module_function(activation).name for activation in ("", "silu")),
+    *(add_norm_function(norms).name for norms in (1, 2)),
+))  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Unfuse(InPlacePass):
+    """Replaces fused operators by their bodies, simplified; lossless. Others stay as they are."""
+
+    def call(self, model: ir.Model) -> PassResult:
+        journal = Journal()
+        count = sum(_is_fused(node.domain, node.op_type) for node in model.graph)
+        if count:
+            common.InlinePass(criteria=lambda f: _is_fused(f.domain, f.name))(model)
+            Simplify()(model)
+            journal.change("model", f"{count} fused operators written out")
+        return journal.result(model)
+
+
+def _is_fused(domain: str, name: str) -> bool:
+    return domain == DOMAIN and name in _FUSED

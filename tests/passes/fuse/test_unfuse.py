@@ -1,0 +1,39 @@
+"""Fused operators written out again."""
+
+from __future__ import annotations
+
+import numpy as np
+from confpress.passes.fuse.attention import FuseRelPosAttention
+from confpress.passes.fuse.norms import FuseAddNorm
+from confpress.passes.fuse.unfuse import Unfuse
+from confpress.passes.structure import Kind, recognise
+
+from ..graphs import evaluate, operators
+from . import test_attention, test_norms
+
+
+def test_written_out_attention_is_recognised_and_the_same() -> None:
+    original, model = test_attention._model(), test_attention._model()
+    FuseRelPosAttention()(model)
+    assert not recognise(model).of_kind(Kind.SELF_ATTENTION)
+    result = Unfuse()(model)
+    assert result.changes[0].what == "1 fused operators written out"
+    assert not model.functions
+    (module,) = recognise(model).of_kind(Kind.SELF_ATTENTION)
+    assert (module.attention.heads, module.attention.head_size) == (2, 3)
+    feeds = test_attention._feeds(2, 9)
+    (expected,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
+def test_written_out_sums_join_the_stream_again() -> None:
+    model = test_norms._model("y = Relu (n3)")
+    FuseAddNorm()(model)
+    Unfuse()(model)
+    assert "AddNorm" not in operators(model)
+    assert len(recognise(model).of_kind(Kind.FEED_FORWARD)) == 2
+
+
+def test_a_model_without_fused_operators_is_not_touched() -> None:
+    model = test_norms._model("y = Relu (n3)")
+    assert not Unfuse()(model).modified
