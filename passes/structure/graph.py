@@ -62,12 +62,6 @@ def dims(value: ir.Value | None) -> tuple[int | None, ...] | None:
     return tuple(d if isinstance(d, int) else None for d in value.shape)
 
 
-def last_dim(value: ir.Value | None) -> int | None:
-    """The size of the last axis, if it is known."""
-    shape = dims(value)
-    return shape[-1] if shape else None
-
-
 def captured(node: ir.Node) -> Iterator[ir.Value]:
     """Values of the surrounding graph that the bodies of an If, Loop or Scan use."""
     inner: set[ir.Value] = set()
