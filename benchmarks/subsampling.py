@@ -1,0 +1,107 @@
+"""The two convolutions of a subsampling in float32 or int8, each choice against the others.
+
+    taskset -c 0 python benchmarks/subsampling.py
+
+3x3 convolutions of stride 2, from 1 channel to C and from C to C, each followed by Relu, as static
+QDQ (ONNX Runtime makes QLinearConv of them) or float32. The first has few products and a large
+result, so that it is not clear that int8 pays. The four combinations run in turns; one thread, the
+process's own clock, medians.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import click
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper, parser
+from rich.console import Console
+from rich.table import Table
+
+FORMATS = ("float32", "int8")
+_FLOAT = "{y}_c = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> ({x}, {w}, {w}_bias)\n"
+_INT8 = (
+    "{w}_f = DequantizeLinear <axis = 0> ({w}_codes, {w}_scales)\n"
+    "{y}_c = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> ({x}, {w}_f)\n"
+)
+
+
+def _quantised(x: str, zero: str) -> str:
+    return (
+        f"{x}_q = QuantizeLinear ({x}, scale, {zero})\n"
+        f"{x}_d = DequantizeLinear ({x}_q, scale, {zero})\n"
+    )
+
+
+def model(first: str, second: str, channels: int) -> onnx.ModelProto:
+    """Two convolutions in the given formats; input x [1, 1, time, 80], output y."""
+    body, value = "", "x"
+    for name, layer, result in ((first, "w1", "h"), (second, "w2", "y")):
+        if name == "int8" and not value.endswith("_d"):
+            body += _quantised(value, "middle" if value == "x" else "lowest")
+            value += "_d"
+        body += (_INT8 if name == "int8" else _FLOAT).format(x=value, w=layer, y=result)
+        body += f"{result} = Relu ({result}_c)\n"
+        value = result
+        if name == "int8":
+            body += _quantised(result, "lowest")
+            value = f"{result}_d"
+    generator = np.random.default_rng(0)
+    weights: dict[str, np.ndarray] = {
+        "scale": np.array(0.05, np.float32),
+        "middle": np.array(128, np.uint8),
+        "lowest": np.array(0, np.uint8),
+    }
+    for layer, inputs in (("w1", 1), ("w2", channels)):
+        shape = (channels, inputs, 3, 3)
+        weights[layer] = generator.standard_normal(shape, np.float32) * 0.1
+        weights[f"{layer}_bias"] = np.zeros(channels, np.float32)
+        weights[f"{layer}_codes"] = generator.integers(-127, 128, shape).astype(np.int8)
+        weights[f"{layer}_scales"] = np.full(channels, 0.002, np.float32)
+    text = (
+        '<ir_version: 8, opset_import: ["": 17]>\n'
+        f"net (float[1, 1, time, 80] x) => (float[1, {channels}, frames, bins] {value})\n"
+        f"{{ {body} }}"
+    )
+    made = parser.parse_model(text)
+    used = {name for node in made.graph.node for name in node.input}
+    made.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in weights.items() if name in used
+    )
+    return made
+
+
+@click.command()
+@click.option("--channels", default=176, show_default=True)
+@click.option("--frames", default=1001, show_default=True)
+@click.option("--rounds", default=15, show_default=True)
+def main(channels: int, frames: int, rounds: int) -> None:
+    """Compare float32 and int8 for both convolutions."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    choices = list(itertools.product(FORMATS, FORMATS))
+    sessions = [
+        ort.InferenceSession(model(*choice, channels).SerializeToString(), options)
+        for choice in choices
+    ]
+    x = np.random.default_rng(1).standard_normal((1, 1, frames, 80), np.float32)
+    times = np.empty((len(sessions), rounds))
+    for index in range(-2, rounds):
+        for which, session in enumerate(sessions):
+            start = time.process_time()
+            session.run(None, {"x": x})
+            times[which, index] = (time.process_time() - start) * 1e3
+    table = Table(title=f"{channels} channels, {frames} frames, milliseconds")
+    for name in ("first", "second", "ms", "x float32"):
+        table.add_column(name, justify="right")
+    for choice, row in zip(choices, times, strict=True):
+        ratio = float(np.median(times[0] / row))
+        table.add_row(*choice, f"{np.median(row):.1f}", f"{ratio:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
