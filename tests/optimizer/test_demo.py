@@ -7,6 +7,7 @@ import pytest
 from confpress.optimizer import demo
 from confpress.optimizer.manifest import verify
 from confpress.passes.errors import ConfpressError
+from confpress.runtime.speech import Utterance, load_utterances
 
 from .conftest import Confpress
 
@@ -49,3 +50,22 @@ def test_an_installation_without_it(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(demo.models, "__path__", [str(tmp_path)])
     with pytest.raises(ConfpressError, match="lacks the demo's model"):
         demo.demo_folder()
+
+
+def test_the_demo_that_ships(tmp_path: Path) -> None:
+    report = demo.run_demo(tmp_path / "out", command=["confpress", "demo"], quiet=True).report
+    original, *results = report.summary
+    assert original.bytes <= 8e6
+    assert report.validation_data is not None
+    assert report.validation_data.utterances == 12
+    for row in report.summary:
+        assert row.wer is not None
+        assert row.wer <= 0.10, row.name
+    for row in results:
+        assert row.smaller > 3
+    speech = {u.id for u in _clips(demo.TEST_CLIPS)}
+    assert not speech & {u.id for u in _clips(demo.CALIBRATION_CLIPS)}
+
+
+def _clips(subset: str) -> list[Utterance]:
+    return load_utterances(demo.demo_folder() / "clips", subset)
