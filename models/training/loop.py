@@ -161,7 +161,7 @@ class Trainer:
         path = self.folder / "last.pt"
         if not path.is_file():
             return False
-        state = torch.load(path, weights_only=False)
+        state = torch.load(path, weights_only=True)
         shape = self.model.config.model_dump(exclude={"dropout"})
         if {key: state["config"].get(key) for key in shape} != shape:
             raise ConfpressError(f"{path} belongs to a model of another shape.")
@@ -304,7 +304,7 @@ def load_checkpoint(path: Path) -> tuple[ConformerCTC, CharacterVocabulary]:
         ConfpressError: the file is not a checkpoint of this trainer.
     """
     try:
-        state = torch.load(path, weights_only=False)
+        state = torch.load(path, weights_only=True)
         model = ConformerCTC(ConformerConfig(**state["config"]))
         weights = state["model"]
         if "average" in state:
