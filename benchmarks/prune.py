@@ -43,7 +43,7 @@ def main() -> None:
     result = step(model)
     mark()
     with tempfile.TemporaryDirectory() as folder:
-        save_model(model, Path(folder) / "pruned.onnx", external_data=True)
+        save_model(model, Path(folder) / "pruned.onnx", external_data=data.exists())
     mark()
     names = ("load", "simplify", "prune", "save")
     for name, start, end, peak in zip(names, marks, marks[1:], peaks[1:], strict=False):

@@ -1,11 +1,13 @@
 """Model files: read with every check that a file from elsewhere needs, written whole or not at all.
 
-External data stays memory-mapped: a model of many gigabytes is opened without being read.
+Weights stay memory-mapped, inside the file or beside it: a model of many gigabytes is opened
+without being read, and written without a second copy of it in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import mmap
 import os
 import shutil
@@ -13,24 +15,37 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from ..passes.errors import ConfpressError
-from .onnx_wire import GRAPH, IR_VERSION, OPSET_IMPORT, TruncatedError, WireError, top_level_fields
+from .onnx_wire import (
+    GRAPH,
+    IR_VERSION,
+    OPSET_IMPORT,
+    RawData,
+    TruncatedError,
+    WireError,
+    leave_out_weights,
+    put_in_weights,
+    top_level_fields,
+)
 
 #: Weights above this many bytes go into external data: a protobuf message ends at 2 GiB.
 EMBED_LIMIT_BYTES = 2**31 - 64 * 2**20
-#: Tensors up to this many bytes (shapes, scalars) stay in the model file.
+#: Tensors up to this many bytes (shapes, scalars) stay in the model's message.
 EXTERNAL_THRESHOLD_BYTES = 1024
 DATA_SUFFIX = ".data"
 
 _ORT_FORMAT_MARK = b"ORTM"
 _LFS_MARK = b"version https://git-lfs"
+_BITS_OF_A_BYTE = 8
+_STAND_IN = "stands in for a weight until the file is written"
 
 
 def load_model(path: Path | str) -> ir.Model:
-    """Read an ONNX model; external data is checked first and then memory-mapped.
+    """Read an ONNX model; its weights are memory-mapped, external data after a check.
 
     Raises:
         ConfpressError: there is no such file, it is not ONNX, it is cut off, or its external
@@ -39,8 +54,7 @@ def load_model(path: Path | str) -> ir.Model:
     path = Path(path)
     opset_domains(path)  # refuses what is not a whole ONNX file, before anything is parsed
     try:
-        proto = onnx.load_model(str(path), format="protobuf", load_external_data=False)
-        model = ir.from_proto(proto)
+        model = _parse(path)
     # What a parser raises on a broken file has no common class but Exception.
     except Exception as error:
         raise ConfpressError(f"{path} is not a valid ONNX model: {_one_line(error)}.") from error
@@ -175,6 +189,33 @@ def _domains(data: bytes | mmap.mmap, name: str) -> frozenset[str]:
         raise ConfpressError(_not_onnx(data, name)) from error
 
 
+def _parse(path: Path) -> ir.Model:
+    """Parses all but the graph's large weights, which stay in the mapped file."""
+    with path.open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    skeleton, places = leave_out_weights(data, EXTERNAL_THRESHOLD_BYTES)
+    proto = onnx.ModelProto.FromString(skeleton)
+    mapped = []
+    for index, place in places.items():
+        tensor = proto.graph.initializer[index]
+        dtype = ir.DataType(tensor.data_type)
+        if dtype.bitwidth < _BITS_OF_A_BYTE:  # unpacked by the library, from the message
+            tensor.raw_data = data[place.start : place.end]
+            continue
+        element = np.dtype(dtype.numpy()).newbyteorder("<")
+        array = np.frombuffer(data, element, math.prod(tensor.dims), place.start)
+        if array.nbytes != place.end - place.start:
+            raise ValueError(
+                f"initializer {tensor.name} has {place.end - place.start:,} bytes, and its shape "
+                f"needs {array.nbytes:,}"
+            )
+        mapped.append(ir.Tensor(array.reshape(tensor.dims), dtype=dtype, name=tensor.name))
+    model = ir.from_proto(proto)
+    for weight in mapped:
+        model.graph.initializers[weight.name].const_value = weight
+    return model
+
+
 def _not_onnx(data: bytes | mmap.mmap, name: str) -> str:
     if data[4:8] == _ORT_FORMAT_MARK:
         return f"{name} is in ONNX Runtime's own format (.ort); give the ONNX model it was made of."
@@ -195,16 +236,54 @@ def _write(model: ir.Model, path: Path, external_data: bool, alignment: int | No
             align_threshold=0,
         )
         return
-    # A mapped tensor would be written as a reference to the file it came from: embed it instead,
-    # in the written model alone.
-    mapped = [(v, t) for v, t in _initializers(model) if isinstance(t, ir.ExternalTensor)]
+    skeleton, weights = _without_weights(model)
+    sizes = {index: tensor.nbytes for index, tensor in weights.items()}
+    with path.open("wb") as file:
+        for piece in put_in_weights(skeleton, sizes):
+            if isinstance(piece, RawData):
+                weights[piece.index].tofile(file)
+            else:
+                file.write(piece)
+
+
+def _without_weights(model: ir.Model) -> tuple[bytes, dict[int, ir.TensorProtocol]]:
+    """The serialised model without its large weights, and those by index of the initializer.
+
+    What is small or in a subgraph is in the message, mapped or not: a mapped tensor would be
+    written as a reference to the file that it came from.
+    """
+    changed: list[tuple[ir.Value, ir.TensorProtocol]] = []
+    weights: dict[str, ir.TensorProtocol] = {}
     try:
-        for value, tensor in mapped:
-            value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
-        ir.save(model, path, format="protobuf")
+        for value, tensor in _initializers(model):
+            name, dtype = str(value.name), tensor.dtype
+            if value.graph is model.graph and _is_weight(tensor):
+                weights[name] = tensor
+                shape = ir.Shape(tensor.shape)
+                stand_in: ir.TensorProtocol = ir.ExternalTensor(
+                    _STAND_IN, 0, tensor.nbytes, dtype, shape=shape, name=name
+                )
+            elif isinstance(tensor, ir.ExternalTensor):
+                stand_in = ir.Tensor(tensor.numpy(), dtype=dtype, name=name)
+            else:
+                continue
+            changed.append((value, tensor))
+            value.const_value = stand_in
+        proto = ir.to_proto(model)
     finally:
-        for value, tensor in mapped:
+        for value, tensor in changed:
             value.const_value = tensor
+    order = {}
+    for index, initializer in enumerate(proto.graph.initializer):
+        if initializer.name in weights:
+            initializer.ClearField("external_data")
+            initializer.ClearField("data_location")
+            order[index] = weights[initializer.name]
+    return proto.SerializeToString(), order
+
+
+def _is_weight(tensor: ir.TensorProtocol) -> bool:
+    return tensor.dtype != ir.DataType.STRING and tensor.nbytes > EXTERNAL_THRESHOLD_BYTES
 
 
 def _initializers(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol]]:
