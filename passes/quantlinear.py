@@ -70,10 +70,7 @@ _REDUCE_AXES_AS_INPUT: Final = 18
 # make of NaN. x / s is a true division and Round ties to even; both decide which code a value gets.
 # The frames are a matrix inside, because ONNX Runtime's reductions over a negative axis give empty
 # tensors a wrong shape.
-_BODY: Final = """
-<domain: "{domain}", opset_import: ["": {opset}]>
-{op_type} <shape> (X, W, scales, bias) => (Y)
-{{
+_FRAMES: Final = """
   frames = Flatten <axis = -1> (X)
   last = Constant <value_ints = [1]> ()
   magnitudes = Abs (frames)
@@ -89,6 +86,17 @@ _BODY: Final = """
   quotients = Div (frames, s)
   rounded = Round (quotients)
   q = Clip (rounded, qmin, qmax)
+"""
+
+_OUTPUT: Final = """
+  {activation}
+  leading = Shape <end = -1> (X)
+  channels = Shape (bias)
+  y_shape = Concat <axis = 0> (leading, channels)
+  Y = Reshape <allowzero = 1> (A, y_shape)
+"""
+
+_BODY: Final = """
   rows_first = Transpose <perm = [0, 2, 1, 3]> (W)
   padded = Flatten <axis = 2> (rows_first)
   starts = Constant <value_ints = [0, 0]> ()
@@ -100,13 +108,37 @@ _BODY: Final = """
   per_frame = Mul (products, s)
   per_channel = Mul (per_frame, scales)
   Z = Add (per_channel, bias)
-  {activation}
-  leading = Shape <end = -1> (X)
-  channels = Shape (scales)
-  y_shape = Concat <axis = 0> (leading, channels)
-  Y = Reshape <allowzero = 1> (A, y_shape)
-}}
 """
+
+
+def frame_function(
+    op_type: str, attributes: Sequence[str], body: str, activation: str, opset: int
+) -> ir.Function:
+    """A function of X, W, scales and bias that quantises X per frame, as text around a body.
+
+    Args:
+        op_type: The operator's name.
+        attributes: Names of its attributes.
+        body: Nodes, in ONNX's text format, from ``q`` (codes [frames, K], as floats), ``s``
+            ([frames, 1]) and the inputs to ``Z`` [frames, N].
+        activation: Nodes from ``Z`` to the output ``A``.
+        opset: The version of the standard domain.
+
+    Raises:
+        ConfpressError: The opset is too old.
+    """
+    reduce_max = (
+        "ReduceMax <keepdims = 1> (magnitudes, last)"
+        if opset >= _REDUCE_AXES_AS_INPUT
+        else "ReduceMax <axes = [1], keepdims = 1> (magnitudes)"
+    )
+    frames = _FRAMES.format(epsilon=EPSILON, qmax=float(QMAX), reduce_max=reduce_max)
+    text = (
+        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
+        f"{op_type} <{', '.join(attributes)}> (X, W, scales, bias) => (Y)\n"
+        f"{{{frames}{body}{_OUTPUT.format(activation=activation)}}}"
+    )
+    return function_of(text, op_type, opset)
 
 
 def pack_int8(weight: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
@@ -170,20 +202,7 @@ def quant_linear_function(activation: str = "", *, opset: int = 17) -> ir.Functi
         ConfpressError: The activation is unknown or the opset too old.
     """
     variant = _variant(activation)
-    text = _BODY.format(
-        domain=DOMAIN,
-        opset=opset,
-        op_type=variant.op_type,
-        epsilon=EPSILON,
-        qmax=float(QMAX),
-        reduce_max=(
-            "ReduceMax <keepdims = 1> (magnitudes, last)"
-            if opset >= _REDUCE_AXES_AS_INPUT
-            else "ReduceMax <axes = [1], keepdims = 1> (magnitudes)"
-        ),
-        activation=variant.body,
-    )
-    return function_of(text, variant.op_type, opset)
+    return frame_function(variant.op_type, ["shape"], _BODY, variant.body, opset)
 
 
 def quant_linear_node(

@@ -1,9 +1,11 @@
 // QuantLinear: Y = activation(X Wᵀ + b), int8 weights and activations; passes/quantlinear.py
 // defines it and draws its layout.
 #include <algorithm>
+#include <tuple>
 
 #include "cpu_path.h"
 #include "custom_op.h"
+#include "linear_inputs.h"
 #include "linear_int8.h"
 #include "task_grid.h"
 
@@ -30,25 +32,7 @@ const LinearInt8Kernel& kernel_of(CpuPath path) {
   }
 }
 
-void require(const Tensor& tensor, const char* name, ort::ElementType type,
-             const std::vector<int64_t>& shape) {
-  if (tensor.type != type) {
-    throw Error(std::string("QuantLinear's input ") + name + " has the wrong element type.");
-  }
-  if (tensor.shape != shape) {
-    throw Error(std::string("QuantLinear's input ") + name + " has the shape " +
-                text_of(tensor.shape) + " where its weight's shape asks for " + text_of(shape) +
-                ".");
-  }
-}
-
-// A copy with zeros up to the end of the last strip, so that kernels read whole registers.
-template <class T>
-std::vector<T> padded(const T* values, size_t count, size_t size) {
-  std::vector<T> copy(size, T{0});
-  std::copy_n(values, count, copy.begin());
-  return copy;
-}
+constexpr char kOp[] = "QuantLinear";
 
 class QuantLinearBase {
  public:
@@ -56,15 +40,7 @@ class QuantLinearBase {
 
   QuantLinearBase(const KernelInfo& info, Activation activation)
       : kernel_(kernel_of(cpu_path_choice().chosen.path)), activation_(activation) {
-    const std::vector<int64_t> shape = info.ints("shape");
-    if (shape.size() != 2 || shape[0] < 1 || shape[1] < 1 || shape[0] > INT32_MAX ||
-        shape[1] > kMostColumns) {
-      throw Error("QuantLinear's attribute shape is " + text_of(shape) +
-                  " where it must be [N, K] with N at least 1 and K from 1 to " +
-                  std::to_string(kMostColumns) + ".");
-    }
-    rows_ = static_cast<size_t>(shape[0]);
-    columns_ = static_cast<size_t>(shape[1]);
+    std::tie(rows_, columns_) = shape_attribute(kOp, info, kMostColumns);
     strips_ = ceil_div(rows_, kStripRows);
     groups_ = ceil_div(columns_, kGroupColumns);
 
@@ -72,10 +48,10 @@ class QuantLinearBase {
     const Tensor scales = info.constant(2, "scales");
     const Tensor bias = info.constant(3, "bias");
     require(
-        weights, "W", ort::kInt8,
+        kOp, weights, "W", ort::kInt8,
         {static_cast<int64_t>(strips_), static_cast<int64_t>(groups_), kStripRows, kGroupColumns});
-    require(scales, "scales", ort::kFloat, {shape[0]});
-    require(bias, "bias", ort::kFloat, {shape[0]});
+    require(kOp, scales, "scales", ort::kFloat, {static_cast<int64_t>(rows_)});
+    require(kOp, bias, "bias", ort::kFloat, {static_cast<int64_t>(rows_)});
     weights_ = weights.as<int8_t>();
     scales_ = padded(scales.as<float>(), rows_, strips_ * kStripRows);
     bias_ = padded(bias.as<float>(), rows_, strips_ * kStripRows);
@@ -83,17 +59,8 @@ class QuantLinearBase {
   }
 
   void compute(KernelContext& context) const {
-    const Tensor x = context.input(0);
-    if (x.shape.empty() || x.shape.back() != static_cast<int64_t>(columns_)) {
-      throw Error("QuantLinear's input X has the shape " + text_of(x.shape) +
-                  " where its last dimension must be " + std::to_string(columns_) + ".");
-    }
-    std::vector<int64_t> shape = x.shape;
-    shape.back() = static_cast<int64_t>(rows_);
-    float* y = context.output(0, shape);
-    size_t frames = 1;
-    for (size_t i = 0; i + 1 < shape.size(); ++i) frames *= static_cast<size_t>(shape[i]);
-    if (frames > 0) run(context, x.as<float>(), frames, y);
+    const Frames frames = frames_of(kOp, context, columns_, rows_);
+    if (frames.count > 0) run(context, frames.x, frames.count, frames.y);
   }
 
  private:
