@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,16 +48,39 @@ def compare_outputs(
     Raises:
         ConfpressError: a model fails, an output is missing, of another shape, or not finite.
     """
-    found = []
-    for batch in batches:
-        expected, actual = reference.outputs(batch), candidate.outputs(batch)
-        for name, arrays in expected.items():
-            if name not in actual:
-                raise ConfpressError(f"{candidate.interface.model} has no output '{name}'.")
-            found.append(
-                difference(name, batch, arrays, actual[name], name == reference.interface.scores)
-            )
-    return tuple(found)
+    scores = reference.interface.scores
+    return tuple(
+        found
+        for batch in batches
+        for found in compare_batch(reference.outputs(batch), scores, candidate, batch)
+    )
+
+
+def compare_batch(
+    expected: Mapping[str, Sequence[Array]],
+    scores: str,
+    candidate: Runner,
+    batch: Sequence[FloatArray],
+) -> tuple[OutputDifference, ...]:
+    """Run a model on a batch and compare it with what another one gave.
+
+    Args:
+        expected: The outputs that count as right, as `Runner.outputs` gives them.
+        scores: Which of them holds the scores.
+        candidate: The model.
+        batch: float32 [mels, frames] each.
+
+    Raises:
+        ConfpressError: the model fails, an output is missing, of another shape, or not finite.
+    """
+    actual = candidate.outputs(batch)
+    for name in expected:
+        if name not in actual:
+            raise ConfpressError(f"{candidate.interface.model} has no output '{name}'.")
+    return tuple(
+        difference(name, batch, arrays, actual[name], name == scores)
+        for name, arrays in expected.items()
+    )
 
 
 def batch_dependence(runner: Runner, batch: Sequence[FloatArray]) -> OutputDifference:

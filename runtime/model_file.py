@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx
@@ -131,6 +132,14 @@ def weight_bytes(model: ir.Model) -> int:
     return sum(tensor.nbytes for _, tensor in _initializers(model))
 
 
+def release_pages(model: ir.Model) -> None:
+    """Lets go of the pages of mapped weights; they are read from the file again when needed."""
+    for _, tensor in _initializers(model):
+        mapped = tensor.raw if isinstance(tensor, ir.ExternalTensor) else _mapping(tensor)
+        if mapped is not None and hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def model_files(path: Path | str) -> tuple[Path, ...]:
     """The model file and its external data files.
 
@@ -210,9 +219,9 @@ def _parse(path: Path) -> ir.Model:
                 f"needs {array.nbytes:,}"
             )
         mapped.append(ir.Tensor(array.reshape(tensor.dims), dtype=dtype, name=tensor.name))
-    model = ir.from_proto(proto)
+    model: ir.Model = ir.from_proto(proto)
     for weight in mapped:
-        model.graph.initializers[weight.name].const_value = weight
+        model.graph.initializers[str(weight.name)].const_value = weight
     return model
 
 
@@ -241,9 +250,16 @@ def _write(model: ir.Model, path: Path, external_data: bool, alignment: int | No
     with path.open("wb") as file:
         for piece in put_in_weights(skeleton, sizes):
             if isinstance(piece, RawData):
-                weights[piece.index].tofile(file)
+                _write_bytes(weights[piece.index], file)
             else:
                 file.write(piece)
+
+
+def _write_bytes(tensor: ir.TensorProtocol, file: BinaryIO) -> None:
+    if isinstance(tensor, (ir.Tensor, ir.ExternalTensor)):
+        tensor.tofile(file)  # without a copy of the bytes in memory
+    else:
+        file.write(tensor.tobytes())
 
 
 def _without_weights(model: ir.Model) -> tuple[bytes, dict[int, ir.TensorProtocol]]:
@@ -259,7 +275,7 @@ def _without_weights(model: ir.Model) -> tuple[bytes, dict[int, ir.TensorProtoco
             name, dtype = str(value.name), tensor.dtype
             if value.graph is model.graph and _is_weight(tensor):
                 weights[name] = tensor
-                shape = ir.Shape(tensor.shape)
+                shape = ir.Shape(tensor.shape.numpy())
                 stand_in: ir.TensorProtocol = ir.ExternalTensor(
                     _STAND_IN, 0, tensor.nbytes, dtype, shape=shape, name=name
                 )
@@ -280,6 +296,16 @@ def _without_weights(model: ir.Model) -> tuple[bytes, dict[int, ir.TensorProtoco
             initializer.ClearField("data_location")
             order[index] = weights[initializer.name]
     return proto.SerializeToString(), order
+
+
+def _mapping(tensor: ir.TensorProtocol) -> mmap.mmap | None:
+    """The mapped file that an array is a view of."""
+    base = tensor.raw if isinstance(tensor, ir.Tensor) else None
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, memoryview):
+        base = base.obj
+    return base if isinstance(base, mmap.mmap) else None
 
 
 def _is_weight(tensor: ir.TensorProtocol) -> bool:

@@ -18,7 +18,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
-from .model_file import opset_domains, save_model
+from .model_file import opset_domains, release_pages, save_model
 
 Provider = Literal["cpu", "cuda"]
 GraphLevel = Literal["disabled", "basic", "extended", "all"]
@@ -84,7 +84,9 @@ def create_session(
     if isinstance(model, ir.Model):
         with tempfile.TemporaryDirectory(prefix="confpress-") as folder:
             path = Path(folder) / "model.onnx"
-            save_model(model, path)
+            # ONNX Runtime maps external data and would copy weights out of the model file.
+            save_model(model, path, external_data=True)
+            release_pages(model)
             return create_session(path, options)
     _check_provider(options.provider)
     uses_kernels = any(d.startswith(KERNEL_DOMAIN_PREFIX) for d in opset_domains(model))
