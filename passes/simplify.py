@@ -13,6 +13,7 @@ import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
 
 from .base import InPlacePass, Journal, PassResult
+from .identities import RemoveIdentities
 from .versions import WORKING_OPSET, quiet, raise_opset
 
 #: Constants computed from weights (a transposed or scaled matrix) are folded up to this many
@@ -65,7 +66,7 @@ class Simplify(InPlacePass):
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         _lay_out_folded(model)
         for step in (
-            common.IdentityEliminationPass(),
+            RemoveIdentities(),
             common.DeduplicateHashedInitializersPass(),
             common.CommonSubexpressionEliminationPass(),
             common.RemoveUnusedNodesPass(),

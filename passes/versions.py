@@ -26,6 +26,8 @@ WORKING_OPSET = 21
 OVERLOAD_IR_VERSION = 10
 #: onnxscript converts from this opset on.
 _FIRST_MODERN_OPSET = 18
+#: Before it, Scan had a batch axis, which onnx's converter drops from the model's inputs too.
+_PLAIN_SCAN = 9
 
 
 @contextlib.contextmanager
@@ -57,6 +59,12 @@ def raise_opset(model: ir.Model, opset: int = WORKING_OPSET) -> bool:
     if current >= opset:
         return False
     if current < _FIRST_MODERN_OPSET:
+        if any(node.op_type == "Scan" for node in _standard_nodes(model)) and current < _PLAIN_SCAN:
+            raise ConfpressError(
+                f"the model is at opset {current}, where Scan has a batch axis of its own, and "
+                "converting it would change the model's inputs; export it again at opset 17 or "
+                "newer"
+            )
         # onnx's own converter knows the older versions; it drops names of scopes, which only
         # exporters of newer opsets write.
         with quiet("onnxscript.version_converter"):
