@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 
-def relative_positions(frames: int, d_model: int, device: torch.device) -> Tensor:
-    """Sinusoids of the distances frames - 1 down to 1 - frames.
+def relative_positions(frames: int, d_model: int, device: torch.device, past: int = 0) -> Tensor:
+    """Sinusoids of the distances past + frames - 1 down to 1 - frames.
 
     Returns:
-        float32 [1, 2 * frames - 1, d_model], sines at even and cosines at odd places.
+        float32 [1, past + 2 * frames - 1, d_model], sines at even and cosines at odd places.
     """
-    distance = torch.arange(frames - 1, -frames, -1, device=device).to(torch.float32)
+    distance = torch.arange(past + frames - 1, -frames, -1, device=device).to(torch.float32)
     rate = torch.exp(
         torch.arange(0, d_model, 2, device=device).to(torch.float32)
         * (-math.log(10000.0) / d_model)
@@ -69,9 +69,23 @@ class RelPositionMultiHeadAttention(nn.Module):
             positions: float [1, 2 * time - 1, d_model].
             padding: bool [batch, time], True where a frame does not count.
         """
+        return self.attend(x, self.linear_k(x), self.linear_v(x), positions, padding)
+
+    def attend(
+        self, x: Tensor, keys: Tensor, values: Tensor, positions: Tensor, padding: Tensor
+    ) -> Tensor:
+        """Attend to keys that end with the frames of `x` and may begin before them.
+
+        Args:
+            x: float [batch, time, d_model].
+            keys: float [batch, past + time, d_model], projected.
+            values: float [batch, past + time, d_model], projected.
+            positions: float [1, past + 2 * time - 1, d_model].
+            padding: bool [batch, past + time], True where a frame does not count.
+        """
         query = self._split(self.linear_q(x))
-        key = self._split(self.linear_k(x)).transpose(1, 2)
-        value = self._split(self.linear_v(x)).transpose(1, 2)
+        key = self._split(keys).transpose(1, 2)
+        value = self._split(values).transpose(1, 2)
         position = self._split(self.linear_pos(positions)).transpose(1, 2)
         with_u = (query + self.pos_bias_u).transpose(1, 2)
         with_v = (query + self.pos_bias_v).transpose(1, 2)
@@ -94,8 +108,8 @@ class RelPositionMultiHeadAttention(nn.Module):
 def _relative_shift(x: Tensor) -> Tensor:
     """Turn columns by distance into columns by key.
 
-    Row i of [batch, heads, time, 2 * time - 1] moves left by time - 1 - i: one column of zeros
-    in front and a reshape do it without an index (Dai et al. 2019, appendix B).
+    Row i of [batch, heads, time, past + 2 * time - 1] moves left by time - 1 - i: one column of
+    zeros in front and a reshape do it without an index (Dai et al. 2019, appendix B).
     """
     batch, heads, rows, columns = x.shape
     padded = nn.functional.pad(x, (1, 0))

@@ -19,6 +19,9 @@ class ConformerConfig(BaseModel):
     heads: int = Field(default=4, gt=0, description="attention heads")
     ff_dim: int = Field(default=704, gt=0, description="hidden width of the feed-forward modules")
     kernel: int = Field(default=31, gt=0, description="frames of the depthwise convolution, odd")
+    causal: bool = Field(
+        default=False, description="the depthwise convolution sees no later frame, for streaming"
+    )
     subsampling: Literal["striding", "dw_striding"] = Field(
         default="striding",
         description="full 3x3 convolutions, or depthwise-separable ones after the first",

@@ -25,7 +25,7 @@ class ConformerLayer(nn.Module):
         self.norm_self_att = nn.LayerNorm(width)
         self.self_attn = RelPositionMultiHeadAttention(width, config.heads, config.dropout)
         self.norm_conv = nn.LayerNorm(width)
-        self.conv = ConformerConvolution(width, config.kernel)
+        self.conv = ConformerConvolution(width, config.kernel, config.causal)
         self.norm_feed_forward2 = nn.LayerNorm(width)
         self.feed_forward2 = ConformerFeedForward(width, config.ff_dim, config.dropout)
         self.norm_out = nn.LayerNorm(width)
