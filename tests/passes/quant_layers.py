@@ -50,9 +50,9 @@ class QuantLayer:
         k = self.codes.shape[1]
         x = ir.val("x", ir.DataType.FLOAT, [*leading, k])
         weights = [
-            _initializer("weight", pack_int8(self.codes)),
-            _initializer("scales", self.scales),
-            _initializer("bias", self.bias),
+            initializer("weight", pack_int8(self.codes)),
+            initializer("scales", self.scales),
+            initializer("bias", self.bias),
         ]
         node = quant_linear_node(
             x, *weights, shape=self.codes.shape, activation=activation, name="layer"
@@ -107,7 +107,8 @@ def run(session: ort.InferenceSession, x: Floats) -> Floats:
     return np.asarray(y)
 
 
-def _initializer(name: str, array: npt.NDArray[Any]) -> ir.Value:
+def initializer(name: str, array: npt.NDArray[Any]) -> ir.Value:
+    """A constant of a model."""
     tensor = ir.tensor(array, name=name)
     value = ir.val(name, tensor.dtype, tensor.shape)
     value.const_value = tensor

@@ -6,16 +6,14 @@ bit wherever the body's own float sums are exact (K <= 1040).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import onnx
 import pytest
 from confpress.passes.quantlinear import EPSILON
-from onnx import numpy_helper
 
 from ...passes.quant_layers import Floats, QuantLayer, run, session, silu
+from .malformed import as_input, attribute, weight
 
 # Tails of strips, groups, registers and tiles: N, K, frames.
 SHAPES = (
@@ -170,57 +168,26 @@ def test_eight_threads_run_one_session(library: str) -> None:
         assert all(pool.map(work, range(8)))
 
 
-Change = Callable[[onnx.ModelProto], None]
-
-
-def _weight(name: str, array: np.ndarray) -> Change:
-    def change(model: onnx.ModelProto) -> None:
-        old = next(t for t in model.graph.initializer if t.name == name)
-        old.CopyFrom(numpy_helper.from_array(array, name))
-
-    return change
-
-
-def _attribute(name: str, value: object) -> Change:
-    def change(model: onnx.ModelProto) -> None:
-        node = model.graph.node[0]
-        kept = [a for a in node.attribute if a.name != name]
-        del node.attribute[:]
-        node.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
-
-    return change
-
-
-def _as_input(name: str) -> Change:
-    def change(model: onnx.ModelProto) -> None:
-        tensor = next(t for t in model.graph.initializer if t.name == name)
-        model.graph.initializer.remove(tensor)
-        value = onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
-        model.graph.input.append(value)
-
-    return change
-
-
 _PACKED = (2, 2, 16, 4)
 MALFORMED = {
-    "rank": (_weight("weight", np.zeros((2, 2, 64), np.int8)), r"W has the shape \[2, 2, 64\]"),
-    "strips": (_weight("weight", np.zeros((1, 2, 16, 4), np.int8)), r"asks for \[2, 2, 16, 4\]"),
-    "groups": (_weight("weight", np.zeros((2, 1, 16, 4), np.int8)), r"asks for \[2, 2, 16, 4\]"),
-    "empty": (_weight("weight", np.zeros((2, 0, 16, 4), np.int8)), r"asks for \[2, 2, 16, 4\]"),
-    "transposed": (_weight("weight", np.zeros((2, 2, 4, 16), np.int8)), "W has the shape"),
-    "type": (_weight("weight", np.zeros(_PACKED, np.uint8)), "type|Type"),
-    "scales": (_weight("scales", np.ones(18, np.float32)), r"scales has the shape \[18\]"),
-    "scalar scale": (_weight("scales", np.ones((), np.float32)), r"scales has the shape \[\]"),
-    "bias": (_weight("bias", np.ones((17, 1), np.float32)), r"bias has the shape \[17, 1\]"),
-    "input W": (_as_input("weight"), "Input W must be an initializer"),
-    "input scales": (_as_input("scales"), "Input scales must be an initializer"),
-    "input bias": (_as_input("bias"), "Input bias must be an initializer"),
-    "no rows": (_attribute("shape", [0, 5]), r"attribute shape is \[0, 5\]"),
-    "negative": (_attribute("shape", [17, -5]), r"attribute shape is \[17, -5\]"),
-    "huge": (_attribute("shape", [2**62, 2**62]), "attribute shape is"),
-    "wide": (_attribute("shape", [17, 2**20]), "K from 1 to 131072"),
-    "three sizes": (_attribute("shape", [17, 5, 1]), r"attribute shape is \[17, 5, 1\]"),
-    "shape": (_attribute("shape", [17, 9]), r"asks for \[2, 3, 16, 4\]"),
+    "rank": (weight("weight", np.zeros((2, 2, 64), np.int8)), r"W has the shape \[2, 2, 64\]"),
+    "strips": (weight("weight", np.zeros((1, 2, 16, 4), np.int8)), r"asks for \[2, 2, 16, 4\]"),
+    "groups": (weight("weight", np.zeros((2, 1, 16, 4), np.int8)), r"asks for \[2, 2, 16, 4\]"),
+    "empty": (weight("weight", np.zeros((2, 0, 16, 4), np.int8)), r"asks for \[2, 2, 16, 4\]"),
+    "transposed": (weight("weight", np.zeros((2, 2, 4, 16), np.int8)), "W has the shape"),
+    "type": (weight("weight", np.zeros(_PACKED, np.uint8)), "type|Type"),
+    "scales": (weight("scales", np.ones(18, np.float32)), r"scales has the shape \[18\]"),
+    "scalar scale": (weight("scales", np.ones((), np.float32)), r"scales has the shape \[\]"),
+    "bias": (weight("bias", np.ones((17, 1), np.float32)), r"bias has the shape \[17, 1\]"),
+    "input W": (as_input("weight"), "Input W must be an initializer"),
+    "input scales": (as_input("scales"), "Input scales must be an initializer"),
+    "input bias": (as_input("bias"), "Input bias must be an initializer"),
+    "no rows": (attribute("shape", [0, 5]), r"attribute shape is \[0, 5\]"),
+    "negative": (attribute("shape", [17, -5]), r"attribute shape is \[17, -5\]"),
+    "huge": (attribute("shape", [2**62, 2**62]), "attribute shape is"),
+    "wide": (attribute("shape", [17, 2**20]), "K from 1 to 131072"),
+    "three sizes": (attribute("shape", [17, 5, 1]), r"attribute shape is \[17, 5, 1\]"),
+    "shape": (attribute("shape", [17, 9]), r"asks for \[2, 3, 16, 4\]"),
 }
 
 
