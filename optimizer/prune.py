@@ -27,7 +27,7 @@ from ..passes.structure import Recognise, recognise
 from ..runtime.calibrate import Observed, calibrate
 from ..runtime.compare import compare_batch
 from ..runtime.inputs import synthetic_features
-from ..runtime.interface import FloatArray
+from ..runtime.interface import Array, FloatArray, Interface
 from ..runtime.memory import give_back_freed
 from ..runtime.runner import Runner
 from ..runtime.session import SessionOptions
@@ -35,6 +35,9 @@ from .recipe import ProofSection
 
 #: ONNX Runtime's own fusions move the outputs of deep models; only ours are to be seen.
 _EXACT = SessionOptions(graph_level="disabled")
+
+#: Of a streaming model, so that what the first leaves in the states reaches the scores.
+_CHUNKS = 3
 
 Pass = ir.passes.PassBase
 
@@ -111,20 +114,29 @@ def watch(model: ir.Model, features: Iterable[FloatArray]) -> dict[str, Moments]
 
 
 @dataclasses.dataclass(frozen=True)
+class Case:
+    """Chunks of features fed in turn, and every output but the states for each.
+
+    A removal makes states smaller; what they hold shows in the chunks that follow.
+    """
+
+    chunks: Sequence[Sequence[FloatArray]]
+    expected: Sequence[Mapping[str, Sequence[Array]]]
+
+
+@dataclasses.dataclass(frozen=True)
 class SameOutputs(InPlacePass):
     """Changes nothing; refuses a model whose outputs are not those of a reference.
 
     The reference has run before the removal, so that its weights are not held beside the result's.
 
     Attributes:
-        batches: Features at two lengths and two batch sizes.
-        expected: The outputs that count as right, by name, for each batch.
+        cases: Features with the outputs that count as right, at two lengths and two batch sizes.
         scores: Which output holds the scores.
         tolerance: Largest difference allowed, relative to the largest absolute output.
     """
 
-    batches: Sequence[Sequence[FloatArray]]
-    expected: Sequence[Mapping[str, Sequence[np.ndarray]]]
+    cases: Sequence[Case]
     scores: str
     tolerance: float
 
@@ -135,25 +147,25 @@ class SameOutputs(InPlacePass):
         face, default = reference.interface, ProofSection()
         frames = default.frames if face.frames is None else (face.frames,)
         sizes = default.batches if face.batch is None else (face.batch,)
-        batches = []
+        cases = []
         for count in frames:
             for size in sizes:
-                shortest = 0.5 if face.length is not None else 1.0
-                lengths = np.linspace(1.0, shortest, size) * count
-                batches.append(
-                    [synthetic_features(face.mels, int(n), seed=i) for i, n in enumerate(lengths)]
-                )
-        expected = [reference.outputs(batch) for batch in batches]
+                chunks = _features(face, count, size)
+                expected = [_without_states(reference, o) for o in reference.stream(chunks)]
+                cases.append(Case(chunks, expected))
         del reference
         give_back_freed()
-        return cls(batches, expected, face.scores, tolerance)
+        return cls(cases, face.scores, tolerance)
 
     def call(self, model: ir.Model) -> PassResult:
         candidate = Runner.start(model, _EXACT)
         worst = max(
-            case.max_abs / max(case.scale, 1e-30)
-            for batch, expected in zip(self.batches, self.expected, strict=True)
-            for case in compare_batch(expected, self.scores, candidate, batch)
+            difference.max_abs / max(difference.scale, 1e-30)
+            for case in self.cases
+            for batch, expected, actual in zip(
+                case.chunks, case.expected, candidate.stream(case.chunks), strict=True
+            )
+            for difference in compare_batch(expected, self.scores, actual, batch)
         )
         if worst > self.tolerance:
             raise ConfpressError(
@@ -161,3 +173,22 @@ class SameOutputs(InPlacePass):
                 f"{self.tolerance:g} is allowed; nothing was written. Please report this."
             )
         return PassResult(model, False)
+
+
+def _features(face: Interface, frames: int, batch: int) -> list[list[FloatArray]]:
+    """A batch of utterances, or three chunks of them for a streaming model."""
+    if face.states:
+        return [
+            [synthetic_features(face.mels, frames, seed=batch * chunk + i) for i in range(batch)]
+            for chunk in range(_CHUNKS)
+        ]
+    shortest = 0.5 if face.length is not None else 1.0
+    lengths = np.linspace(1.0, shortest, batch) * frames
+    return [[synthetic_features(face.mels, int(n), seed=i) for i, n in enumerate(lengths)]]
+
+
+def _without_states(
+    runner: Runner, outputs: Mapping[str, Sequence[Array]]
+) -> dict[str, Sequence[Array]]:
+    states = {state.output for state in runner.interface.states}
+    return {name: arrays for name, arrays in outputs.items() if name not in states}

@@ -52,31 +52,32 @@ def compare_outputs(
     return tuple(
         found
         for batch in batches
-        for found in compare_batch(reference.outputs(batch), scores, candidate, batch)
+        for found in compare_batch(
+            reference.outputs(batch), scores, candidate.outputs(batch), batch
+        )
     )
 
 
 def compare_batch(
     expected: Mapping[str, Sequence[Array]],
     scores: str,
-    candidate: Runner,
+    actual: Mapping[str, Sequence[Array]],
     batch: Sequence[FloatArray],
 ) -> tuple[OutputDifference, ...]:
-    """Run a model on a batch and compare it with what another one gave.
+    """Compare what two models gave for a batch.
 
     Args:
         expected: The outputs that count as right, as `Runner.outputs` gives them.
         scores: Which of them holds the scores.
-        candidate: The model.
+        actual: The outputs of the other one, which may give more.
         batch: float32 [mels, frames] each.
 
     Raises:
-        ConfpressError: the model fails, an output is missing, of another shape, or not finite.
+        ConfpressError: an output is missing, of another shape, or not finite.
     """
-    actual = candidate.outputs(batch)
     for name in expected:
         if name not in actual:
-            raise ConfpressError(f"{candidate.interface.model} has no output '{name}'.")
+            raise ConfpressError(f"the model compared has no output '{name}'.")
     return tuple(
         difference(name, batch, arrays, actual[name], name == scores)
         for name, arrays in expected.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,29 @@ import onnx_ir as ir
 from ..passes.errors import ConfpressError
 from ..passes.structure.interface import Layout, speech_interface
 
+Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a streaming model takes from one chunk to the next.
+
+    Attributes:
+        input: Input that holds it.
+        output: Output that is the next one.
+        shape: Sizes by axis, the batch first; None where dynamic.
+        dtype: Type of its elements.
+    """
+
+    input: str
+    output: str
+    shape: tuple[int | None, ...]
+    dtype: npt.DTypeLike
+
+    def initial(self, batch: int) -> Array:
+        """Zeros, and nothing along an axis that grows."""
+        return np.zeros((batch, *(size or 0 for size in self.shape[1:])), self.dtype)
 
 
 @dataclass(frozen=True)
@@ -35,6 +57,7 @@ class Interface:
         scores: Output of log probabilities or logits, [batch, frames, vocabulary].
         vocabulary: Number of scores a frame, blank included, where the file says so.
         score_lengths: Output of the valid frames of `scores`, where there is one.
+        states: What a streaming model hands on; none where the model takes whole utterances.
     """
 
     model: str
@@ -51,17 +74,22 @@ class Interface:
     scores: str
     vocabulary: int | None
     score_lengths: str | None
+    states: tuple[State, ...] = ()
 
     @property
     def knows_padding(self) -> bool:
         """Whether the model is told which frames are padding."""
         return self.length is not None or self.mask is not None
 
-    def feeds(self, batch: Sequence[FloatArray]) -> dict[str, npt.NDArray[Any]]:
+    def feeds(
+        self, batch: Sequence[FloatArray], states: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
         """Inputs for one run; shorter utterances are padded with zeros at their end.
 
         Args:
             batch: float32 [mels, frames] each.
+            states: By output, what the run before gave of a streaming model's states; None feeds
+                the initial ones.
 
         Raises:
             ConfpressError: the model has a fixed size that the batch does not fit.
@@ -79,7 +107,11 @@ class Interface:
             row[:, : features.shape[1]] = features
         if not self.mels_first:
             padded = np.ascontiguousarray(padded.swapaxes(1, 2))
-        feeds: dict[str, npt.NDArray[Any]] = {self.features: padded}
+        feeds: dict[str, Array] = {self.features: padded}
+        for state in self.states:
+            feeds[state.input] = (
+                state.initial(len(batch)) if states is None else states[state.output]
+            )
         if self.length is not None:
             feeds[self.length] = lengths.astype(self.length_dtype)
         if self.mask is not None:
@@ -111,12 +143,14 @@ def read_interface(model: ir.Model, *, name: str = "the model") -> Interface:
         found = speech_interface(model)
     except ConfpressError as error:
         raise ConfpressError(f"{name}: {str(error).rstrip('.')}.") from error
-    used = {found.features, found.lengths, found.mask}
-    others = [v for v in model.graph.inputs if v not in used and not v.is_initializer()]
-    if others:
+    states = {cache.input: cache.output for cache in found.caches}
+    used = {found.features, found.lengths, found.mask, *states}
+    for value in model.graph.inputs:
+        if value.is_initializer() or (value in used and states.get(value, value) is not None):
+            continue
         raise ConfpressError(
-            f"{name} takes '{others[0].name}' besides features; a model that carries states from "
-            "one chunk of audio to the next cannot be run as a whole."
+            f"{name} takes '{value.name}' besides features, and none of its outputs hands it on "
+            "from one chunk of audio to the next."
         )
     sizes = _sizes(found.features)
     scores = _sizes(found.logprobs)
@@ -135,6 +169,11 @@ def read_interface(model: ir.Model, *, name: str = "the model") -> Interface:
         scores=str(found.logprobs.name),
         vocabulary=scores[-1] if scores else None,
         score_lengths=_name(found.output_lengths),
+        states=tuple(
+            State(str(before.name), str(after.name), _sizes(before), _dtype(before))
+            for before, after in states.items()
+            if after is not None
+        ),
     )
 
 

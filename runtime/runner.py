@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ class Runner:
     def outputs(self, batch: Sequence[FloatArray]) -> dict[str, list[npt.NDArray[Any]]]:
         """Every output for every utterance; what runs along the scores' frames is cut to them.
 
+        A streaming model starts with its initial states.
+
         Args:
             batch: float32 [mels, frames] each.
 
@@ -44,10 +46,30 @@ class Runner:
         Raises:
             ConfpressError: the model fails, or gives something that is not scores.
         """
+        return next(self.stream([batch]))
+
+    def stream(
+        self, chunks: Iterable[Sequence[FloatArray]]
+    ) -> Iterator[dict[str, list[npt.NDArray[Any]]]]:
+        """`outputs` of chunk after chunk, a streaming model's states carried from each to the next.
+
+        Args:
+            chunks: Batches of float32 [mels, frames], of one size.
+
+        Raises:
+            ConfpressError: as `outputs`.
+        """
         names = [output.name for output in self.session.get_outputs()]
-        found = dict(
-            zip(names, run_session(self.session, self.interface.feeds(batch)), strict=True)
-        )
+        states = None
+        for chunk in chunks:
+            arrays = run_session(self.session, self.interface.feeds(chunk, states))
+            found = dict(zip(names, arrays, strict=True))
+            states = {state.output: found[state.output] for state in self.interface.states}
+            yield self._by_utterance(found, chunk)
+
+    def _by_utterance(
+        self, found: dict[str, npt.NDArray[Any]], batch: Sequence[FloatArray]
+    ) -> dict[str, list[npt.NDArray[Any]]]:
         valid = self._valid(found, batch)
         frames = found[self.interface.scores].shape[1]
         return {

@@ -160,12 +160,18 @@ class Wiring:
     def _tie_cache(self, before: ir.Value, after: ir.Value) -> None:
         """What a state loses at the output it loses at the input, where it comes back."""
         a, b = self.shapes.of(before) or (), self.shapes.of(after) or ()
-        if len(a) != len(b) or any(m.number != n.number for m, n in zip(a, b, strict=True)):
-            for value in (before, after):
-                self._hold_value(value, "the state of a stream changes its shape on the way")
+        reason = "the state of a stream changes its shape on the way"
+        if len(a) != len(b):
+            self._hold_value(before, reason)
+            self._hold_value(after, reason)
             return
-        for axis in range(len(a)):
-            self.tie(self._axis(before, before, axis), self._axis(after, after, axis))
+        for axis, (m, n) in enumerate(zip(a, b, strict=True)):
+            here, there = self._axis(before, before, axis), self._axis(after, after, axis)
+            if m.number == n.number:
+                self.tie(here, there)
+            else:  # a file may not say how long an axis of the next state is
+                self.stay(here, reason)
+                self.stay(there, reason)
 
     def _hold_value(self, value: ir.Value, reason: str) -> None:
         for axis in range(self.rank(value) or 0):

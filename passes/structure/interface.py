@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -16,6 +17,10 @@ _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.Data
 _LENGTHS = (ir.DataType.INT64, ir.DataType.INT32)
 #: Features per frame of any front end: 13 cepstra to stacked mel frames.
 _FEATURE_RANGE = range(12, 1025)
+#: What the names of a state and of its successor may differ in.
+_WORDS_OF_TIME = frozenset(("next", "new", "past", "present", "last", "prev"))
+#: For caches only: `input_lengths` and `output_lengths` are no state.
+_WORDS_OF_PLACE = frozenset(("in", "out", "input", "output"))
 #: Names that tell the feature axis where both axes have a fixed size.
 _USUAL_MELS = (80, 128, 64, 40, 160, 240, 320)
 
@@ -40,7 +45,8 @@ class SpeechInterface:
         mask: [batch, time], true in frames that count; None if the model takes none.
         logprobs: float [batch, frames, symbols] (or the encoder's frames).
         output_lengths: int [batch]; None if the model gives none.
-        caches: Streaming states: inputs with the outputs that hand them on.
+        caches: Streaming states, counters of frames among them: inputs with the outputs that
+            hand them on.
     """
 
     features: ir.Value
@@ -85,8 +91,11 @@ def speech_interface(model: ir.Model) -> SpeechInterface:
     assert shape is not None, "a candidate has a shape"
     n_features = shape[axis]
     assert n_features is not None, "the feature axis has a fixed size"
-    others = [v for v in inputs if v is not features]
-    floats = [v for v in model.graph.outputs if v.dtype in _FLOATS]
+    outputs = model.graph.outputs
+    named = _named_states([v for v in inputs if v is not features], outputs)
+    others = [v for v in inputs if v is not features and v not in named]
+    results = [v for v in outputs if v not in named.values()]
+    floats = [v for v in results if v.dtype in _FLOATS]
     ranked = [v for v in floats if len(dims(v) or ()) == 3] or floats
     if not ranked:
         raise ConfpressError(
@@ -102,8 +111,11 @@ def speech_interface(model: ir.Model) -> SpeechInterface:
         lengths=next((v for v in others if _is_lengths(v)), None),
         mask=next((v for v in others if _is_mask(v)), None),
         logprobs=logprobs,
-        output_lengths=next((v for v in model.graph.outputs if _is_lengths(v)), None),
-        caches=_caches(others, [v for v in floats if v is not logprobs]),
+        output_lengths=next((v for v in results if _is_lengths(v)), None),
+        caches=(
+            *(Cache(before, after) for before, after in named.items()),
+            *_caches(others, [v for v in floats if v is not logprobs]),
+        ),
     )
 
 
@@ -127,6 +139,27 @@ def _is_mask(value: ir.Value) -> bool:
     return (value.dtype in _LENGTHS or value.dtype == ir.DataType.BOOL) and len(
         dims(value) or ()
     ) == 2
+
+
+def _named_states(
+    inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]
+) -> dict[ir.Value, ir.Value]:
+    """Pairs states with the outputs whose names say the same but for "next" and its like."""
+
+    def pairs(
+        dtypes: Sequence[ir.DataType], ignored: frozenset[str], least_rank: int
+    ) -> dict[ir.Value, ir.Value]:
+        def key(value: ir.Value) -> tuple[object, ...]:
+            words = re.split(r"[^a-z0-9]+", (value.name or "").lower())
+            return tuple(w for w in words if w not in ignored), value.dtype, len(dims(value) or ())
+
+        left = {key(v): v for v in outputs if v.dtype in dtypes}
+        wanted = [v for v in inputs if v.dtype in dtypes and len(dims(v) or ()) >= least_rank]
+        return {v: left.pop(key(v)) for v in wanted if key(v) in left}
+
+    caches = pairs(_FLOATS, _WORDS_OF_TIME | _WORDS_OF_PLACE, 2)
+    # Counters of frames go with caches; alone, integers are lengths.
+    return {**caches, **pairs(_LENGTHS, _WORDS_OF_TIME, 1)} if caches else {}
 
 
 def _caches(inputs: Sequence[ir.Value], outputs: Sequence[ir.Value]) -> tuple[Cache, ...]:

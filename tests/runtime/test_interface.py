@@ -99,3 +99,51 @@ def test_what_is_not_features_is_refused(inputs: str, words: str) -> None:
 
 def test_missing_scores_are_refused() -> None:
     assert "no log-probabilities" in refused("float[B, 80, T] x", "int64[B] y")
+
+
+def test_states_of_a_streaming_model_start_with_zeros_and_are_handed_on() -> None:
+    face = read_interface(
+        model(
+            "float[B, 80, T] audio, int64[B] audio_length, float[B, 2, 70, 16] cache_last_channel, "
+            "float[B, 2, 16, 8] cache_last_time, int64[B] cache_last_channel_len",
+            "float[B, S, 9] logprobs, int64[B] encoded_length, "
+            "float[B, 2, 70, 16] cache_last_channel_next, float[B, 2, 16, 8] cache_last_time_next, "
+            "int64[B] cache_last_channel_next_len",
+        )
+    )
+    assert face.length == "audio_length"
+    assert face.score_lengths == "encoded_length"
+    assert face.scores == "logprobs"
+    assert {s.input: s.output for s in face.states} == {
+        "cache_last_channel": "cache_last_channel_next",
+        "cache_last_time": "cache_last_time_next",
+        "cache_last_channel_len": "cache_last_channel_next_len",
+    }
+    chunk = [np.zeros((80, 32), np.float32)] * 3
+    first = face.feeds(chunk)
+    assert first["cache_last_channel"].shape == (3, 2, 70, 16)
+    assert first["cache_last_channel_len"].dtype == np.int64
+    assert not any(first[state.input].any() for state in face.states)
+    given = {s.output: np.full_like(first[s.input], 5) for s in face.states}
+    assert all((face.feeds(chunk, given)[s.input] == 5).all() for s in face.states)
+
+
+def test_a_state_that_grows_starts_empty() -> None:
+    face = read_interface(
+        model(
+            "float[B, 80, T] audio, float[B, P, 16] past_keys",
+            "float[B, S, 9] y, float[B, P, 16] present_keys",
+        )
+    )
+    assert face.feeds([np.zeros((80, 32), np.float32)])["past_keys"].shape == (1, 0, 16)
+
+
+def test_lengths_in_and_out_are_no_state() -> None:
+    face = read_interface(
+        model(
+            "float[B, 80, T] input_features, int64[B] input_lengths",
+            "float[B, S, 9] y, int64[B] output_lengths",
+        )
+    )
+    assert (face.length, face.score_lengths) == ("input_lengths", "output_lengths")
+    assert not face.states

@@ -122,9 +122,8 @@ def check(which: Sequence[Case]) -> tuple[int, list[str]]:
         try:
             model = ir.from_proto(case.model)
             if case.name == "test_scan_sum":
-                with pytest.raises(ir.passes.PassError) as refusal:
+                with pytest.raises(ConfpressError, match="batch axis"):
                     Simplify()(model)
-                assert isinstance(refusal.value.__cause__, ConfpressError)
                 continue
             Simplify()(model)
             RemovePruned()(model)
