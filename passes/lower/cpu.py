@@ -9,44 +9,80 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
-from ..linear import only_user
+from ..linear import MatMulLayer, only_user
 from ..quantlinear import define_quant_linear, pack_int8, quant_linear_node
+from ..quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
 from ..rewrite import Patch, replace_value
-from .qdq import int8_linears, refuse_lowered
+from .lowbit import LowBitLinear, lowbit_linears
+from .qdq import Int8Linear, int8_linears, refuse_lowered
 
 
 @dataclasses.dataclass(frozen=True)
 class LowerCpu(InPlacePass):
     """Linear layers become ``confpress.v1.QuantLinear``, with the SiLU that follows fused.
 
-    Activations are quantised per frame exactly as the interchange model says. Convolutions keep
-    their QDQ nodes, which ONNX Runtime turns into QLinearConv.
+    Weights of 4 and 2 bits with scales per block (int4, uint4, FP4, int2) become
+    ``QuantLinear4Bit`` and ``QuantLinear2Bit``. Activations are quantised per frame exactly as the
+    interchange model says. Convolutions keep their QDQ nodes, which ONNX Runtime turns into
+    QLinearConv.
     """
 
     def call(self, model: ir.Model) -> PassResult:
         refuse_lowered(model)
         journal = Journal()
         for linear in int8_linears(model):
-            layer = linear.layer
-            patch = Patch(layer.node)
-            activated = silu_of(layer.output)
-            activation = "" if activated is None else "silu"
-            define_quant_linear(model, activation)
-            node = quant_linear_node(
-                linear.input,
-                patch.constant(pack_int8(np.ascontiguousarray(linear.codes.T)), "packed"),
-                patch.constant(linear.scales, "scale"),
-                patch.constant(linear.bias, "bias"),
-                shape=(linear.codes.shape[1], linear.codes.shape[0]),
-                activation=activation,
-                name=f"{patch.name}/QuantLinear",
-            )
-            node.metadata_props[LAYER_KEY] = layer.id
-            patch.graph.insert_before(layer.node, node)
-            replace_value(activated or layer.output, node.outputs[0])
-            journal.change(layer.id, f"QuantLinear{' with SiLU' if activation else ''}")
+            _finish(linear.layer, _int8(model, linear), journal)
+        for low in lowbit_linears(model, journal):
+            _finish(low.layer, _lowbit(model, low), journal, low.form.name)
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
+
+
+def _int8(model: ir.Model, linear: Int8Linear) -> ir.Node:
+    patch = Patch(linear.layer.node)
+    activation = _activation_of(linear.layer)
+    define_quant_linear(model, activation)
+    return quant_linear_node(
+        linear.input,
+        patch.constant(pack_int8(np.ascontiguousarray(linear.codes.T)), "packed"),
+        patch.constant(linear.scales, "scale"),
+        patch.constant(linear.bias, "bias"),
+        shape=(linear.codes.shape[1], linear.codes.shape[0]),
+        activation=activation,
+        name=f"{patch.name}/QuantLinear",
+    )
+
+
+def _lowbit(model: ir.Model, linear: LowBitLinear) -> ir.Node:
+    patch = Patch(linear.layer.node)
+    activation = _activation_of(linear.layer)
+    bits = linear.form.bits
+    define_lowbit(model, bits, activation)
+    return lowbit_node(
+        linear.input,
+        patch.constant(pack_codes(linear.codes, bits), "packed"),
+        patch.constant(pack_scales(linear.scales), "scale"),
+        patch.constant(linear.bias, "bias"),
+        shape=linear.codes.shape,
+        block=linear.block,
+        form=linear.form,
+        activation=activation,
+        name=f"{patch.name}/QuantLinear",
+    )
+
+
+def _finish(layer: MatMulLayer, node: ir.Node, journal: Journal, form: str = "") -> None:
+    """Puts an operator in the place of a layer and of the SiLU that it computes too."""
+    activated = silu_of(layer.output)
+    Patch(layer.node).graph.insert_before(layer.node, node)
+    node.metadata_props[LAYER_KEY] = layer.id
+    replace_value(activated or layer.output, node.outputs[0])
+    note = f" ({form})" if form else ""
+    journal.change(layer.id, f"QuantLinear{note}{' with SiLU' if activated else ''}")
+
+
+def _activation_of(layer: MatMulLayer) -> str:
+    return "" if silu_of(layer.output) is None else "silu"
 
 
 def silu_of(value: ir.Value) -> ir.Value | None:

@@ -54,10 +54,13 @@ def int8_linears(model: ir.Model) -> Iterator[Int8Linear]:
             continue
         if dequantize.attributes.get_int("axis", 1) % 2 != 1 or scales.shape != codes.shape[1:]:
             continue
-        bias = constant(layer.bias)
-        if bias is None:
-            bias = np.zeros(codes.shape[1], np.float32)
-        yield Int8Linear(layer, source, codes, scales, bias)
+        yield Int8Linear(layer, source, codes, scales, bias_of(layer, codes.shape[1]))
+
+
+def bias_of(layer: MatMulLayer, width: int) -> npt.NDArray[np.float32]:
+    """The layer's bias, float32 [N]; zeros where it has none."""
+    bias = constant(layer.bias)
+    return np.zeros(width, np.float32) if bias is None else bias
 
 
 def dynamic_source(value: ir.Value) -> ir.Value | None:
