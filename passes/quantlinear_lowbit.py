@@ -36,7 +36,7 @@ import onnx_ir as ir
 
 from .errors import ConfpressError
 from .functions import define
-from .quantlinear import ACTIVATIONS, DOMAIN, GROUP, STRIP, frame_function
+from .quantlinear import ACTIVATION_OF, ACTIVATIONS, DOMAIN, GROUP, STRIP, frame_function
 
 #: Columns that share a scale.
 BLOCKS: Final = (16, 32, 64, 128)
@@ -126,6 +126,12 @@ _ACTIVATED: Final = {
     "silu": ("SiLU", "gate = Sigmoid (Z) A = Mul (Z, gate)"),
 }
 assert tuple(_ACTIVATED) == ACTIVATIONS
+#: The activation of every operator of a quantised linear layer, those of int8 too, by its name.
+OPERATORS: Final = ACTIVATION_OF | {
+    f"QuantLinear{bits}Bit{suffix}": name
+    for bits in (4, 2)
+    for name, (suffix, _) in _ACTIVATED.items()
+}
 
 
 def pack_codes(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import dataclasses
 
 import onnx_ir as ir
 
-from ..quantlinear import ACTIVATION_OF as QUANT_LINEAR
+from ..quantlinear_lowbit import OPERATORS as QUANT_LINEAR
 from .activations import find_activation
 from .graph import constant, constant_expression, dims, only_consumer, other_input
 from .modules import Convolution, Linear

@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 from confpress.passes.lower.cpu import LowerCpu
 from confpress.passes.quantize import Quantize
+from confpress.passes.structure.linear import find_products
 
 from ..graphs import evaluate, operators, parse
 
@@ -126,3 +127,11 @@ def test_weights_alone_are_refused_with_a_reason() -> None:
     matmul = next(n for n in model.graph if n.op_type == "MatMul")
     matmul.replace_input_with(0, model.graph.inputs[0])
     assert "activations are not quantised per frame" in _refusal(model)
+
+
+def test_lowered_layers_are_recognised() -> None:
+    model = interchange("fp4", blocked(32), 32)[0]
+    LowerCpu()(model)
+    (layer,) = find_products(model.graph).linears.values()
+    assert (layer.in_features, layer.out_features) == (K, N)
+    assert layer.bias is not None
