@@ -94,16 +94,18 @@ class Timing:
     onnxruntime_error_of_exact: float
 
 
-def _initializer(name: str, array: npt.NDArray[np.generic]) -> ir.Value:
+def initializer(name: str, array: npt.NDArray[np.generic]) -> ir.Value:
+    """A constant of a model."""
     tensor = ir.tensor(array, name=name)
     return ir.Value(
         name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
     )
 
 
-def _model(
+def model_of(
     x: ir.Value, nodes: list[ir.Node], ys: list[ir.Value], weights: list[ir.Value]
 ) -> ir.Model:
+    """A model with one input and the outputs y0, y1, ..."""
     for i, y in enumerate(ys):
         y.name, y.type = f"y{i}", ir.TensorType(ir.DataType.FLOAT)
     graph = ir.Graph(
@@ -117,7 +119,8 @@ def _model(
     return ir.Model(graph, ir_version=8)
 
 
-def _input(k: int) -> ir.Value:
+def graph_input(k: int) -> ir.Value:
+    """x, [frames, K] with a free number of frames."""
     return ir.Value(name="x", shape=ir.Shape(["frames", k]), type=ir.TensorType(ir.DataType.FLOAT))
 
 
@@ -129,16 +132,16 @@ def clock(threads: int) -> Callable[[], float]:
 def our_model(layers: list[Layer], activation: str) -> ir.Model:
     """The layers as QuantLinear."""
     n, k = layers[0].codes.shape
-    x, nodes, weights = _input(k), [], []
+    x, nodes, weights = graph_input(k), [], []
     for i, layer in enumerate(layers):
         values = [
-            _initializer(f"w{i}", quantlinear.pack_int8(layer.codes)),
-            _initializer(f"scales{i}", layer.scales),
-            _initializer(f"bias{i}", layer.bias),
+            initializer(f"w{i}", quantlinear.pack_int8(layer.codes)),
+            initializer(f"scales{i}", layer.scales),
+            initializer(f"bias{i}", layer.bias),
         ]
         weights += values
         nodes.append(quantlinear.quant_linear_node(x, *values, shape=(n, k), activation=activation))
-    model = _model(x, nodes, [node.outputs[0] for node in nodes], weights)
+    model = model_of(x, nodes, [node.outputs[0] for node in nodes], weights)
     quantlinear.define_quant_linear(model, activation)
     return model
 
@@ -148,11 +151,11 @@ def onnxruntime_model(layers: list[Layer], activation: str) -> ir.Model:
 
     Without zero points, which is ONNX Runtime's fastest form.
     """
-    x, nodes, weights, ys = _input(layers[0].codes.shape[1]), [], [], []
+    x, nodes, weights, ys = graph_input(layers[0].codes.shape[1]), [], [], []
     for i, layer in enumerate(layers):
-        b = _initializer(f"w{i}", np.ascontiguousarray(layer.codes.T))
-        scales = _initializer(f"scales{i}", layer.scales)
-        bias = _initializer(f"bias{i}", layer.bias)
+        b = initializer(f"w{i}", np.ascontiguousarray(layer.codes.T))
+        scales = initializer(f"scales{i}", layer.scales)
+        bias = initializer(f"bias{i}", layer.bias)
         weights += [b, scales, bias]
         linear = ir.node(
             "DynamicQuantizeMatMul", [x, b, scales, None, bias], domain="com.microsoft"
@@ -165,7 +168,7 @@ def onnxruntime_model(layers: list[Layer], activation: str) -> ir.Model:
             nodes += [gate, product]
             y = product.outputs[0]
         ys.append(y)
-    return _model(x, nodes, ys, weights)
+    return model_of(x, nodes, ys, weights)
 
 
 class Runner:
@@ -200,15 +203,18 @@ class Runner:
         return self._ys[0].numpy()
 
 
+def quantised(x: Floats) -> npt.NDArray[np.float64]:
+    """The frames as their codes say, in float64."""
+    bounded = np.maximum(np.abs(x).max(axis=1, keepdims=True), np.float32(quantlinear.EPSILON))
+    s = bounded / np.float32(quantlinear.QMAX)
+    return np.asarray(np.rint(x / s).astype(np.float64) * s)
+
+
 def in_float64(
     layer: Layer, x: Floats, activation: str, *, quantise: bool
 ) -> npt.NDArray[np.float64]:
     """The layer in float64, on the quantised input or on the exact one."""
-    values = x.astype(np.float64)
-    if quantise:
-        bounded = np.maximum(np.abs(x).max(axis=1, keepdims=True), np.float32(quantlinear.EPSILON))
-        s = bounded / np.float32(quantlinear.QMAX)
-        values = np.rint(x / s).astype(np.float64) * s
+    values = quantised(x) if quantise else x.astype(np.float64)
     z = values @ (layer.codes * layer.scales[:, None].astype(np.float64)).T + layer.bias
     return z / (1 + np.exp(-z)) if activation else z
 
@@ -285,7 +291,8 @@ def _summary(timings: list[Timing]) -> dict[str, float]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -298,7 +305,8 @@ def _pairs(text: str | None) -> tuple[tuple[int, int], ...]:
     return tuple((int(k), int(n)) for k, _, n in (p.partition("x") for p in text.split(",")))
 
 
-def _cases(shapes: str | None, frames: str) -> Iterator[tuple[int, int, int]]:
+def cases(shapes: str | None, frames: str) -> Iterator[tuple[int, int, int]]:
+    """K, N and frames of everything that the options ask for."""
     counts = [int(count) for count in frames.split(",")]
     return ((k, n, count) for k, n in _pairs(shapes) for count in counts)
 
@@ -319,7 +327,7 @@ def main(
     console = Console()
     timings = [
         measure(k, n, count, layers=layers, rounds=rounds, threads=threads)
-        for k, n, count in track(list(_cases(shapes, frames)), console=console, transient=True)
+        for k, n, count in track(list(cases(shapes, frames)), console=console, transient=True)
     ]
     summary = _summary(timings)
     console.print(_table(timings))
@@ -327,7 +335,7 @@ def main(
         console.print(f"{name.replace('_', ' ')}: {value:.3g}")
     if json_path is not None:
         result = {
-            "processor": _processor(),
+            "processor": processor(),
             "onnxruntime": ort.__version__,
             "onnx": onnx.__version__,
             "kernels": kernels.describe().chosen,
