@@ -80,6 +80,12 @@ struct Avx512Vnni {
       CONFPRESS_UNROLL
       for (int f = 0; f < kFrames; ++f) totals[f][s] = _mm512_setzero_ps();
     }
+    // Y comes into the cache while the products are summed.
+    CONFPRESS_UNROLL
+    for (int f = 0; f < kFrames; ++f) {
+      CONFPRESS_UNROLL
+      for (int s = 0; s < kStrips; ++s) __builtin_prefetch(y + f * p.rows + s * kStripRows, 1);
+    }
     if (!t.first) {
       CONFPRESS_UNROLL
       for (int f = 0; f < kFrames; ++f) {

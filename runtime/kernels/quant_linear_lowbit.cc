@@ -15,7 +15,7 @@ namespace {
 
 // A task decodes the weights of one tile of strips and multiplies them with this many tiles of
 // frames: enough that decoding is a few per cent, few enough that two threads share 64 frames.
-constexpr size_t kTilesOfTask = 16;
+constexpr size_t kTilesOfTask = 8;
 constexpr size_t kQuantizeFrames = 8;
 constexpr size_t kCacheLine = 64;
 constexpr size_t kTableSize = 16;
