@@ -22,8 +22,14 @@ ARCHITECTURES: dict[str, tuple[int | None, ...]] = {
     "wav2vec2_bert": (None, None, 40),
     "parakeet": (None, None, 40),
     "seamless_m4t": (None, None, 40),
+    "seamless_m4t_v2": (None, None, 40),
 }
 _WIDTH = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "layerdrop": 0.0}
+_SEAMLESS: dict[str, Any] = {
+    "hidden_size": 64, "speech_encoder_layers": 2, "speech_encoder_attention_heads": 4,
+    "speech_encoder_intermediate_size": 128, "feature_projection_input_dim": 40,
+    "conv_depthwise_kernel_size": 7, "speech_encoder_layerdrop": 0.0,
+}  # fmt: skip
 
 
 def export(name: str, exporter: Exporter, path: Path) -> ir.Model:
@@ -102,15 +108,18 @@ def _network(name: str) -> Any:
                     subsampling_conv_channels=16, max_position_embeddings=500,
                 )
             )  # fmt: skip
-        case _:
+        case "seamless_m4t":
             from transformers.models.seamless_m4t import modeling_seamless_m4t as seamless
 
             model = seamless.SeamlessM4TSpeechEncoder(
-                tf.SeamlessM4TConfig(
-                    hidden_size=64, speech_encoder_layers=2, speech_encoder_attention_heads=4,
-                    speech_encoder_intermediate_size=128, feature_projection_input_dim=40,
-                    conv_depthwise_kernel_size=7, speech_encoder_layerdrop=0.0,
-                    max_source_positions=500,
+                tf.SeamlessM4TConfig(**_SEAMLESS, max_source_positions=500)
+            )
+        case _:
+            from transformers.models.seamless_m4t_v2 import modeling_seamless_m4t_v2 as seamless_v2
+
+            model = seamless_v2.SeamlessM4Tv2SpeechEncoder(
+                tf.SeamlessM4Tv2Config(
+                    **_SEAMLESS, left_max_position_embeddings=16, right_max_position_embeddings=4,
                 )
             )  # fmt: skip
 

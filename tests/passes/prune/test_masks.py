@@ -26,7 +26,7 @@ from tests.passes.prune.masks import (
 #: Outputs of these networks are of the order of one.
 TOLERANCE = 1e-4
 #: A LayerNormalization over the channels stands behind the depthwise convolution.
-NORMALISED_CHANNELS = ("wav2vec2_bert",)
+NORMALISED_CHANNELS = ("wav2vec2_bert", "seamless_m4t_v2")
 
 Load = Callable[[str, Exporter], ir.Model]
 
