@@ -24,6 +24,13 @@ const ConvModuleKernel& kernel_of(CpuPath path) {
   }
 }
 
+// Two sizes; the bound keeps sums of them from overflowing.
+bool is_pair(const std::vector<int64_t>& sizes) {
+  return sizes.size() == 2 && std::all_of(sizes.begin(), sizes.end(), [](int64_t size) {
+           return size >= 0 && size <= INT32_MAX;
+         });
+}
+
 class ConvModuleBase {
  public:
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kBool};
@@ -45,14 +52,14 @@ class ConvModuleBase {
                   " where it must be [" + std::to_string(channels_) + "].");
     }
     const std::vector<int64_t> pads = info.ints("pads");
-    if (pads.size() != 2 || pads[0] < 0 || pads[1] < 0) {
+    if (!is_pair(pads)) {
       throw Error("ConvModule's attribute pads is " + text_of(pads) +
                   " where it must be the frames in front and behind.");
     }
     before_ = static_cast<size_t>(pads[0]);
     after_ = static_cast<size_t>(pads[1]);
     const std::vector<int64_t> columns = info.ints("columns");
-    if (columns.size() != 2 || columns[0] < 0 || columns[1] < 0) {
+    if (!is_pair(columns)) {
       throw Error("ConvModule's attribute columns is " + text_of(columns) +
                   " where it must be the first columns of values and gates.");
     }

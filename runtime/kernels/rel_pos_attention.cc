@@ -61,7 +61,8 @@ class RelPosAttention {
                   std::to_string(kMostHeadSize) + ".");
     }
     if (columns.size() != columns_.size() ||
-        std::any_of(columns.begin(), columns.end(), [](int64_t c) { return c < 0; })) {
+        std::any_of(columns.begin(), columns.end(),
+                    [](int64_t c) { return c < 0 || c > INT32_MAX; })) {
       throw Error("RelPosAttention's attribute columns is " + text_of(columns) +
                   " where it must be the first columns of Q, K, V and P.");
     }

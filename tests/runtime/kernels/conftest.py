@@ -12,7 +12,8 @@ from confpress.runtime import kernels
 VARIABLE = "CONFPRESS_KERNELS"
 
 
-def _usable_paths() -> list[str]:
+def usable_paths() -> list[str]:
+    """Names of the paths, or one entry that says why there are none."""
     try:
         info = kernels.describe()
     except ConfpressError as error:
@@ -20,7 +21,7 @@ def _usable_paths() -> list[str]:
     return [name for name in info.built if name in info.available]
 
 
-@pytest.fixture(scope="session", params=_usable_paths())
+@pytest.fixture(scope="session", params=usable_paths())
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """File of a library that uses one instruction set.
 

@@ -9,6 +9,7 @@ from onnx import numpy_helper
 
 from ...passes.conv_cases import ConvCase
 from ...passes.quant_layers import session
+from .malformed import attribute
 
 # Tails of registers, tiles and blocks of frames (256).
 CASES = (
@@ -97,3 +98,13 @@ def test_malformed_nodes_are_sentences(library: str) -> None:
     )
     with pytest.raises(Exception, match="1 to 256 taps"):
         session(model, library)
+
+
+@pytest.mark.parametrize("name", ["pads", "columns"])
+@pytest.mark.parametrize("size", [-1, 2**31, 2**63 - 1])
+def test_sizes_whose_sums_overflow_are_sentences(library: str, name: str, size: int) -> None:
+    for sizes in ([size, 0], [0, size], [size, size]):
+        model = ConvCase(1, 8, 4, 3).model()
+        attribute(name, sizes)(model)
+        with pytest.raises(Exception, match=f"attribute {name} is"):
+            session(model, library)

@@ -10,6 +10,7 @@ import pytest
 
 from ...passes.attention_cases import AttentionCase
 from ...passes.quant_layers import session
+from .malformed import attribute
 
 # Tails of registers, tiles, blocks of queries (24) and of keys (256); heads of all widths.
 CASES = (
@@ -123,3 +124,12 @@ def test_malformed_inputs_are_sentences(library: str, name: str) -> None:
     change(feeds)
     with pytest.raises(Exception, match=sentence):
         _run(case.model(), feeds, library)
+
+
+@pytest.mark.parametrize("column", [-1, 2**31, 2**63 - 1])
+def test_columns_whose_sums_overflow_are_sentences(library: str, column: int) -> None:
+    for place in range(4):
+        model = AttentionCase(2, 4, 4, 2, 3).model()
+        attribute("columns", [column if i == place else 0 for i in range(4)])(model)
+        with pytest.raises(Exception, match="attribute columns is"):
+            session(model, library)

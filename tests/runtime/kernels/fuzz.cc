@@ -1,0 +1,424 @@
+// Hostile models against the kernels, under sanitizers: a small runtime of its own stands in for
+// ONNX Runtime, holds every tensor in memory of exactly its size, and feeds the operators of the
+// library well-formed layers of which some numbers are then spoiled. Whatever is refused must be
+// refused with a sentence, and whatever runs must stay inside its tensors.
+//
+// With libFuzzer (CONFPRESS_LIBFUZZER) the bytes come from the fuzzer; otherwise from a generator:
+//   fuzz <cases> [<first seed>]
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ort_api.h"
+
+namespace confpress::ort {
+
+struct Status {
+  std::string message;
+};
+struct TensorTypeAndShapeInfo {
+  ElementType type;
+  std::vector<int64_t> shape;
+};
+struct MemoryInfo {};
+struct Value {
+  TensorTypeAndShapeInfo info;
+  std::unique_ptr<unsigned char[]> data;
+};
+struct CustomOpDomain {
+  std::vector<const CustomOp*> operators;
+};
+struct SessionOptions {
+  CustomOpDomain* domain = nullptr;
+};
+struct KernelInfo {
+  std::map<std::string, std::vector<int64_t>> ints;
+  std::map<std::string, float> floats;
+  std::vector<const Value*> constants;  // null where an input is not constant
+};
+struct KernelContext {
+  std::vector<const Value*> inputs;
+  std::vector<std::unique_ptr<Value>> outputs;
+};
+
+}  // namespace confpress::ort
+
+extern "C" confpress::ort::Status* RegisterCustomOps(confpress::ort::SessionOptions*,
+                                                     const confpress::ort::ApiBase*);
+
+namespace {
+
+using namespace confpress;
+using Shape = std::vector<int64_t>;
+using ValuePtr = std::unique_ptr<ort::Value>;
+
+constexpr size_t kMostBytes = size_t{1} << 26;
+
+size_t bytes_of(ort::ElementType type) {
+  return type == ort::kFloat || type == ort::kInt32 ? 4 : type == ort::kInt64 ? 8 : 1;
+}
+
+ort::Status* failed(const std::string& message) { return new ort::Status{message}; }
+
+// A tensor in memory of exactly its size, or null where it would be absurdly large.
+ValuePtr make_value(ort::ElementType type, const Shape& shape) {
+  size_t bytes = bytes_of(type);
+  for (const int64_t size : shape) {
+    if (size < 0 || static_cast<size_t>(size) > kMostBytes) return nullptr;
+    bytes *= static_cast<size_t>(size);
+    if (bytes > kMostBytes) return nullptr;
+  }
+  auto value = std::make_unique<ort::Value>();
+  value->info = {type, shape};
+  value->data.reset(new unsigned char[bytes]());
+  return value;
+}
+
+size_t count_of(const ort::Value& value) {
+  size_t count = 1;
+  for (const int64_t size : value.info.shape) count *= static_cast<size_t>(size);
+  return count;
+}
+
+void* allocate(ort::Allocator*, size_t bytes) {
+  return bytes > kMostBytes ? nullptr : std::malloc(bytes);
+}
+
+ort::Allocator allocator{1, allocate, [](ort::Allocator*, void* p) { std::free(p); }, nullptr};
+
+ort::Api make_api() {
+  ort::Api api{};
+  api.CreateStatus = [](ort::ErrorCode, const char* message) { return failed(message); };
+  api.ReleaseStatus = [](ort::Status* status) { delete status; };
+  api.CreateCustomOpDomain = [](const char*, ort::CustomOpDomain** out) -> ort::Status* {
+    static ort::CustomOpDomain domain;
+    *out = &domain;
+    return nullptr;
+  };
+  api.CustomOpDomain_Add = [](ort::CustomOpDomain* domain,
+                              const ort::CustomOp* op) -> ort::Status* {
+    domain->operators.push_back(op);
+    return nullptr;
+  };
+  api.AddCustomOpDomain = [](ort::SessionOptions* options,
+                             ort::CustomOpDomain* domain) -> ort::Status* {
+    options->domain = domain;
+    return nullptr;
+  };
+  api.GetTensorMutableData = [](ort::Value* value, void** out) -> ort::Status* {
+    *out = value->data.get();
+    return nullptr;
+  };
+  api.GetTensorTypeAndShape = [](const ort::Value* value,
+                                 ort::TensorTypeAndShapeInfo** out) -> ort::Status* {
+    *out = new ort::TensorTypeAndShapeInfo(value->info);
+    return nullptr;
+  };
+  api.ReleaseTensorTypeAndShapeInfo = [](ort::TensorTypeAndShapeInfo* info) { delete info; };
+  api.GetTensorElementType = [](const ort::TensorTypeAndShapeInfo* info,
+                                ort::ElementType* out) -> ort::Status* {
+    *out = info->type;
+    return nullptr;
+  };
+  api.GetDimensionsCount = [](const ort::TensorTypeAndShapeInfo* info,
+                              size_t* out) -> ort::Status* {
+    *out = info->shape.size();
+    return nullptr;
+  };
+  api.GetDimensions = [](const ort::TensorTypeAndShapeInfo* info, int64_t* out,
+                         size_t count) -> ort::Status* {
+    std::copy_n(info->shape.begin(), std::min(count, info->shape.size()), out);
+    return nullptr;
+  };
+  api.CreateCpuMemoryInfo = [](ort::AllocatorType, ort::MemoryType,
+                               ort::MemoryInfo** out) -> ort::Status* {
+    *out = new ort::MemoryInfo;
+    return nullptr;
+  };
+  api.ReleaseMemoryInfo = [](ort::MemoryInfo* info) { delete info; };
+  api.KernelInfoGetAttribute_float = [](const ort::KernelInfo* info, const char* name,
+                                        float* out) -> ort::Status* {
+    const auto found = info->floats.find(name);
+    if (found == info->floats.end()) return failed("no such attribute");
+    *out = found->second;
+    return nullptr;
+  };
+  api.KernelInfoGetAttributeArray_int64 = [](const ort::KernelInfo* info, const char* name,
+                                             int64_t* out, size_t* size) -> ort::Status* {
+    const auto found = info->ints.find(name);
+    if (found == info->ints.end()) return failed("no such attribute");
+    if (out != nullptr) std::copy_n(found->second.begin(), *size, out);
+    *size = found->second.size();
+    return nullptr;
+  };
+  api.KernelInfoGetConstantInput_tensor = [](const ort::KernelInfo* info, size_t index,
+                                             int* is_constant,
+                                             const ort::Value** out) -> ort::Status* {
+    *out = index < info->constants.size() ? info->constants[index] : nullptr;
+    *is_constant = *out != nullptr;
+    return nullptr;
+  };
+  api.KernelContext_GetInput = [](const ort::KernelContext* context, size_t index,
+                                  const ort::Value** out) -> ort::Status* {
+    *out = context->inputs[index];
+    return nullptr;
+  };
+  api.KernelContext_GetOutput = [](ort::KernelContext* context, size_t index,
+                                   const int64_t* dimensions, size_t count,
+                                   ort::Value** out) -> ort::Status* {
+    ValuePtr value = make_value(ort::kFloat, Shape(dimensions, dimensions + count));
+    if (value == nullptr) return failed("an output is too large");
+    if (context->outputs.size() <= index) context->outputs.resize(index + 1);
+    *out = (context->outputs[index] = std::move(value)).get();
+    return nullptr;
+  };
+  api.KernelContext_GetAllocator = [](const ort::KernelContext*, const ort::MemoryInfo*,
+                                      ort::Allocator** out) -> ort::Status* {
+    *out = &allocator;
+    return nullptr;
+  };
+  api.ReleaseAllocator = [](ort::Allocator*) {};
+  // Backwards: tasks may run in any order.
+  api.KernelContext_ParallelFor = [](const ort::KernelContext*, void (*task)(void*, size_t),
+                                     size_t total, size_t, void* data) -> ort::Status* {
+    while (total > 0) task(data, --total);
+    return nullptr;
+  };
+  return api;
+}
+
+const ort::Api& api() {
+  static const ort::Api table = make_api();
+  return table;
+}
+
+const std::vector<const ort::CustomOp*>& operators() {
+  static const std::vector<const ort::CustomOp*> list = [] {
+    static const ort::ApiBase base{[](uint32_t) { return &api(); }, nullptr};
+    ort::SessionOptions options;
+    if (ort::Status* status = RegisterCustomOps(&options, &base)) {
+      std::fprintf(stderr, "%s\n", status->message.c_str());
+      std::abort();
+    }
+    return options.domain->operators;
+  }();
+  return list;
+}
+
+// Numbers out of a string of bytes; zeros when it has ended.
+class Bytes {
+ public:
+  Bytes(const uint8_t* data, size_t size) : data_(data), end_(data + size) {}
+  uint8_t next() { return data_ == end_ ? 0 : *data_++; }
+  int64_t up_to(int64_t most) { return ((next() << 8) | next()) % (most + 1); }
+  bool rarely() { return next() < 12; }
+  int64_t hostile() {
+    static constexpr int64_t kNumbers[] = {0,
+                                           -1,
+                                           1,
+                                           3,
+                                           17,
+                                           255,
+                                           256,
+                                           65536,
+                                           131072,
+                                           131073,
+                                           INT32_MAX,
+                                           int64_t{INT32_MAX} + 1,
+                                           int64_t{1} << 32,
+                                           int64_t{1} << 61,
+                                           int64_t{1} << 62,
+                                           INT64_MAX,
+                                           INT64_MIN,
+                                           INT64_MIN + 16};
+    return kNumbers[next() % (sizeof kNumbers / sizeof *kNumbers)];
+  }
+
+ private:
+  const uint8_t* data_;
+  const uint8_t* end_;
+};
+
+int64_t groups_of(int64_t size, int64_t group) { return (size + group - 1) / group; }
+
+// A layer: attributes, the shapes of its inputs, and which of them are constants.
+struct Case {
+  ort::KernelInfo info;
+  std::vector<Shape> shapes;
+  size_t first_constant = SIZE_MAX;
+};
+
+Case linear_case(const std::string& name, Bytes& bytes) {
+  Case c;
+  const int64_t n = 1 + bytes.up_to(70);
+  const int64_t k = 1 + bytes.up_to(bytes.rarely() ? 1200 : 150);
+  const int64_t bits = name.find("4Bit") != name.npos ? 4 : name.find("2Bit") != name.npos ? 2 : 8;
+  const int64_t strips = groups_of(n, 16);
+  c.info.ints["shape"] = {n, k};
+  c.shapes = {{bytes.up_to(20), k}, {strips, groups_of(k, 32 / bits), 16, 4}, {n}, {n}};
+  c.first_constant = 1;
+  if (bits == 8) return c;
+  const int64_t block = int64_t{16} << bytes.up_to(3);
+  c.info.ints["block"] = {block};
+  for (int64_t i = 0; i < int64_t{1} << bits; ++i) {
+    c.info.ints["values"].push_back(bytes.up_to(32) - 16);
+  }
+  c.shapes[2] = {strips, groups_of(k, block), 16};
+  return c;
+}
+
+Case conv_case(Bytes& bytes) {
+  Case c;
+  const int64_t channels = 1 + bytes.up_to(40);
+  const int64_t batches = bytes.up_to(3);
+  const int64_t frames = bytes.up_to(40);
+  c.info.ints["pads"] = {bytes.up_to(9), bytes.up_to(9)};
+  c.info.ints["columns"] = {bytes.up_to(3), channels};
+  c.shapes = {{batches, frames, 2 * channels + 3},
+              {channels, 1, 1 + bytes.up_to(31)},
+              {channels},
+              {1, 1, bytes.rarely() ? 1 : frames}};
+  c.first_constant = 1;
+  return c;
+}
+
+Case attention_case(Bytes& bytes) {
+  Case c;
+  const int64_t heads = 1 + bytes.up_to(3);
+  const int64_t size = 1 + bytes.up_to(40);
+  const int64_t batches = bytes.up_to(2);
+  const int64_t queries = bytes.up_to(40);
+  const int64_t keys = 1 + bytes.up_to(40);
+  const int64_t width = heads * size + bytes.up_to(4);
+  c.info.ints["shape"] = {heads, size};
+  c.info.ints["columns"] = {0, 0, 0, 0};
+  c.info.floats = {{"scale", 0.1f}, {"uniform", static_cast<float>(bytes.up_to(1))}};
+  c.shapes = {{batches, queries, width},
+              {batches, keys, width},
+              {batches, keys, width},
+              {1, queries + keys - 1, width},
+              {heads, size},
+              {heads, size},
+              {batches, 1, bytes.rarely() ? 1 : queries, keys}};
+  return c;
+}
+
+Case norm_case(const ort::CustomOp* op, Bytes& bytes) {
+  Case c;
+  const int64_t width = bytes.up_to(70);
+  const Shape stream = {bytes.up_to(3), bytes.up_to(20), width};
+  c.info.floats = {{"scale", 0.5f}, {"epsilon", 1e-5f}, {"epsilon2", 1e-5f}};
+  c.shapes.assign(op->GetInputTypeCount(op), {width});
+  c.shapes[0] = c.shapes[1] = stream;
+  return c;
+}
+
+void spoil(Case& c, Bytes& bytes) {
+  for (auto& [name, values] : c.info.ints) {
+    if (bytes.rarely()) values[bytes.next() % values.size()] = bytes.hostile();
+    if (bytes.rarely()) values.resize(values.size() + 1, bytes.hostile());
+    if (bytes.rarely()) values.pop_back();
+  }
+  for (Shape& shape : c.shapes) {
+    if (bytes.rarely() && !shape.empty()) {
+      shape[bytes.next() % shape.size()] = std::max<int64_t>(0, bytes.hostile());
+    }
+    if (bytes.rarely()) shape.push_back(1 + bytes.up_to(1));
+    if (bytes.rarely() && !shape.empty()) shape.pop_back();
+  }
+}
+
+void fill(ort::Value& value, Bytes& bytes) {
+  const size_t count = count_of(value);
+  const uint8_t seed = bytes.next();
+  for (size_t i = 0; i < count; ++i) {
+    const auto number = static_cast<uint8_t>((i + seed) * 37);
+    if (value.info.type == ort::kFloat) {
+      const float x = static_cast<float>(static_cast<int8_t>(number));
+      std::memcpy(value.data.get() + i * sizeof x, &x, sizeof x);
+    } else {
+      value.data[i] = value.info.type == ort::kBool ? number & 1 : number;
+    }
+  }
+  if (value.info.type == ort::kFloat && count > 0 && bytes.rarely()) {
+    std::memset(value.data.get(), 0xff, sizeof(float));  // NaN
+  }
+}
+
+struct Outcome {
+  size_t refused = 0;
+  size_t computed = 0;
+};
+
+bool refused(ort::Status* status, Outcome& outcome) {
+  if (status == nullptr) return false;
+  if (status->message.empty() || status->message.back() != '.') {
+    std::fprintf(stderr, "no sentence: '%s'\n", status->message.c_str());
+    std::abort();
+  }
+  delete status;
+  ++outcome.refused;
+  return true;
+}
+
+void run_case(Bytes bytes, Outcome& outcome) {
+  const auto& list = operators();
+  const ort::CustomOp* op = list[bytes.next() % list.size()];
+  const std::string name = op->GetName(op);
+  const bool linear = name.rfind("QuantLinear", 0) == 0;
+  const bool norm = name.find("Norm") != name.npos;
+  if (!linear && !norm && name.rfind("ConvModule", 0) != 0 && name != "RelPosAttention") return;
+  Case c = linear           ? linear_case(name, bytes)
+           : norm           ? norm_case(op, bytes)
+           : name[0] == 'C' ? conv_case(bytes)
+                            : attention_case(bytes);
+  if (bytes.next() < 160) spoil(c, bytes);
+  std::vector<ValuePtr> values;
+  for (size_t i = 0; i < c.shapes.size(); ++i) {
+    values.push_back(make_value(op->GetInputType(op, i), c.shapes[i]));
+    if (values.back() == nullptr) return;  // no runtime could hold it
+    fill(*values.back(), bytes);
+    const bool constant = i >= c.first_constant && (name[0] != 'C' || i < 3);
+    c.info.constants.push_back(constant ? values.back().get() : nullptr);
+  }
+  void* kernel = nullptr;
+  if (refused(op->CreateKernelV2(op, &api(), &c.info, &kernel), outcome)) return;
+  ort::KernelContext context;
+  for (const ValuePtr& value : values) context.inputs.push_back(value.get());
+  if (!refused(op->KernelComputeV2(kernel, &context), outcome)) ++outcome.computed;
+  op->KernelDestroy(kernel);
+}
+
+}  // namespace
+
+#if defined(CONFPRESS_LIBFUZZER)
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  Outcome outcome;
+  run_case(Bytes(data, size), outcome);
+  return 0;
+}
+#else
+int main(int count, char** arguments) {
+  const long cases = count > 1 ? std::atol(arguments[1]) : 1000;
+  uint64_t state = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 0;
+  Outcome outcome;
+  for (long i = 0; i < cases; ++i) {
+    uint8_t bytes[256];
+    for (uint8_t& byte : bytes) {  // splitmix64
+      uint64_t z = state += 0x9e3779b97f4a7c15u;
+      z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+      z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+      byte = static_cast<uint8_t>(z >> 33);
+    }
+    run_case(Bytes(bytes, sizeof bytes), outcome);
+  }
+  std::printf("%zu refused, %zu computed\n", outcome.refused, outcome.computed);
+  return 0;
+}
+#endif
