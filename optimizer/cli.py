@@ -28,6 +28,7 @@ COMMANDS = (
     "lower",
     "validate",
     "bench",
+    "profile",
     "transcribe",
     "kernels",
     "export",

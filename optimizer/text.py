@@ -49,6 +49,11 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}×"
 
 
+def rate(macs: float) -> str:
+    """Multiply-accumulates a second: ``67 GMAC/s``."""
+    return f"{macs / 1e9:.{0 if macs >= 1e10 else 1}f} GMAC/s"
+
+
 def count(number: int) -> str:
     """A count with three digits: ``13.2 M``."""
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx_ir as ir
 from onnxscript.optimizer import fold_constants_ir
 
+from ..rewrite import add_initializer
 from ..versions import quiet
+from .linear import find_products
 from .macs import COUNTED_OPS
 
 #: Only sizes and small index tables need to be folded, not weights.
@@ -37,6 +40,7 @@ def shapes_at(model: ir.Model, inputs: Mapping[str, tuple[int, ...]]) -> dict[st
     for node in graph:
         for value in node.outputs:
             value.shape = None
+    _write_out_lowered(graph)
     _fold(model)
     shapes: dict[str, tuple[int, ...]] = {}
     values = [*graph.inputs, *graph.initializers.values()]
@@ -45,6 +49,23 @@ def shapes_at(model: ir.Model, inputs: Mapping[str, tuple[int, ...]]) -> dict[st
         if value.name and value.shape is not None and value.shape.is_static():
             shapes[value.name] = tuple(value.shape.numpy())
     return shapes
+
+
+def _write_out_lowered(graph: ir.Graph) -> None:
+    """Puts plain products in place of operators whose shapes ONNX's inference does not know."""
+    for node, layer in find_products(graph).linears.items():
+        if not node.domain:
+            continue
+        kind = layer.input.dtype or ir.DataType.FLOAT
+        # One number, seen everywhere: the weight's shape without its memory.
+        weight = np.broadcast_to(
+            np.zeros((), kind.numpy()), (layer.in_features, layer.out_features)
+        )
+        node.op_type, node.domain = "MatMul", ""
+        node.attributes.clear()
+        node.resize_inputs(2)
+        node.replace_input_with(0, layer.input)
+        node.replace_input_with(1, add_initializer(graph, f"{node.name}.stand_in", weight))
 
 
 def _fold(model: ir.Model) -> None:

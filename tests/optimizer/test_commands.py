@@ -142,6 +142,23 @@ def test_bench_compares_with_the_first(
     assert second["speedup"]["median"] > 0
 
 
+def test_profile_tells_modules_and_operators(
+    confpress: Confpress, tiny_ctc: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "profile.json"
+    done = confpress(
+        "profile", tiny_ctc, "--seconds", 1, "--runs", 2, "--layers", "--modules", "--json", file
+    )
+    assert done.status == 0, done.err
+    for part in ("what is left", "of the limit", "LogSoftmax", "by block", "by module"):
+        assert part in done.out
+    found = json.loads(file.read_text())
+    assert {"peak", "modules", "whole"} <= found.keys()
+    refused = confpress("profile", tiny_ctc, "--json", tiny_ctc)
+    assert refused.status != 0
+    assert tiny_ctc.name in refused.err
+
+
 def test_transcribe_takes_files_and_folders(
     confpress: Confpress, tiny_ctc: Path, speech_folder: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from confpress import optimize
 from confpress.optimizer.recipe import preset
 from confpress.runtime.asr import AsrModel
+from confpress.runtime.module_profile import profile_modules
 from confpress.runtime.speech import load_utterances
 from confpress.runtime.validate import validate
 
@@ -48,6 +49,18 @@ def test_a_real_conformer_goes_through(
     for name in ("portable", "cpu"):
         for row in result.report.validation[name].outputs:
             assert row.sqnr_db is None or row.sqnr_db > 20, (name, row)
+    # The profile tells every node its module and counts the same products, fused and lowered.
+    originals = profile_modules(AsrModel.load(nemo_model), seconds=2.0, runs=1)
+    for name in ("portable", "cpu"):
+        path = tmp_path / "out" / name / "model.onnx"
+        profiled = profile_modules(AsrModel.load(path), seconds=2.0, runs=1)
+        assert profiled.unattributed_ms == 0
+        for kind in ("feed_forward", "self_attention", "convolution", "subsampling", "head"):
+            macs = [
+                next(m.macs for m in each.by_kind() if m.kind == kind)
+                for each in (originals, profiled)
+            ]
+            assert macs[0] == pytest.approx(macs[1], rel=0.01), (name, kind)
 
 
 @pytest.mark.evidence
