@@ -7,6 +7,9 @@
 
 #include <cstdint>
 #endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 namespace confpress {
 namespace {
@@ -22,9 +25,16 @@ constexpr bool kBuiltAvx512Vnni = true;
 constexpr bool kBuiltAvx512Vnni = false;
 #endif
 
+#if defined(CONFPRESS_HAS_NEONDOT)
+constexpr bool kBuiltNeonDot = true;
+#else
+constexpr bool kBuiltNeonDot = false;
+#endif
+
 struct Processor {
   bool avx2 = false;
   bool avx512vnni = false;
+  bool neondot = false;
 };
 
 #if defined(__x86_64__)
@@ -55,6 +65,19 @@ Processor examine_processor() {
   processor.avx2 = fma && (b & kAvx2) && (saved & kYmmSaved) == kYmmSaved;
   processor.avx512vnni = (b & kAvx512FDqBwVl) == kAvx512FDqBwVl && (c & kAvx512Vnni) &&
                          (saved & kZmmSaved) == kZmmSaved;
+  return processor;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+Processor examine_processor() {
+  constexpr unsigned long kDotProduct = 1ul << 20;  // HWCAP_ASIMDDP
+  Processor processor;
+  processor.neondot = getauxval(AT_HWCAP) & kDotProduct;
+  return processor;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+Processor examine_processor() {
+  Processor processor;
+  processor.neondot = true;  // every processor that runs this
   return processor;
 }
 #else
@@ -101,6 +124,7 @@ const std::vector<CpuPathInfo>& cpu_paths() {
         {CpuPath::kPortable, "portable", true, true},
         {CpuPath::kAvx2, "avx2", kBuiltAvx2, processor.avx2},
         {CpuPath::kAvx512Vnni, "avx512vnni", kBuiltAvx512Vnni, processor.avx512vnni},
+        {CpuPath::kNeonDot, "neondot", kBuiltNeonDot, processor.neondot},
     };
   }();
   return paths;

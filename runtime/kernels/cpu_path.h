@@ -7,7 +7,7 @@
 namespace confpress {
 
 // One implementation of every kernel; ordered from slow to fast.
-enum class CpuPath { kPortable, kAvx2, kAvx512Vnni };
+enum class CpuPath { kPortable, kAvx2, kAvx512Vnni, kNeonDot };
 
 struct CpuPathInfo {
   CpuPath path;

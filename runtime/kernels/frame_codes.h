@@ -31,5 +31,6 @@ struct FrameQuantizer {
 extern const FrameQuantizer kFrameQuantizerPortable;    // int16
 extern const FrameQuantizer kFrameQuantizerAvx2;        // int16
 extern const FrameQuantizer kFrameQuantizerAvx512Vnni;  // uint8, the code plus 128
+extern const FrameQuantizer kFrameQuantizerNeonDot;     // int8
 
 }  // namespace confpress

@@ -46,5 +46,6 @@ struct LinearInt8Kernel {
 extern const LinearInt8Kernel kLinearInt8Portable;
 extern const LinearInt8Kernel kLinearInt8Avx2;
 extern const LinearInt8Kernel kLinearInt8Avx512Vnni;
+extern const LinearInt8Kernel kLinearInt8NeonDot;
 
 }  // namespace confpress

@@ -63,5 +63,6 @@ struct LinearLowbitKernel {
 extern const LinearLowbitKernel kLinearLowbitPortable;
 extern const LinearLowbitKernel kLinearLowbitAvx2;
 extern const LinearLowbitKernel kLinearLowbitAvx512Vnni;
+extern const LinearLowbitKernel kLinearLowbitNeonDot;
 
 }  // namespace confpress

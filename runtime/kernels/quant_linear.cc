@@ -27,6 +27,10 @@ const LinearInt8Kernel& kernel_of(CpuPath path) {
     case CpuPath::kAvx2:
       return kLinearInt8Avx2;
 #endif
+#if defined(CONFPRESS_HAS_NEONDOT)
+    case CpuPath::kNeonDot:
+      return kLinearInt8NeonDot;
+#endif
     default:
       return kLinearInt8Portable;
   }

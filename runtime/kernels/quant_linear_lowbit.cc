@@ -31,6 +31,10 @@ const LinearLowbitKernel& kernel_of(CpuPath path) {
     case CpuPath::kAvx2:
       return kLinearLowbitAvx2;
 #endif
+#if defined(CONFPRESS_HAS_NEONDOT)
+    case CpuPath::kNeonDot:
+      return kLinearLowbitNeonDot;
+#endif
     default:
       return kLinearLowbitPortable;
   }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+from pathlib import Path
 
 import pytest
 from confpress.passes.errors import ConfpressError
@@ -38,3 +39,11 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         describe.restype = ctypes.c_char_p
         assert f"chosen: {request.param}\n".encode() in describe()
     return str(copy)
+
+
+@pytest.fixture(scope="session")
+def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of fuzz.cc for this processor, with sanitizers."""
+    from .native import build_fuzz
+
+    return build_fuzz(tmp_path_factory.mktemp("fuzz"))

@@ -4,7 +4,9 @@
 // refused with a sentence, and whatever runs must stay inside its tensors.
 //
 // With libFuzzer (CONFPRESS_LIBFUZZER) the bytes come from the fuzzer; otherwise from a generator:
-//   fuzz <cases> [<first seed>]
+//   fuzz <cases> [<seed> [<file for all outputs>]]
+// where the file, floats in native order with each tensor's size in front, lets instruction sets be
+// compared with each other.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -354,7 +356,15 @@ void fill(ort::Value& value, Bytes& bytes) {
 struct Outcome {
   size_t refused = 0;
   size_t computed = 0;
+  std::FILE* outputs = nullptr;
 };
+
+void write(const ort::Value& value, std::FILE* file) {
+  if (file == nullptr) return;
+  const auto count = static_cast<float>(count_of(value));
+  std::fwrite(&count, sizeof count, 1, file);
+  std::fwrite(value.data.get(), sizeof(float), count_of(value), file);
+}
 
 bool refused(ort::Status* status, Outcome& outcome) {
   if (status == nullptr) return false;
@@ -391,7 +401,10 @@ void run_case(Bytes bytes, Outcome& outcome) {
   if (refused(op->CreateKernelV2(op, &api(), &c.info, &kernel), outcome)) return;
   ort::KernelContext context;
   for (const ValuePtr& value : values) context.inputs.push_back(value.get());
-  if (!refused(op->KernelComputeV2(kernel, &context), outcome)) ++outcome.computed;
+  if (!refused(op->KernelComputeV2(kernel, &context), outcome)) {
+    ++outcome.computed;
+    for (const ValuePtr& value : context.outputs) write(*value, outcome.outputs);
+  }
   op->KernelDestroy(kernel);
 }
 
@@ -408,6 +421,7 @@ int main(int count, char** arguments) {
   const long cases = count > 1 ? std::atol(arguments[1]) : 1000;
   uint64_t state = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 0;
   Outcome outcome;
+  if (count > 3) outcome.outputs = std::fopen(arguments[3], "wb");
   for (long i = 0; i < cases; ++i) {
     uint8_t bytes[256];
     for (uint8_t& byte : bytes) {  // splitmix64
@@ -418,6 +432,7 @@ int main(int count, char** arguments) {
     }
     run_case(Bytes(bytes, sizeof bytes), outcome);
   }
+  if (outcome.outputs != nullptr) std::fclose(outcome.outputs);
   std::printf("%zu refused, %zu computed\n", outcome.refused, outcome.computed);
   return 0;
 }

@@ -1,0 +1,62 @@
+#include <arm_neon.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "frame_codes.h"
+
+namespace confpress {
+namespace {
+
+constexpr size_t kLanes = 4;
+constexpr size_t kRun = 16;
+
+int32x4_t codes_of(const float* frame, float32x4_t s) {
+  return vcvtnq_s32_f32(vdivq_f32(vld1q_f32(frame), s));
+}
+
+// Codes lie within 127 of zero; the codes of a frame that is not finite mean nothing.
+void quantize_run(const float* frame, float32x4_t s, int8_t* out) {
+  const int16x8_t low =
+      vcombine_s16(vqmovn_s32(codes_of(frame, s)), vqmovn_s32(codes_of(frame + kLanes, s)));
+  const int16x8_t high = vcombine_s16(vqmovn_s32(codes_of(frame + 2 * kLanes, s)),
+                                      vqmovn_s32(codes_of(frame + 3 * kLanes, s)));
+  vst1q_s8(out, vcombine_s8(vqmovn_s16(low), vqmovn_s16(high)));
+}
+
+void quantize(const float* frame, size_t length, void* codes, float* scale) noexcept {
+  constexpr uint32_t kMagnitudeBits = 0x7fffffff;
+  constexpr uint32_t kInfinityBits = 0x7f800000;
+  auto* out = static_cast<int8_t*>(codes);
+  // As integers, the magnitudes of floats are ordered like floats, with infinity and NaN on top.
+  uint32x4_t words = vdupq_n_u32(0);
+  size_t k = 0;
+  for (; k + kLanes <= length; k += kLanes) {
+    const uint32x4_t x = vreinterpretq_u32_f32(vld1q_f32(frame + k));
+    words = vmaxq_u32(words, vandq_u32(x, vdupq_n_u32(kMagnitudeBits)));
+  }
+  uint32_t bits = vmaxvq_u32(words);
+  for (; k < length; ++k) {
+    uint32_t word = 0;
+    __builtin_memcpy(&word, frame + k, sizeof word);
+    bits = std::max(bits, word & kMagnitudeBits);
+  }
+  float largest = 0.0f;
+  __builtin_memcpy(&largest, &bits, sizeof largest);
+  const float s = (largest > kEpsilon ? largest : kEpsilon) / kQmax;
+  *scale = bits < kInfinityBits ? s : std::numeric_limits<float>::quiet_NaN();
+
+  const float32x4_t scales = vdupq_n_f32(s);
+  for (k = 0; k + kRun <= length; k += kRun) quantize_run(frame + k, scales, out + k);
+  if (k < length) {
+    float rest[kRun] = {};
+    std::copy(frame + k, frame + length, rest);
+    quantize_run(rest, scales, out + k);
+  }
+}
+
+}  // namespace
+
+const FrameQuantizer kFrameQuantizerNeonDot{sizeof(int8_t), 0, quantize};
+
+}  // namespace confpress

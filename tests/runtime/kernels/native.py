@@ -1,0 +1,58 @@
+"""Builds and runs the program `confpress_fuzz` (fuzz.cc)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from .conftest import VARIABLE
+
+ROOT = Path(__file__).parents[3]
+# GCC's and Clang's own words where the run-time libraries of the sanitizers are not installed.
+_MISSING = ("cannot find", "unable to find library", "No such file", "unsupported option")
+
+
+def require(*programs: str) -> None:
+    """Skips the test where a program is not installed."""
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
+def build_fuzz(folder: Path, **definitions: str) -> Path:
+    """The program, built by the project's own CMake files with these definitions."""
+    require("cmake")
+    flags = [f"-D{name}={value}" for name, value in definitions.items()]
+    for command in (
+        ["cmake", "-S", str(ROOT), "-B", str(folder), *flags],
+        ["cmake", "--build", str(folder), "--target", "confpress_fuzz", "--parallel"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        output = done.stdout + done.stderr
+        if done.returncode and ("No CMAKE_CXX_COMPILER" in output or _lacks_sanitizers(output)):
+            pytest.skip("the compiler, or its sanitizers' libraries, are not installed")
+        assert done.returncode == 0, output
+    return folder / "runtime" / "kernels" / "confpress_fuzz"
+
+
+def run_fuzz(
+    command: Sequence[str], path: str, cases: int, *, seed: int, outputs: Path | None = None
+) -> str:
+    """What the program prints of so many cases computed with one path."""
+    environment = os.environ | {VARIABLE: path, "ASAN_OPTIONS": "allocator_may_return_null=1"}
+    arguments = [str(cases), str(seed), *([] if outputs is None else [str(outputs)])]
+    done = subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _lacks_sanitizers(output: str) -> bool:
+    lines = [line for line in output.splitlines() if "san" in line]
+    return any(word in line for line in lines for word in _MISSING)

@@ -1,0 +1,63 @@
+"""All instruction sets against the portable code, those of another processor under QEMU too.
+
+The program of the fuzz test computes the same layers with every path and writes all outputs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import usable_paths
+from .native import build_fuzz, require, run_fuzz
+
+CASES = 1500
+#: Difference as a share of the tensor's largest magnitude.
+TOLERANCE = 2e-6
+AARCH64 = {
+    "CMAKE_SYSTEM_NAME": "Linux",
+    "CMAKE_SYSTEM_PROCESSOR": "aarch64",
+    "CMAKE_CXX_COMPILER": "aarch64-linux-gnu-g++",
+}
+
+
+def _outputs(command: list[str], path: str, file: Path) -> list[np.ndarray]:
+    run_fuzz(command, path, CASES, seed=9, outputs=file)
+    floats = np.fromfile(file, np.float32)
+    tensors, at = [], 0
+    while at < floats.size:
+        end = at + 1 + int(floats[at])
+        tensors.append(floats[at + 1 : end])
+        at = end
+    assert at == floats.size
+    return tensors
+
+
+def _compare(actual: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    assert len(actual) == len(expected) > CASES // 3
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert ours.shape == theirs.shape
+        finite = np.isfinite(theirs)
+        np.testing.assert_array_equal(np.isfinite(ours), finite)
+        if finite.any():
+            scale = np.abs(theirs[finite]).max()
+            assert np.abs(ours[finite] - theirs[finite]).max() <= TOLERANCE * scale
+
+
+def test_paths_of_this_processor_agree(fuzz: Path, tmp_path: Path) -> None:
+    paths = [path for path in usable_paths() if path != "portable"]
+    if not paths or paths[0].startswith("absent"):
+        pytest.skip("this processor runs the portable path alone")
+    expected = _outputs([str(fuzz)], "portable", tmp_path / "portable")
+    for path in paths:
+        _compare(_outputs([str(fuzz)], path, tmp_path / path), expected)
+
+
+def test_neon_agrees_under_qemu(tmp_path: Path) -> None:
+    require("aarch64-linux-gnu-g++", "qemu-aarch64")
+    program = build_fuzz(tmp_path / "build", CONFPRESS_SANITIZERS="OFF", **AARCH64)
+    command = ["qemu-aarch64", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu", str(program)]
+    expected = _outputs(command, "portable", tmp_path / "portable")
+    _compare(_outputs(command, "neondot", tmp_path / "neondot"), expected)
