@@ -10,6 +10,8 @@ from pydantic import Field
 from ..runtime.record import Record
 from ..runtime.speech import Interval
 from ..runtime.validate import SpeechComparison
+from .text import points, points_interval
+from .text import seconds as duration
 
 Outcome = Literal["pass", "fail", "undecided"]
 
@@ -24,6 +26,10 @@ class TargetVerdict(Record):
     outcome: Outcome = Field(description="of this model")
     difference: float = Field(description="its rate less the original's, as a fraction")
     interval: Interval = Field(description="95 % interval of the difference")
+    speech_factor: float | None = Field(
+        description="about how many times as much speech would decide; none if decided, or if the "
+        "difference lies on the limit"
+    )
 
 
 class Verdict(Record):
@@ -51,8 +57,8 @@ def judge(speech: Mapping[str, SpeechComparison], limit: float) -> Verdict:
     targets = tuple(_judge(name, comparison, limit) for name, comparison in speech.items())
     outcome = max((t.outcome for t in targets), key=_FROM_GOOD_TO_BAD.index, default="pass")
     parts = [
-        f"{t.target} {_SAYS[t.outcome]} ({100 * t.difference:+.2f} points, interval "
-        f"{100 * t.interval.low:+.2f} to {100 * t.interval.high:+.2f})"
+        f"{t.target} {_SAYS[t.outcome]} ({points(t.difference)} points, interval "
+        f"{points_interval(t.interval)}){_more(t, speech[t.target].seconds)}"
         for t in targets
     ]
     sentence = f"At most {limit:g} points more word errors: {'; '.join(parts)}."
@@ -63,8 +69,27 @@ _FROM_GOOD_TO_BAD: Sequence[Outcome] = ("pass", "undecided", "fail")
 _SAYS: Mapping[Outcome, str] = {
     "pass": "passes",
     "fail": "fails",
-    "undecided": "is undecided and needs more speech",
+    "undecided": "is undecided",
 }
+
+
+def exit_status(outcome: Outcome, on_undecided: Outcome | None = None) -> int:
+    """The exit status of an outcome; undecided may be taken for another one."""
+    taken = on_undecided if outcome == "undecided" and on_undecided is not None else outcome
+    return EXIT_STATUS[taken]
+
+
+def _more(target: TargetVerdict, seconds: float) -> str:
+    """How much speech would decide, in words."""
+    if target.outcome != "undecided":
+        return ""
+    if target.speech_factor is None:
+        return ", and no amount of speech decides a difference that lies on the limit"
+    needed = target.speech_factor * seconds
+    return (
+        f": about {target.speech_factor:.1f} times as much speech ({duration(needed)}) would "
+        "decide, if the difference stays what it is"
+    )
 
 
 def _judge(name: str, comparison: SpeechComparison, limit: float) -> TargetVerdict:
@@ -78,5 +103,22 @@ def _judge(name: str, comparison: SpeechComparison, limit: float) -> TargetVerdi
     elif 100 * interval.low > limit:
         outcome = "fail"
     return TargetVerdict(
-        target=name, outcome=outcome, difference=words.difference, interval=interval
+        target=name,
+        outcome=outcome,
+        difference=words.difference,
+        interval=interval,
+        speech_factor=_factor(words.difference, interval, limit / 100)
+        if outcome == "undecided"
+        else None,
     )
+
+
+def _factor(difference: float, interval: Interval, limit: float) -> float | None:
+    """How many times as much speech takes the limit out of the interval.
+
+    An interval's half width falls with the square root of the data's amount.
+    """
+    if difference == limit:
+        return None
+    half = interval.high - difference if difference < limit else difference - interval.low
+    return (half / (limit - difference)) ** 2

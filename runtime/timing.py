@@ -28,6 +28,9 @@ class Ratio(Record):
     low: float = Field(description="lower end of the median's 95 % bootstrap interval")
     high: float = Field(description="upper end of it")
     quartiles: tuple[float, float] = Field(description="quartiles over the rounds")
+    different: bool = Field(
+        description="whether the two differ: 1 lies outside the median's 99 % bootstrap interval"
+    )
 
 
 def warm_up(run: Callable[[], object]) -> int:
@@ -83,13 +86,16 @@ def ratio(first: Times, other: Times, seed: int = 0) -> Ratio:
     """
     ratios = first / other
     draws = np.random.default_rng(seed).integers(0, ratios.size, (_RESAMPLES, ratios.size))
-    low, high = np.percentile(np.median(ratios[draws], axis=1), [2.5, 97.5])
+    medians = np.median(ratios[draws], axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5])
+    least, most = np.percentile(medians, [0.5, 99.5])
     lower, upper = np.percentile(ratios, [25, 75])
     return Ratio(
         median=float(np.median(ratios)),
         low=float(low),
         high=float(high),
         quartiles=(float(lower), float(upper)),
+        different=not least <= 1.0 <= most,
     )
 
 

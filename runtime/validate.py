@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -28,6 +29,8 @@ from .speech.wer import ErrorCounts, Interval, character_errors, word_errors
 SECONDS = (3.0, 10.0)
 BATCH_SIZES = (1, 3)
 _WORST = 10
+#: A bootstrap over fewer speakers than these would draw the same few again and again.
+LEAST_SPEAKERS = 8
 
 
 class ModelFile(Record):
@@ -76,6 +79,9 @@ class SpeechComparison(Record):
     utterances: int
     seconds: float
     changed: int = Field(description="utterances in which the two heard different words")
+    drawn: Literal["speakers", "utterances"] = Field(
+        description="what the intervals resample: speakers where all are known and enough"
+    )
     words: RateComparison | None = Field(description="word error rates; none without texts")
     characters: RateComparison | None = Field(description="character error rates, likewise")
     disagreement: ErrorRate = Field(description="candidate against the reference model's words")
@@ -203,13 +209,20 @@ def compare_speech(
     sides = [[side[i] for i in known] for side in heard]
     words = [word_errors(texts, side) for side in sides] if known else []
     characters = [character_errors(texts, side) for side in sides] if known else []
+    speakers = [utterance.speaker for utterance in utterances]
+    by_speaker = None not in speakers and len(set(speakers)) >= LEAST_SPEAKERS
+    together = [str(name) if by_speaker else str(i) for i, name in enumerate(speakers)]
+    texted = [together[i] for i in known]
     return SpeechComparison(
         utterances=len(utterances),
         seconds=sum(u.seconds for u in utterances),
         changed=int((disagreement.errors > 0).sum()),
-        words=_compare_rates(*words) if words else None,
-        characters=_compare_rates(*characters) if characters else None,
-        disagreement=error_rate(disagreement),
+        drawn="speakers" if by_speaker else "utterances",
+        words=_compare_rates(*(side.grouped(texted) for side in words)) if words else None,
+        characters=(
+            _compare_rates(*(side.grouped(texted) for side in characters)) if characters else None
+        ),
+        disagreement=error_rate(disagreement.grouped(together)),
         worst=_worst(utterances, heard, words, known, disagreement),
     )
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..presets import DEFAULT, PRESETS
-from .options import PATH, frontend_option, json_option, model_argument, tokens_option
+from .options import (
+    PATH,
+    frontend_option,
+    json_option,
+    model_argument,
+    on_undecided_option,
+    tokens_option,
+)
+
+if TYPE_CHECKING:
+    from ..gate import Outcome
 
 _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.items())
 
@@ -60,6 +70,7 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
     metavar="X",
     help="Percentage points of word error rate that a result may lose; see the exit status below.",
 )
+@on_undecided_option
 @click.option(
     "--max-seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -89,6 +100,7 @@ def command(
     validation: Path | None,
     subset: str | None,
     max_wer_increase: float | None,
+    on_undecided: Outcome | None,
     max_seconds: float | None,
     threads: int | None,
     frontend: Path | None,
@@ -121,7 +133,7 @@ def command(
          decide (OUT is written)
     """  # noqa: D301 (\b tells click to keep lines)
     from ..console import check_output_file, print_line, write_json
-    from ..gate import EXIT_STATUS
+    from ..gate import exit_status
     from ..job import Inputs
     from ..recipe import load_recipe
     from ..run import run_pipeline
@@ -149,7 +161,7 @@ def command(
     if verdict is None:
         return 0
     print_line(verdict.sentence)
-    return EXIT_STATUS[verdict.outcome]
+    return exit_status(verdict.outcome, on_undecided)
 
 
 def _changes(*options: tuple[str, str, Any]) -> dict[str, dict[str, Any]]:

@@ -40,3 +40,9 @@ threads_option = click.option(
 subset_option = click.option(
     "--subset", metavar="TEXT", help="Take only the utterances whose path contains this text."
 )
+
+on_undecided_option = click.option(
+    "--on-undecided",
+    type=click.Choice(["pass", "fail"]),
+    help="Exit with the status of this outcome where --max-wer-increase is undecided.",
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,10 +11,14 @@ from .options import (
     PATH,
     frontend_option,
     json_option,
+    on_undecided_option,
     subset_option,
     threads_option,
     tokens_option,
 )
+
+if TYPE_CHECKING:
+    from ..gate import Outcome
 
 
 @click.command("validate", short_help="Compare two models: outputs and word error rate.")
@@ -41,6 +46,7 @@ from .options import (
     metavar="X",
     help="Percentage points of word error rate that B may lose; see the exit status below.",
 )
+@on_undecided_option
 @frontend_option
 @tokens_option
 @threads_option
@@ -52,6 +58,7 @@ def command(
     subset: str | None,
     batch_size: int,
     max_wer_increase: float | None,
+    on_undecided: Outcome | None,
     frontend: Path | None,
     tokens: Path | None,
     threads: int | None,
@@ -60,7 +67,8 @@ def command(
     """Compares model B with model A: their outputs, and the words they hear.
 
     Outputs are compared at two lengths and two batch sizes. Word error rates come with 95 %
-    bootstrap intervals, their difference with one that is paired by utterance.
+    bootstrap intervals, their difference with one that is paired. Speakers are drawn where all are
+    known and there are at least eight, else utterances.
 
     \b
     Examples:
@@ -81,7 +89,7 @@ def command(
     from ...runtime.speech.manifest import load_utterances
     from ...runtime.validate import validate
     from ..console import check_output_file, print_line, write_json
-    from ..gate import EXIT_STATUS, judge
+    from ..gate import exit_status, judge
     from ..tables import print_outputs, print_speech
 
     inputs = [p for p in (reference, candidate, data, frontend, tokens) if p is not None]
@@ -102,4 +110,4 @@ def command(
     if verdict is None:
         return 0
     print_line(verdict.sentence)
-    return EXIT_STATUS[verdict.outcome]
+    return exit_status(verdict.outcome, on_undecided)

@@ -1,8 +1,10 @@
 """Word and character error rates, with bootstrap intervals.
 
-The intervals resample utterances (Bisani and Ney 2004, "Bootstrap estimates for confidence
-intervals in ASR performance evaluation"); the difference of two systems is resampled in
-pairs, so that what makes an utterance hard for both cancels.
+The intervals resample utterances, or speakers where counts are grouped by them (Bisani and Ney
+2004, "Bootstrap estimates for confidence intervals in ASR performance evaluation"; Liu and Peng
+2020, "Statistical testing on ASR performance via blockwise bootstrap": errors of one speaker go
+together, and utterances drawn alone make an interval too narrow). The difference of two systems is
+resampled in pairs, so that what makes an utterance hard for both cancels.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Errors per utterance; every array is int64 [utterances]."""
+    """Errors per utterance, or per speaker; every array is int64 [utterances or speakers]."""
 
     reference: npt.NDArray[np.int64]
     substitutions: npt.NDArray[np.int64]
@@ -46,6 +48,26 @@ class ErrorCounts:
     def rate(self) -> float:
         """Errors divided by the reference's words (or characters), over all utterances."""
         return float(self.errors.sum() / self.reference.sum())
+
+    def grouped(self, groups: Sequence[str]) -> ErrorCounts:
+        """The sums of what belongs together, so that intervals draw it together.
+
+        Args:
+            groups: Of each utterance, its speaker.
+        """
+        names, index = np.unique(np.array(groups), return_inverse=True)
+
+        def sums(column: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            total = np.zeros(names.size, np.int64)
+            np.add.at(total, index, column)
+            return total
+
+        return ErrorCounts(
+            sums(self.reference),
+            sums(self.substitutions),
+            sums(self.deletions),
+            sums(self.insertions),
+        )
 
     def interval(self, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
         """95 % interval of the rate."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from confpress.optimizer.gate import EXIT_STATUS, judge
+from confpress.optimizer.gate import EXIT_STATUS, exit_status, judge
 from confpress.runtime.asr import Transcript
 from confpress.runtime.speech import Utterance
 from confpress.runtime.validate import SpeechComparison, compare_speech
@@ -42,3 +42,29 @@ def test_the_worst_target_decides() -> None:
 
 def test_each_outcome_has_its_exit_status() -> None:
     assert EXIT_STATUS == {"pass": 0, "fail": 3, "undecided": 4}
+
+
+def test_undecided_may_be_taken_for_either_answer() -> None:
+    assert exit_status("undecided") == 4
+    assert exit_status("undecided", "pass") == 0
+    assert exit_status("undecided", "fail") == 3
+    assert exit_status("fail", "pass") == 3
+    assert exit_status("pass", "fail") == 0
+
+
+def test_the_speech_that_is_asked_for_would_decide() -> None:
+    first = compared(2)
+    verdict = judge({"cpu": first}, 2.5)
+    factor = verdict.targets[0].speech_factor
+    assert verdict.outcome == "undecided"
+    assert factor is not None and factor > 1
+    assert f"{factor:.1f} times as much speech" in verdict.sentence
+    # The same rate of errors in so much more speech, and a little more for the bootstrap's noise.
+    times = 1.15 * factor
+    assert judge({"cpu": compared(round(2 * times), round(40 * times))}, 2.5).outcome == "pass"
+
+
+def test_a_difference_on_the_limit_is_never_decided() -> None:
+    verdict = judge({"cpu": compared(2)}, 100 * compared(2).words.difference)  # type: ignore[union-attr]
+    assert verdict.targets[0].speech_factor is None
+    assert "no amount of speech" in verdict.sentence

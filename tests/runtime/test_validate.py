@@ -156,3 +156,23 @@ def test_int8_of_all_operators_harms_a_real_model(
     assert result.speech.words.difference > 0.05
     assert result.speech.words.difference_interval.high > result.speech.words.difference
     assert result.speech.worst
+
+
+@pytest.mark.parametrize(("speakers", "drawn"), [(8, "speakers"), (7, "utterances")])
+def test_intervals_draw_speakers_where_there_are_enough(speakers: int, drawn: str) -> None:
+    utterances = [
+        Utterance(f"u{i}", Path(f"u{i}.flac"), 1.0, "a b c d", f"s{i % speakers}")
+        for i in range(5 * speakers)
+    ]
+    right = [Transcript(u.id, "a b c d", (1,)) for u in utterances]
+    # All errors are one speaker's.
+    wrong = [
+        Transcript(u.id, "a b c x" if u.speaker == "s0" else "a b c d", (1,)) for u in utterances
+    ]
+    found = compare_speech(utterances, right, wrong)
+    assert found.drawn == drawn
+    assert found.words is not None
+    assert found.words.difference == pytest.approx(0.25 / speakers)
+    # A draw without that speaker has no error at all; a draw of 35 utterances without all five is
+    # rare.
+    assert (found.words.difference_interval.low == 0) == (drawn == "speakers")

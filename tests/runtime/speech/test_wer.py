@@ -63,3 +63,18 @@ def test_what_cannot_be_compared_is_refused() -> None:
         word_errors([" "], ["a"])
     with pytest.raises(ConfpressError, match="same utterances"):
         word_errors(["a b"], ["a"]).difference(word_errors(["a"], ["a"]))
+
+
+def test_errors_that_go_together_widen_the_interval() -> None:
+    """Ten speakers of eight utterances; the errors are those of three speakers."""
+    references = ["a b c d"] * 80
+    speakers = [f"s{i // 8}" for i in range(80)]
+    counts = word_errors(references, ["a x c d" if i < 24 else "a b c d" for i in range(80)])
+    grouped = counts.grouped(speakers)
+    assert grouped.reference.tolist() == [32] * 10
+    assert grouped.errors.tolist() == [8] * 3 + [0] * 7
+    assert grouped.rate == counts.rate
+    single, together = counts.interval(), grouped.interval()
+    # By the book, the deviation of a mean of 10 instead of 80 draws: the root of 8 times as wide.
+    ratio = (together.high - together.low) / (single.high - single.low)
+    assert ratio == pytest.approx(np.sqrt(8), rel=0.15)
