@@ -10,7 +10,7 @@ from ..runtime.asr import AsrModel, FeatureCache, transcribe
 from ..runtime.bench import BenchOptions, BenchResult, bench
 from ..runtime.environment import usable_cores
 from ..runtime.kernels import library_path
-from ..runtime.profile import Profile, profile
+from ..runtime.module_profile import ModuleProfile, profile_modules
 from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
 from ..runtime.validate import SECONDS, Validation, validate
@@ -34,7 +34,7 @@ class Evidence:
         lowering: Every target against the interchange model, by target.
         verdict: The answer about the word error rate.
         benchmark: Latency of the original and the targets.
-        profile: Time by operator, by name.
+        profile: Time by module and operator, by name.
         notes: What was left out and why.
     """
 
@@ -42,7 +42,7 @@ class Evidence:
     lowering: dict[str, Validation] = field(default_factory=dict)
     verdict: Verdict | None = None
     benchmark: BenchResult | None = None
-    profile: dict[str, Profile] = field(default_factory=dict)
+    profile: dict[str, ModuleProfile] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -143,7 +143,7 @@ def _measure(job: Job, targets: Mapping[str, AsrModel], evidence: Evidence, kern
     compared = {ORIGINAL: job.original, **targets}
     evidence.benchmark = bench(list(compared.values()), options, speech)
     for name, model in compared.items():
-        found = profile(
+        found = profile_modules(
             model,
             options.session(recipe.threads[0]),
             seconds=durations[0],
@@ -151,7 +151,13 @@ def _measure(job: Job, targets: Mapping[str, AsrModel], evidence: Evidence, kern
             runs=_PROFILE_RUNS,
             utterances=speech,
         )
-        evidence.profile[name] = found.model_copy(update={"nodes": found.nodes[:_SLOWEST_NODES]})
+        evidence.profile[name] = _short(found)
+
+
+def _short(found: ModuleProfile) -> ModuleProfile:
+    """The slowest nodes alone: a report of every node would be mostly that."""
+    whole = found.whole.model_copy(update={"nodes": found.whole.nodes[:_SLOWEST_NODES]})
+    return found.model_copy(update={"whole": whole})
 
 
 def _cases(job: Job, evidence: Evidence) -> tuple[tuple[float, ...], tuple[int, ...]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from . import text
+from . import plots, text
 from .records import ChangeRecord, RefusalRecord, grouped
 from .report_schema import Report
 
@@ -19,7 +19,14 @@ _TEMPLATE = "report.html.j2"
 
 def render(report: Report) -> str:
     """The report as HTML; nothing in it is loaded from elsewhere."""
-    return _template().render(report=report, recipe=_recipe_lines(report), text=text)
+    return _template().render(
+        report=report,
+        recipe=_recipe_lines(report),
+        text=text,
+        bars=plots.bars(report.summary),
+        pareto=plots.pareto(report.summary),
+        time_by_kind=plots.time_by_kind(report.profile) if report.profile else None,
+    )
 
 
 @lru_cache(maxsize=1)

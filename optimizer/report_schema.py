@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..runtime.bench import BenchResult
 from ..runtime.environment import Environment
-from ..runtime.profile import Profile
+from ..runtime.module_profile import ModuleProfile
 from ..runtime.record import Record
 from ..runtime.speech import Interval
 from ..runtime.validate import Validation
@@ -80,7 +80,9 @@ class Report(Record):
         description="each target against the interchange model: what lowering adds, by target"
     )
     benchmark: BenchResult | None = Field(description="latency, models in turn")
-    profile: Mapping[str, Profile] = Field(description="time by operator, by model")
+    profile: Mapping[str, ModuleProfile] = Field(
+        description="time by module and by operator, by model"
+    )
     environment: Environment = Field(description="the machine and the libraries")
     notes: tuple[str, ...] = Field(
         description="what the run left out and why, in sentences (no speech, no benchmark)"

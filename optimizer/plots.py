@@ -1,0 +1,160 @@
+"""The report's plots: SVG in the page's own colours, for light and dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..runtime.module_profile import ModuleProfile
+from .report_schema import ORIGINAL, SummaryRow
+from .text import milliseconds, size
+
+#: Colours stand for the page's variables until the SVG is written; matplotlib takes no variables.
+_INK, _BACK, _BAR, _ORIGINAL = "#010101", "#020202", "#030303", "#040404"
+_KINDS = ("#050501", "#050502", "#050503", "#050504", "#050505", "#050506", "#050507", "#050508")
+_VARIABLES = {
+    _INK: "ink", _BACK: "back", _BAR: "bar", _ORIGINAL: "bar0",
+    **{colour: f"kind{index}" for index, colour in enumerate(_KINDS)},
+}  # fmt: skip
+_INCHES_WIDE = 5.6
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def bars(rows: Sequence[SummaryRow]) -> str:
+    """Size and median latency of every model, shorter is better."""
+    timed = [row for row in rows if row.p50_ms is not None]
+    panels = [("size", [(r.name, float(r.bytes), size(r.bytes)) for r in rows])]
+    if timed:
+        values = [(r.name, r.p50_ms or 0.0, milliseconds(r.p50_ms or 0.0)) for r in timed]
+        panels.append(("median latency", values))
+
+    def draw(figure: Figure) -> None:
+        for axes, (title, values) in zip(
+            figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        ):
+            names, lengths, shown = zip(*values, strict=True)
+            colours = [_ORIGINAL if name == ORIGINAL else _BAR for name in names]
+            drawn = axes.barh(names, lengths, color=colours, height=0.6)
+            axes.bar_label(drawn, shown, padding=3)
+            axes.set_title(title, loc="left")
+            _only_names(axes)
+            axes.set_xlim(0, 1.35 * max(lengths))
+
+    return _svg(draw, 0.5 + 0.32 * len(rows), "bars")
+
+
+def pareto(rows: Sequence[SummaryRow]) -> str | None:
+    """Word error rate over median latency, with intervals; None where one was not measured."""
+    points = [r for r in rows if r.wer is not None and r.wer_interval and r.p50_ms is not None]
+    if len(points) < 2:
+        return None
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for row in points:
+            assert row.wer is not None and row.wer_interval is not None and row.p50_ms is not None
+            wer, interval = 100 * row.wer, row.wer_interval
+            colour = _ORIGINAL if row.name == ORIGINAL else _BAR
+            axes.errorbar(
+                row.p50_ms,
+                wer,
+                yerr=[[wer - 100 * interval.low], [100 * interval.high - wer]],
+                fmt="o",
+                color=colour,
+                capsize=3,
+                # The area of a disc is the size of the file.
+                markersize=14 * (row.bytes / max(p.bytes for p in points)) ** 0.5,
+            )
+            axes.annotate(
+                row.name, (row.p50_ms, wer), xytext=(8, 5), textcoords="offset points", color=_INK
+            )
+        axes.set_xlabel("median latency, ms (left is better)")
+        axes.set_ylabel("word error rate, % (low is better)")
+        axes.set_xlim(0, 1.25 * max(p.p50_ms or 0.0 for p in points))
+        axes.set_ylim(bottom=0)
+
+    return _svg(draw, 3.0, "pareto")
+
+
+def time_by_kind(profiles: Mapping[str, ModuleProfile]) -> str:
+    """Where each model's time goes: a bar a model, a colour a kind of module."""
+    times = {
+        name: {kind.id: kind.ms for kind in found.by_kind()} for name, found in profiles.items()
+    }
+    kinds = list(dict.fromkeys(kind for each in times.values() for kind in each))
+    shown, rest = kinds[: len(_KINDS) - 1], kinds[len(_KINDS) - 1 :]
+    names = list(times)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        left = [0.0] * len(names)
+        for colour, kind in zip(_KINDS, [*shown, *(["rest"] if rest else [])], strict=False):
+            members = rest if kind == "rest" else [kind]
+            widths = [sum(times[name].get(each, 0.0) for each in members) for name in names]
+            label = kind.replace("_", " ")
+            axes.barh(names, widths, left=left, color=colour, height=0.6, label=label)
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+        _only_names(axes)
+        for row, total in enumerate(left):
+            axes.text(total, row, f"  {milliseconds(total)}", va="center")
+        axes.set_xlim(0, 1.2 * max(left))
+        axes.legend(
+            loc="upper left", bbox_to_anchor=(0, -0.02), ncols=4, frameon=False, fontsize=8,
+            handlelength=1, columnspacing=1,
+        )  # fmt: skip
+
+    return _svg(draw, 1.0 + 0.35 * len(names), "time")
+
+
+def _only_names(axes: Axes) -> None:
+    axes.invert_yaxis()
+    axes.xaxis.set_visible(False)
+    axes.spines[["bottom", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+
+
+def _svg(draw: Callable[[Figure], None], inches_high: float, name: str) -> str:
+    """A figure as an element for the page.
+
+    Args:
+        draw: Draws on the figure it is given.
+        inches_high: Height; the width is that of the page.
+        name: Keeps the ids of several plots of a page apart.
+    """
+    # Without a date and with ids that follow from the name, equal reports are equal files.
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure = Figure(figsize=(_INCHES_WIDE, inches_high), layout="constrained")
+        draw(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    # matplotlib numbers its groups from one in every figure.
+    text = re.sub(
+        r'id="(figure|axes|patch|text|line2d|xtick|ytick|legend|matplotlib)',
+        rf'id="{name}-\1',
+        text,
+    )
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    return text.replace("<svg ", f'<svg class="plot" role="img" aria-label="{name}" ', 1).strip()
