@@ -68,7 +68,7 @@ def pareto(rows: Sequence[SummaryRow]) -> str | None:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for row in points:
+        for index, row in enumerate(points):
             assert row.wer is not None and row.wer_interval is not None and row.p50_ms is not None
             wer, interval = 100 * row.wer, row.wer_interval
             colour = _ORIGINAL if row.name == ORIGINAL else _BAR
@@ -82,8 +82,10 @@ def pareto(rows: Sequence[SummaryRow]) -> str | None:
                 # The area of a disc is the size of the file.
                 markersize=14 * (row.bytes / max(p.bytes for p in points)) ** 0.5,
             )
+            # Neighbours' names stand above one another, so that equal models stay readable.
+            place = (8, 5 + 11 * (index % 3))
             axes.annotate(
-                row.name, (row.p50_ms, wer), xytext=(8, 5), textcoords="offset points", color=_INK
+                row.name, (row.p50_ms, wer), xytext=place, textcoords="offset points", color=_INK
             )
         axes.set_xlabel("median latency, ms (left is better)")
         axes.set_ylabel("word error rate, % (low is better)")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..runtime.bench import BenchModel, BenchResult, Timing
 from ..runtime.compare import OutputDifference
+from ..runtime.timing import Ratio
 from ..runtime.validate import Validation
+from .bench_compare import Change
 from .console import Column, print_line, print_table
 from .report_schema import Report, SummaryRow
 from .text import (
@@ -142,6 +146,7 @@ def print_benchmark(found: BenchResult) -> None:
                 Column("RTF", number=True),
                 Column("speed-up", number=True),
                 Column("95 % interval", number=True),
+                Column("difference"),
             ],
             [_timing_row(row) for row in case.timings],
         )
@@ -168,8 +173,41 @@ def _timing_row(row: Timing) -> list[str]:
         milliseconds(row.p99_ms),
         f"{row.rtf:.4f}",
         "" if ratio is None else times(ratio.median),
-        "" if ratio is None else f"{times(ratio.low)} – {times(ratio.high)}",
+        "" if ratio is None else _interval(ratio),
+        "" if ratio is None else "yes" if ratio.different else "none seen",
     ]
+
+
+def _interval(ratio: Ratio) -> str:
+    return f"{times(ratio.low)} – {times(ratio.high)}"
+
+
+def print_changes(changes: Sequence[Change]) -> None:
+    """Speed-ups now and in a stored benchmark."""
+    print_table(
+        "against the stored benchmark",
+        [
+            Column("case"),
+            Column("model"),
+            Column("speed-up then", number=True),
+            Column("95 % interval", number=True),
+            Column("now", number=True),
+            Column("95 % interval", number=True),
+            Column("beyond the noise"),
+        ],
+        [
+            [
+                change.case,
+                change.model,
+                times(change.then.median),
+                _interval(change.then),
+                times(change.now.median),
+                _interval(change.now),
+                "yes" if change.different else "no",
+            ]
+            for change in changes
+        ],
+    )
 
 
 def _start_row(row: BenchModel) -> list[str]:

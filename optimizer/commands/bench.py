@@ -60,6 +60,14 @@ from .options import PATH, frontend_option, json_option, subset_option
     show_default=True,
     help="Whether models of target `cpu` run with the kernel library.",
 )
+@click.option(
+    "--compare",
+    "stored_file",
+    type=PATH,
+    metavar="FILE",
+    help="What --json wrote in an earlier run with the same first MODEL: says which speed-ups "
+    "changed by more than the noise.",
+)
 @frontend_option
 @json_option
 def command(
@@ -71,27 +79,31 @@ def command(
     data: Path | None,
     subset: str | None,
     kernels: bool,
+    stored_file: Path | None,
     frontend: Path | None,
     json_file: Path | None,
 ) -> None:
     """Measures every MODEL in turn within one run; the first is what the others compare with.
 
     Times are medians. The speed-up is the median of the ratio within a round, with its 95 %
-    bootstrap interval: an interval that contains 1 shows no difference.
+    bootstrap interval. A difference is told where even the 99 % interval does not contain 1.
 
     \b
     Examples:
       confpress bench model.onnx out/portable/model.onnx out/cpu/model.onnx
       confpress bench a.onnx b.onnx --seconds 1 --seconds 30 --threads 1 --threads 4
+      confpress bench a.onnx b.onnx --compare last-release.json
     """  # noqa: D301 (\b tells click to keep lines)
     from ...runtime.asr import AsrModel
     from ...runtime.bench import BenchOptions, bench
     from ...runtime.speech.manifest import load_utterances
+    from ..bench_compare import compare_benchmarks, load_benchmark
     from ..console import check_output_file, write_json
-    from ..tables import print_benchmark
+    from ..tables import print_benchmark, print_changes
 
     if json_file is not None:
         check_output_file(json_file, models)
+    stored = load_benchmark(stored_file) if stored_file else None
     utterances = load_utterances(data, subset) if data else []
     options = BenchOptions(
         seconds=seconds, batches=batches, threads=threads, rounds=rounds, kernels=kernels
@@ -99,3 +111,5 @@ def command(
     found = bench([AsrModel.load(m, frontend) for m in models], options, utterances)
     write_json(json_file, found)
     print_benchmark(found)
+    if stored is not None:
+        print_changes(compare_benchmarks(stored, found))
