@@ -43,6 +43,12 @@ struct KernelInfo {
   std::map<std::string, std::vector<int64_t>> ints;
   std::map<std::string, float> floats;
   std::vector<const Value*> constants;  // null where an input is not constant
+
+  // K of the attribute shape, [N, K].
+  int64_t columns() const {
+    const auto shape = ints.find("shape");
+    return shape == ints.end() || shape->second.size() < 2 ? 0 : shape->second[1];
+  }
 };
 struct KernelContext {
   std::vector<const Value*> inputs;
@@ -275,6 +281,72 @@ Case linear_case(const std::string& name, Bytes& bytes) {
   return c;
 }
 
+Case sparse_case(Bytes& bytes) {
+  Case c;
+  const int64_t n = 1 + bytes.up_to(50);
+  const int64_t k = 1 + bytes.up_to(200);
+  const Shape packed = {groups_of(n, 16), groups_of(k, 64), int64_t{1} << bytes.up_to(3), 16, 4};
+  c.info.ints["shape"] = {n, k};
+  c.shapes = {{bytes.up_to(20), k}, packed, packed, {n}, {n}};
+  c.first_constant = 1;
+  return c;
+}
+
+// Columns that are all different in a row's block of 64: in the slots' own windows of 16 (a pattern
+// that kernels look for), or anywhere; rarely one is spoiled. Weights beyond the last column are
+// zero.
+void fill_columns(ort::Value& weights, ort::Value& columns, int64_t k, Bytes& bytes) {
+  const Shape& shape = columns.info.shape;
+  if (shape.size() != 5 || shape != weights.info.shape) return;
+  const auto slots = static_cast<size_t>(std::max<int64_t>(1, shape[2]));
+  const auto blocks = static_cast<size_t>(std::max<int64_t>(1, shape[1]));
+  const size_t rows = static_cast<size_t>(shape[3]);
+  const size_t width = static_cast<size_t>(shape[4]);
+  const bool windows = bytes.up_to(1) != 0;
+  const size_t step = 2 * static_cast<size_t>(bytes.up_to(31)) + 1;
+  const size_t count = count_of(columns);
+  for (size_t at = 0; at < count; ++at) {
+    const size_t i = at % width;
+    const size_t row = at / width % rows;
+    const size_t slot = at / width / rows % slots;
+    const size_t block = at / width / rows / slots % blocks;
+    const size_t value = slot * width + i;
+    const size_t window = slot * 4 / slots;
+    const size_t column = windows && slots <= 8 && width == 4
+                              ? 16 * window + (slots == 8 ? slot % 2 * 4 : row % 12) + i
+                              : (value * step + row * 5) % 64;
+    columns.data[at] = static_cast<unsigned char>(column);
+    if (static_cast<int64_t>(block * 64 + column) >= k) weights.data[at] = 0;
+  }
+  if (bytes.rarely() && count > 0) columns.data[bytes.next() % count] = bytes.next();
+}
+
+// Mostly whole blocks of columns: weights in the others' padding are refused.
+Case sparse_case(Bytes& bytes) {
+  Case c;
+  const int64_t n = 1 + bytes.up_to(70);
+  const int64_t k = bytes.rarely() ? 1 + bytes.up_to(400) : 64 * (1 + bytes.up_to(5));
+  const Shape packed{groups_of(n, 16), groups_of(k, 64), int64_t{1} << bytes.up_to(3), 16, 4};
+  c.info.ints["shape"] = {n, k};
+  c.shapes = {{bytes.up_to(20), k}, packed, packed, {n}, {n}};
+  c.first_constant = 1;
+  return c;
+}
+
+// The columns of sparse weights: in each row's block all different, evenly or next to each other.
+void fill_columns(ort::Value& value, Bytes& bytes) {
+  const size_t count = count_of(value);
+  if (value.info.shape.size() != 5 || count == 0) return;
+  const auto slots = static_cast<size_t>(value.info.shape[2]);
+  const size_t kept = 4 * slots;
+  const size_t step = bytes.rarely() || kept > 64 ? 1 : 64 / kept;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t place = i / 64 % slots * 4 + i % 4;
+    value.data[i] = static_cast<unsigned char>((place * step + i / 4 % step) % 64);
+  }
+  if (bytes.rarely()) value.data[bytes.next() % count] = bytes.next();
+}
+
 Case conv_case(Bytes& bytes) {
   Case c;
   const int64_t channels = 1 + bytes.up_to(40);
@@ -383,8 +455,12 @@ void run_case(Bytes bytes, Outcome& outcome) {
   const std::string name = op->GetName(op);
   const bool linear = name.rfind("QuantLinear", 0) == 0;
   const bool norm = name.find("Norm") != name.npos;
-  if (!linear && !norm && name.rfind("ConvModule", 0) != 0 && name != "RelPosAttention") return;
+  const bool sparse = name.rfind("SparseLinear", 0) == 0;
+  if (!linear && !norm && !sparse && name.rfind("ConvModule", 0) != 0 && name != "RelPosAttention")
+    return;
   Case c = linear           ? linear_case(name, bytes)
+           : sparse         ? sparse_case(bytes)
+           : sparse         ? sparse_case(bytes)
            : norm           ? norm_case(op, bytes)
            : name[0] == 'C' ? conv_case(bytes)
                             : attention_case(bytes);
@@ -394,9 +470,11 @@ void run_case(Bytes bytes, Outcome& outcome) {
     values.push_back(make_value(op->GetInputType(op, i), c.shapes[i]));
     if (values.back() == nullptr) return;  // no runtime could hold it
     fill(*values.back(), bytes);
+    if (sparse && i == 2) fill_columns(*values.back(), bytes);
     const bool constant = i >= c.first_constant && (name[0] != 'C' || i < 3);
     c.info.constants.push_back(constant ? values.back().get() : nullptr);
   }
+  if (sparse) fill_columns(*values[1], *values[2], c.info.columns(), bytes);
   void* kernel = nullptr;
   if (refused(op->CreateKernelV2(op, &api(), &c.info, &kernel), outcome)) return;
   ort::KernelContext context;
