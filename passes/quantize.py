@@ -1,9 +1,10 @@
 """Quantize: standard QDQ nodes that say, layer by layer, which numbers a product is made of.
 
-Linear layers: weights int8 per output channel; activations int8 per frame with a scale that is
-computed from the frame (dynamic). Convolutions of the subsampling: weights int8 per output
-channel; activations uint8 with constant ranges from calibration (static), QDQ on the output too,
-without which ONNX Runtime does not compute in integers. Everything else stays float.
+Linear layers: what a plan says layer by layer; without one, weights int8 per output channel and
+activations int8 per frame with a scale that is computed from the frame (dynamic). Convolutions of
+the subsampling: weights int8 per output channel; activations uint8 with constant ranges from
+calibration (static), QDQ on the output too, without which ONNX Runtime does not compute in
+integers. Everything else stays float.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from .base import InPlacePass, Journal, PassResult, layer_of
+from .errors import ConfpressError
+from .format_plan import FormatPlan, LayerFormat
 from .linear import MatMulLayer, matmul_layers, only_user
-from .quantlinear import EPSILON
+from .quantize_linear import INT8_DYNAMIC, LinearFormats, opset_of
 from .rewrite import Patch, constant
 from .versions import WORKING_OPSET, raise_opset
-
-#: Matrices with fewer weights gain nothing from int8.
-_LEAST_WEIGHTS = 1024
 
 Format = Literal["int8", "float32"]
 
@@ -55,31 +55,52 @@ class Quantize(InPlacePass):
         convolution: Format of convolutions.
         exclude: Patterns of layer ids that stay float (``encoder.layers.0.*``).
         ranges: Calibrated range by value name; see :func:`values_to_calibrate`.
+        plan: Formats of linear layers by their id; it takes the place of ``linear``.
+        importance: E[x²] of the inputs of linear layers, [K], by the input's value name; scales
+            that are searched for heed it.
     """
 
     linear: Format = "int8"
     convolution: Format = "int8"
     exclude: tuple[str, ...] = ()
     ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
+    plan: FormatPlan | None = None
+    importance: Mapping[str, npt.NDArray[np.float64]] = dataclasses.field(default_factory=dict)
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
-        if self.linear == "float32" and self.convolution == "float32":
+        wanted = self._linear_formats(model)
+        if not wanted and self.convolution == "float32":
             return journal.result(model)
-        if raise_opset(model, WORKING_OPSET):
-            journal.change("opset", f"raised to {WORKING_OPSET} for per-frame scales")
-        dynamic: dict[ir.Value, ir.Value] = {}
+        opset = max([WORKING_OPSET, *(opset_of(form) for _, form in wanted)])
+        if raise_opset(model, opset):
+            journal.change("opset", f"raised to {opset} for scales and types of codes")
+            wanted = self._linear_formats(model)
         static: dict[ir.Value, ir.Value] = {}
-        if self.linear == "int8":
-            for layer in list(matmul_layers(model.graph)):
-                if self._wants(layer.id, journal):
-                    _linear(layer, dynamic, journal)
+        formats = LinearFormats(journal)
+        for layer, form in wanted:
+            if self._wants(layer.id, journal):
+                formats.apply(layer, form, self.importance.get(str(layer.input.name)))
         if self.convolution == "int8":
             for node in list(model.graph):
                 if node.op_type == "Conv" and self._wants(layer_of(node), journal):
                     self._convolution(node, static, journal)
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
+
+    def _linear_formats(self, model: ir.Model) -> list[tuple[MatMulLayer, LayerFormat]]:
+        """The linear layers that get a format, and which."""
+        layers = list(matmul_layers(model.graph))
+        if self.plan is None:
+            return [(layer, INT8_DYNAMIC) for layer in layers if self.linear == "int8"]
+        unknown = set(self.plan.layers) - {layer.id for layer in layers}
+        if unknown:
+            raise ConfpressError(
+                f"the plan of formats names '{min(unknown)}', and the model has no linear layer "
+                "of this id; `confpress inspect` lists them."
+            )
+        plan = self.plan.layers
+        return [(layer, plan[layer.id]) for layer in layers if layer.id in plan]
 
     def _wants(self, layer: str, journal: Journal) -> bool:
         for pattern in self.exclude:
@@ -159,52 +180,6 @@ def int8_codes(
     scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     codes = np.clip(np.rint(weight / scales[:, None]), -127, 127).astype(np.int8)
     return codes, scales
-
-
-def _linear(layer: MatMulLayer, dynamic: dict[ir.Value, ir.Value], journal: Journal) -> None:
-    weight = constant(layer.weight)
-    if weight is None:
-        journal.refuse(layer.id, "its weight is quantised already")
-        return
-    if weight.dtype != np.float32 or weight.size < _LEAST_WEIGHTS:
-        journal.refuse(
-            layer.id, f"{weight.size} weights of {weight.dtype}: too few, or not float32"
-        )
-        return
-    if not np.isfinite(weight).all():
-        journal.refuse(layer.id, f"weight {layer.weight.name} holds infinities or NaN")
-        return
-    if layer.input not in dynamic:
-        dynamic[layer.input] = _dynamic_qdq(
-            Patch(layer.node, layer.input.name), layer.input, weight.shape[0]
-        )
-    codes, scales = int8_codes(np.ascontiguousarray(weight.T))
-    patch = Patch(layer.node, layer.weight.name)
-    dequantized = _dequantized(patch, np.ascontiguousarray(codes.T), scales, axis=1)
-    layer.node.replace_input_with(0, dynamic[layer.input])
-    layer.node.replace_input_with(1, dequantized)
-    journal.change(layer.id, "linear: int8 per channel, activations int8 per frame")
-
-
-def _dynamic_qdq(patch: Patch, value: ir.Value, width: int) -> ir.Value:
-    """Int8 with one scale per frame (row), computed from the frame."""
-    last = patch.ints(-1)
-    largest = patch.op("ReduceMax", patch.op("Abs", value), last, keepdims=1)
-    epsilon = patch.constant(np.array(EPSILON, np.float32), "epsilon")
-    top = patch.constant(np.array(127, np.float32), "127")
-    scale = patch.op("Div", patch.op("Max", largest, epsilon), top)
-    codes = patch.op(
-        "QuantizeLinear",
-        value,
-        scale,
-        axis=-1,
-        block_size=width,
-        output_dtype=int(ir.DataType.INT8),
-    )
-    codes.dtype, codes.shape = ir.DataType.INT8, value.shape
-    result = patch.op("DequantizeLinear", codes, scale, axis=-1, block_size=width)
-    result.type, result.shape = value.type, value.shape
-    return result
 
 
 def _static_qdq(patch: Patch, value: ir.Value, ranges: Mapping[str, Range]) -> ir.Value:

@@ -76,7 +76,8 @@ def raise_opset(model: ir.Model, opset: int = WORKING_OPSET) -> bool:
             f"opset {opset}, which is needed; export it again at opset 17 or newer"
         )
     version_converter.convert_version(model, opset)
-    model.ir_version = OVERLOAD_IR_VERSION
+    needed = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)])
+    model.ir_version = max(OVERLOAD_IR_VERSION, needed)
     return True
 
 

@@ -15,8 +15,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..errors import ConfpressError
+from ..formats import FP8
 from ..linear import MatMulLayer, matmul_layers
 from ..rewrite import constant, scalar
+
+#: The code of the largest magnitude of a frame, by the type of its codes.
+_TOPS = {ir.DataType.INT8: 127.0, ir.DataType.FLOAT8E4M3FN: FP8.top}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +67,8 @@ def bias_of(layer: MatMulLayer, width: int) -> npt.NDArray[np.float32]:
     return np.zeros(width, np.float32) if bias is None else bias
 
 
-def dynamic_source(value: ir.Value) -> ir.Value | None:
-    """The float value behind a dynamic per-frame int8 QDQ pair, or None."""
+def dynamic_source(value: ir.Value, dtype: ir.DataType = ir.DataType.INT8) -> ir.Value | None:
+    """The float value behind a dynamic per-frame QDQ pair of a type, or None."""
     dequantize = value.producer()
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return None
@@ -72,10 +76,10 @@ def dynamic_source(value: ir.Value) -> ir.Value | None:
     quantize = codes.producer() if codes is not None else None
     if quantize is None or quantize.op_type != "QuantizeLinear" or quantize.inputs[1] is not scale:
         return None
-    if quantize.attributes.get_int("output_dtype", 0) != ir.DataType.INT8:
+    if quantize.attributes.get_int("output_dtype", 0) != dtype:
         return None
     source = quantize.inputs[0]
-    return source if source is not None and _is_scale_of(scale, source) else None
+    return source if source is not None and _is_scale_of(scale, source, _TOPS[dtype]) else None
 
 
 def refuse_lowered(model: ir.Model) -> None:
@@ -92,10 +96,10 @@ def refuse_lowered(model: ir.Model) -> None:
             )
 
 
-def _is_scale_of(scale: ir.Value | None, source: ir.Value) -> bool:
-    """Whether scale is Max(ReduceMax(Abs(source)), eps) / 127."""
+def _is_scale_of(scale: ir.Value | None, source: ir.Value, top: float) -> bool:
+    """Whether scale is Max(ReduceMax(Abs(source)), eps) / top."""
     division = _producer(scale, "Div")
-    if division is None or scalar(division.inputs[1]) != 127:
+    if division is None or scalar(division.inputs[1]) != top:
         return False
     bound = _producer(division.inputs[0], "Max")
     if bound is None or scalar(bound.inputs[1]) is None:

@@ -1,0 +1,91 @@
+"""Weights that are stored as codes: what their DequantizeLinear says, and what it comes to."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from ..formats.number import Codes, Floats
+from ..rewrite import constant
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredWeight:
+    """A constant in codes.
+
+    Attributes:
+        dtype: The ONNX type of the codes.
+        codes: Any shape.
+        scales: float32, one number, [channels] or [..., groups, ...].
+        points: Zero points of the scales' shape, or None.
+        axis: What scales run along.
+        block: Elements of a group along the axis; 0 for one scale a channel.
+    """
+
+    dtype: ir.DataType
+    codes: Codes
+    scales: Floats
+    points: Codes | None
+    axis: int
+    block: int
+
+    def groups(self) -> npt.NDArray[np.int32] | None:
+        """For each position on the axis, the group that it belongs to; None without blocks."""
+        if not self.block:
+            return None
+        return np.arange(self.codes.shape[self.axis], dtype=np.int32) // np.int32(self.block)
+
+    def spread(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Scales or zero points in a shape that broadcasts against the codes."""
+        groups = self.groups()
+        if groups is not None:
+            return np.take(array, groups, axis=self.axis)
+        if array.size == 1:
+            return array.reshape(())
+        shape = [1] * self.codes.ndim
+        shape[self.axis] = -1
+        return array.reshape(shape)
+
+    def decoded(self) -> Floats:
+        """What the codes mean, float32."""
+        values = self.codes.astype(np.float32)
+        if self.points is not None:
+            values = values - self.spread(self.points.astype(np.float32))
+        result: Floats = (values * self.spread(self.scales)).astype(np.float32)
+        return result
+
+
+def stored_weight_of(node: ir.Node) -> StoredWeight | None:
+    """What a DequantizeLinear of constants says; None for every other node."""
+    if node.op_type != "DequantizeLinear" or node.domain:
+        return None
+    codes = constant(node.inputs[0])
+    scales = constant_scale(node.inputs[1])
+    pointed = len(node.inputs) > 2 and node.inputs[2] is not None
+    points = constant(node.inputs[2]) if pointed else None
+    if codes is None or scales is None or (pointed and points is None):
+        return None
+    tensor = ir.convenience.get_const_tensor(node.inputs[0])  # type: ignore[arg-type]
+    assert tensor is not None, "it has an array"
+    axis = node.attributes.get_int("axis", 1)
+    return StoredWeight(
+        tensor.dtype,
+        codes,
+        scales,
+        points,
+        axis % max(codes.ndim, 1),
+        node.attributes.get_int("block_size", 0),
+    )
+
+
+def constant_scale(value: ir.Value | None) -> Floats | None:
+    """Constant scales as float32, also where they are stored in a narrower type."""
+    producer = value.producer() if value is not None else None
+    if producer is not None and producer.op_type == "Cast":
+        value = producer.inputs[0]
+    array = constant(value)
+    return None if array is None else array.astype(np.float32)
