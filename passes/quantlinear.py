@@ -24,7 +24,6 @@ one model the body of the first.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
@@ -46,21 +45,15 @@ STRIP: Final = 16
 GROUP: Final = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class _Variant:
-    """An operator's name, and how its output A comes of the linear layer's output Z."""
-
-    op_type: str
-    body: str
-
-
-_VARIANTS: Final = {
-    "": _Variant("QuantLinear", "A = Identity (Z)"),
-    "silu": _Variant("QuantLinearSiLU", "gate = Sigmoid (Z) A = Mul (Z, gate)"),
+#: By activation: the end of the operator's name, and how its output A comes of the linear layer's
+#: output Z.
+ACTIVATED: Final = {
+    "": ("", "A = Identity (Z)"),
+    "silu": ("SiLU", "gate = Sigmoid (Z) A = Mul (Z, gate)"),
 }
-ACTIVATIONS: Final = tuple(_VARIANTS)
+ACTIVATIONS: Final = tuple(ACTIVATED)
 #: The activation of each operator, by the operator's name.
-ACTIVATION_OF: Final = {variant.op_type: name for name, variant in _VARIANTS.items()}
+ACTIVATION_OF: Final = {f"QuantLinear{suffix}": name for name, (suffix, _) in ACTIVATED.items()}
 
 #: The axes of ReduceMax were an attribute before opset 18.
 _REDUCE_AXES_AS_INPUT: Final = 18
@@ -96,13 +89,13 @@ _OUTPUT: Final = """
   Y = Reshape <allowzero = 1> (A, y_shape)
 """
 
-_BODY: Final = """
-  rows_first = Transpose <perm = [0, 2, 1, 3]> (W)
-  padded = Flatten <axis = 2> (rows_first)
+#: From the codes [>= N, >= K] in `padded` (int8 or float32) to Z: the integer product and its
+#: scales.
+INT8_PRODUCT: Final = """
   starts = Constant <value_ints = [0, 0]> ()
   ends = Constant <value_ints: ints = @shape> ()
-  w_int8 = Slice (padded, starts, ends)
-  w_rows = Cast <to = 1> (w_int8)
+  w_codes = Slice (padded, starts, ends)
+  w_rows = Cast <to = 1> (w_codes)
   w = Transpose <perm = [1, 0]> (w_rows)
   products = MatMul (q, w)
   per_frame = Mul (products, s)
@@ -110,11 +103,21 @@ _BODY: Final = """
   Z = Add (per_channel, bias)
 """
 
+_BODY: Final = f"""
+  rows_first = Transpose <perm = [0, 2, 1, 3]> (W)
+  padded = Flatten <axis = 2> (rows_first)
+{INT8_PRODUCT}"""
+
 
 def frame_function(
-    op_type: str, attributes: Sequence[str], body: str, activation: str, opset: int
+    op_type: str,
+    attributes: Sequence[str],
+    body: str,
+    activation: str,
+    opset: int,
+    weights: Sequence[str] = ("W",),
 ) -> ir.Function:
-    """A function of X, W, scales and bias that quantises X per frame, as text around a body.
+    """A function of X, weights, scales and bias that quantises X per frame, as text around a body.
 
     Args:
         op_type: The operator's name.
@@ -123,6 +126,7 @@ def frame_function(
             ([frames, 1]) and the inputs to ``Z`` [frames, N].
         activation: Nodes from ``Z`` to the output ``A``.
         opset: The version of the standard domain.
+        weights: Names of the inputs between X and scales.
 
     Raises:
         ConfpressError: The opset is too old.
@@ -135,7 +139,7 @@ def frame_function(
     frames = _FRAMES.format(epsilon=EPSILON, qmax=float(QMAX), reduce_max=reduce_max)
     text = (
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
-        f"{op_type} <{', '.join(attributes)}> (X, W, scales, bias) => (Y)\n"
+        f"{op_type} <{', '.join(attributes)}> (X, {', '.join(weights)}, scales, bias) => (Y)\n"
         f"{{{frames}{body}{_OUTPUT.format(activation=activation)}}}"
     )
     return function_of(text, op_type, opset)
@@ -201,8 +205,8 @@ def quant_linear_function(activation: str = "", *, opset: int = 17) -> ir.Functi
     Raises:
         ConfpressError: The activation is unknown or the opset too old.
     """
-    variant = _variant(activation)
-    return frame_function(variant.op_type, ["shape"], _BODY, variant.body, opset)
+    op_type = _op_type(activation)
+    return frame_function(op_type, ["shape"], _BODY, ACTIVATED[activation][1], opset)
 
 
 def quant_linear_node(
@@ -229,18 +233,20 @@ def quant_linear_node(
     Raises:
         ConfpressError: The activation is unknown.
     """
-    n, k = shape
-    node = ir.Node(
-        DOMAIN,
-        _variant(activation).op_type,
-        [x, weight, scales, bias],
-        [ir.AttrInt64s("shape", [n, k])],
-        name=name,
-    )
+    inputs = [x, weight, scales, bias]
+    return frame_node(_op_type(activation), inputs, [ir.AttrInt64s("shape", shape)], name)
+
+
+def frame_node(
+    op_type: str, inputs: Sequence[ir.Value], attributes: Sequence[ir.Attr], name: str | None
+) -> ir.Node:
+    """A node of a linear operator, whose first attribute is ``shape``, [N, K]."""
+    node = ir.Node(DOMAIN, op_type, inputs, attributes, name=name)
     (y,) = node.outputs
     y.dtype = ir.DataType.FLOAT
+    x = inputs[0]
     if x.shape is not None:
-        y.shape = ir.Shape([*x.shape.dims[:-1], n])
+        y.shape = ir.Shape([*x.shape.dims[:-1], attributes[0].as_ints()[0]])
     return node
 
 
@@ -258,11 +264,8 @@ def define_quant_linear(model: ir.Model, activation: str = "") -> None:
     define(model, quant_linear_function(activation, opset=opset))
 
 
-def _variant(activation: str) -> _Variant:
-    try:
-        return _VARIANTS[activation]
-    except KeyError:
-        known = ", ".join(f'"{name}"' for name in _VARIANTS)
-        raise ConfpressError(
-            f'QuantLinear has the activations {known}, not "{activation}".'
-        ) from None
+def _op_type(activation: str) -> str:
+    if activation not in ACTIVATED:
+        known = ", ".join(f'"{name}"' for name in ACTIVATED)
+        raise ConfpressError(f'QuantLinear has the activations {known}, not "{activation}".')
+    return f"QuantLinear{ACTIVATED[activation][0]}"

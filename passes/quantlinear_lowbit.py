@@ -36,7 +36,7 @@ import onnx_ir as ir
 
 from .errors import ConfpressError
 from .functions import define
-from .quantlinear import ACTIVATION_OF, ACTIVATIONS, DOMAIN, GROUP, STRIP, frame_function
+from .quantlinear import ACTIVATED, ACTIVATION_OF, GROUP, STRIP, frame_function, frame_node
 
 #: Columns that share a scale.
 BLOCKS: Final = (16, 32, 64, 128)
@@ -121,16 +121,11 @@ _BODY: Final = """
   Z = Add (per_frame, bias)
 """
 
-_ACTIVATED: Final = {
-    "": ("", "A = Identity (Z)"),
-    "silu": ("SiLU", "gate = Sigmoid (Z) A = Mul (Z, gate)"),
-}
-assert tuple(_ACTIVATED) == ACTIVATIONS
 #: The activation of every operator of a quantised linear layer, those of int8 too, by its name.
 OPERATORS: Final = ACTIVATION_OF | {
     f"QuantLinear{bits}Bit{suffix}": name
     for bits in (4, 2)
-    for name, (suffix, _) in _ACTIVATED.items()
+    for name, (suffix, _) in ACTIVATED.items()
 }
 
 
@@ -216,7 +211,7 @@ def lowbit_function(bits: int, activation: str = "", *, opset: int = 17) -> ir.F
         parts=parts, base=base, divisors=", ".join(str(base**part) for part in range(parts))
     )
     attributes = ["shape", "block", "values"]
-    nodes = _ACTIVATED[activation][1] if activation in _ACTIVATED else ""
+    nodes = ACTIVATED[activation][1] if activation in ACTIVATED else ""
     return frame_function(_op_type(bits, activation), attributes, body, nodes, opset)
 
 
@@ -248,25 +243,14 @@ def lowbit_node(
     Raises:
         ConfpressError: The activation or the block is unknown.
     """
-    n, k = shape
     if block not in BLOCKS:
         raise ConfpressError(f"a block has {', '.join(map(str, BLOCKS))} columns, not {block}.")
-    node = ir.Node(
-        DOMAIN,
-        _op_type(form.bits, activation),
-        [x, weight, scales, bias],
-        [
-            ir.AttrInt64s("shape", [n, k]),
-            ir.AttrInt64s("block", [block]),
-            ir.AttrInt64s("values", form.values),
-        ],
-        name=name,
-    )
-    (y,) = node.outputs
-    y.dtype = ir.DataType.FLOAT
-    if x.shape is not None:
-        y.shape = ir.Shape([*x.shape.dims[:-1], n])
-    return node
+    attributes = [
+        ir.AttrInt64s("shape", shape),
+        ir.AttrInt64s("block", [block]),
+        ir.AttrInt64s("values", form.values),
+    ]
+    return frame_node(_op_type(form.bits, activation), [x, weight, scales, bias], attributes, name)
 
 
 def define_lowbit(model: ir.Model, bits: int, activation: str = "") -> None:
@@ -285,10 +269,10 @@ def define_lowbit(model: ir.Model, bits: int, activation: str = "") -> None:
 
 
 def _op_type(bits: int, activation: str) -> str:
-    if bits not in (2, 4) or activation not in _ACTIVATED:
-        known = ", ".join(f'"{name}"' for name in _ACTIVATED)
+    if bits not in (2, 4) or activation not in ACTIVATED:
+        known = ", ".join(f'"{name}"' for name in ACTIVATED)
         raise ConfpressError(
             f"low-bit layers have 4 or 2 bits and the activations {known}, not {bits} bits and "
             f'"{activation}".'
         )
-    return f"QuantLinear{bits}Bit{_ACTIVATED[activation][0]}"
+    return f"QuantLinear{bits}Bit{ACTIVATED[activation][0]}"

@@ -7,6 +7,7 @@
 #include "custom_op.h"
 #include "linear_inputs.h"
 #include "linear_int8.h"
+#include "quantized_frames.h"
 #include "task_grid.h"
 
 namespace confpress {
@@ -14,8 +15,6 @@ namespace {
 
 // A task multiplies this many tiles of frames with one tile of strips: a microsecond or more.
 constexpr size_t kTilesOfTask = 4;
-constexpr size_t kQuantizeFrames = 8;
-constexpr size_t kCacheLine = 64;
 
 const LinearInt8Kernel& kernel_of(CpuPath path) {
   switch (path) {
@@ -83,32 +82,14 @@ class QuantLinearBase {
     return values;
   }
 
-  // An odd number of cache lines, so that the frames of a tile do not fall into the same sets.
-  size_t codes_stride() const {
-    const size_t bytes = ceil_div(columns_, kCodeRun) * kCodeRun * kernel_.quantizer->code_bytes;
-    return (ceil_div(bytes, kCacheLine) | 1) * kCacheLine;
-  }
-
   // Quantises all frames, then multiplies. Every element of y is computed by one task in one order
   // of integer additions, so the number of threads does not change a bit.
   void run(const KernelContext& context, const float* x, size_t frames, float* y) const {
-    const FrameQuantizer& quantizer = *kernel_.quantizer;
-    const size_t stride = codes_stride();
-    const KernelContext::Scratch scratch(context, frames * (stride + sizeof(float)));
-    std::byte* codes = scratch.data();
-    auto* frame_scales = reinterpret_cast<float*>(codes + frames * stride);
-
-    context.parallel_for(ceil_div(frames, kQuantizeFrames), [&](size_t task) noexcept {
-      const size_t end = std::min(frames, (task + 1) * kQuantizeFrames);
-      for (size_t frame = task * kQuantizeFrames; frame < end; ++frame) {
-        quantizer.quantize(x + frame * columns_, columns_, codes + frame * stride,
-                           frame_scales + frame);
-      }
-    });
-
-    const LinearInt8Problem problem{codes,   stride,          frame_scales,   weights_,
-                                    groups_, offsets_.data(), scales_.data(), bias_.data(),
-                                    y,       rows_,           activation_};
+    const QuantizedFrames quantized(context, *kernel_.quantizer, x, frames, columns_);
+    const LinearInt8Problem problem{
+        quantized.codes(), quantized.codes_stride(), quantized.scales(), weights_, groups_,
+        offsets_.data(),   scales_.data(),           bias_.data(),       y,        rows_,
+        activation_};
     const TaskGrid grid(frames, kernel_.tile_frames * kTilesOfTask, strips_, kernel_.tile_strips,
                         groups_ * kGroupBytes);
     context.parallel_for(grid.count(), [&](size_t task) noexcept {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,27 +47,18 @@ class QuantLayer:
 
     def model(self, activation: str = "", *, opset: int = 17, rank: int = 2) -> onnx.ModelProto:
         """Input x [..., K] with leading dimensions that are free, output y."""
-        leading = [f"d{i}" for i in range(rank - 1)]
-        k = self.codes.shape[1]
-        x = ir.val("x", ir.DataType.FLOAT, [*leading, k])
         weights = [
             initializer("weight", pack_int8(self.codes)),
             initializer("scales", self.scales),
             initializer("bias", self.bias),
         ]
-        node = quant_linear_node(
-            x, *weights, shape=self.codes.shape, activation=activation, name="layer"
-        )
-        node.outputs[0].name = "y"
-        graph = ir.Graph(
-            [x],
-            node.outputs,
-            nodes=[node],
-            initializers=weights,
-            opset_imports={"": opset},
-            name="layer",
-        )
-        model = ir.Model(graph, ir_version=8)
+
+        def node(x: ir.Value) -> ir.Node:
+            return quant_linear_node(
+                x, *weights, shape=self.codes.shape, activation=activation, name="layer"
+            )
+
+        model = layer_model(node, weights, self.codes.shape[1], opset=opset, rank=rank)
         define_quant_linear(model, activation)
         return ir.to_proto(model)
 
@@ -113,3 +105,26 @@ def initializer(name: str, array: npt.NDArray[Any]) -> ir.Value:
     value = ir.val(name, tensor.dtype, tensor.shape)
     value.const_value = tensor
     return value
+
+
+def layer_model(
+    node_of: Callable[[ir.Value], ir.Node],
+    weights: list[ir.Value],
+    k: int,
+    *,
+    opset: int,
+    rank: int,
+) -> ir.Model:
+    """A model of one node: input x [..., K] with leading dimensions that are free, output y."""
+    x = ir.val("x", ir.DataType.FLOAT, [*(f"d{i}" for i in range(rank - 1)), k])
+    node = node_of(x)
+    node.outputs[0].name = "y"
+    graph = ir.Graph(
+        [x],
+        node.outputs,
+        nodes=[node],
+        initializers=weights,
+        opset_imports={"": opset},
+        name="layer",
+    )
+    return ir.Model(graph, ir_version=8)

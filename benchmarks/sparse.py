@@ -1,0 +1,220 @@
+"""Balanced-sparse int8 layers against ONNX Runtime's float32 and dynamic int8, layer by layer.
+
+    taskset -c 0 python benchmarks/sparse.py --json sparse.json
+
+Sides, timed in turn on the same input: SparseLinear at 50, 75 and 87.5 % (8, 4 and 2 of every 16
+columns), the same 75 % over blocks of 64, dense QuantLinear, DynamicQuantizeMatMul and MatMul in
+float32. All have a bias, and one thread. A model holds several layers with weights of their own;
+the table shows medians over the rounds, and a speed-up is the median of the rounds' own ratios. The
+same command verifies every sparse side against float64 on the same quantised input.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import geometric_mean, median
+
+import click
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+from confpress.passes import sparselinear
+from confpress.runtime import kernels
+from linear import (
+    TOLERANCE,
+    Floats,
+    Layer,
+    Runner,
+    cases,
+    clock,
+    graph_input,
+    in_float64,
+    initializer,
+    largest_error,
+    model_of,
+    onnxruntime_model,
+    our_model,
+    processor,
+)
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+SHAPES = "256x1024,512x512,512x2048,2048x512"
+FRAMES = "16,64,128,400"
+PATTERNS = {
+    "50%": sparselinear.Pattern(32, 16),
+    "75%": sparselinear.Pattern(16, 16),
+    "87.5%": sparselinear.Pattern(8, 16),
+    "75% of 64": sparselinear.Pattern(16, 64),
+}
+RIVALS = ("float32", "dynamic int8")
+
+
+@dataclass
+class Timing:
+    """One shape: microseconds and rate of each side, and the speed-up of each over each rival."""
+
+    k: int
+    n: int
+    frames: int
+    us: dict[str, float] = field(default_factory=dict)
+    speed_up: dict[str, dict[str, float]] = field(default_factory=dict)
+    useful_gops: dict[str, float] = field(default_factory=dict)
+    error: dict[str, float] = field(default_factory=dict)
+
+
+def balanced(layer: Layer, pattern: sparselinear.Pattern) -> Layer:
+    """The layer with zeros where a span's magnitudes are smallest."""
+    n, k = layer.codes.shape
+    share = pattern.kept * pattern.span // sparselinear.BLOCK
+    spans = np.abs(layer.codes.astype(np.int16)).reshape(n, k // pattern.span, pattern.span)
+    order = np.argsort(np.argsort(-spans, axis=2, kind="stable"), axis=2, kind="stable")
+    return Layer(np.where(order.reshape(n, k) < share, layer.codes, 0), layer.scales, layer.bias)
+
+
+def sparse_model(layers: list[Layer], pattern: sparselinear.Pattern) -> ir.Model:
+    """The layers as SparseLinear."""
+    n, k = layers[0].codes.shape
+    x, nodes, weights = graph_input(k), [], []
+    for i, layer in enumerate(layers):
+        packed, columns = sparselinear.pack_sparse(layer.codes, pattern)
+        values = [
+            initializer(f"w{i}", packed),
+            initializer(f"columns{i}", columns),
+            initializer(f"scales{i}", layer.scales),
+            initializer(f"bias{i}", layer.bias),
+        ]
+        weights += values
+        nodes.append(sparselinear.sparse_node(x, *values, shape=(n, k)))
+    model = model_of(x, nodes, [node.outputs[0] for node in nodes], weights)
+    sparselinear.define_sparse(model)
+    return model
+
+
+def float_model(layers: list[Layer]) -> ir.Model:
+    """The layers as MatMul and Add in float32."""
+    x, nodes, weights, ys = graph_input(layers[0].codes.shape[1]), [], [], []
+    for i, layer in enumerate(layers):
+        matrix: npt.NDArray[np.float32] = (layer.codes * layer.scales[:, None]).T
+        w = initializer(f"w{i}", np.ascontiguousarray(matrix, np.float32))
+        bias = initializer(f"bias{i}", layer.bias)
+        product = ir.node("MatMul", [x, w])
+        add = ir.node("Add", [product.outputs[0], bias])
+        weights += [w, bias]
+        nodes += [product, add]
+        ys.append(add.outputs[0])
+    return model_of(x, nodes, ys, weights)
+
+
+def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: int) -> Timing:
+    """Times one shape on all sides in turn and verifies the sparse ones."""
+    generator = np.random.default_rng(k * n + frames)
+    dense = [Layer.random(generator, n, k) for _ in range(layers)]
+    sparse = {name: [balanced(each, p) for each in dense] for name, p in PATTERNS.items()}
+    x: Floats = generator.standard_normal((frames, k), np.float32)
+    models = {name: sparse_model(sparse[name], pattern) for name, pattern in PATTERNS.items()}
+    models["QuantLinear"] = our_model(dense, "")
+    models["dynamic int8"] = onnxruntime_model(dense, "")
+    models["float32"] = float_model(dense)
+    sides = {name: Runner(model, x, n, layers, threads) for name, model in models.items()}
+    runs = {name: max(3, int(0.004 / side.seconds(3))) for name, side in sides.items()}
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            times[name].append(side.seconds(runs[name]) / layers)
+    timing = Timing(k, n, frames)
+    for name, seconds in times.items():
+        timing.us[name] = median(seconds) * 1e6
+        if name in RIVALS:
+            continue
+        timing.speed_up[name] = {
+            rival: median(b / a for a, b in zip(seconds, times[rival], strict=True))
+            for rival in RIVALS
+        }
+        kept = PATTERNS[name].kept / sparselinear.BLOCK if name in PATTERNS else 1
+        timing.useful_gops[name] = 2 * k * n * frames * kept / median(seconds) / 1e9
+        first = sparse[name][0] if name in PATTERNS else dense[0]
+        reference = in_float64(first, x, "", quantise=True)
+        timing.error[name] = largest_error(sides[name].output(), reference)
+    return timing
+
+
+def _table(timings: list[Timing]) -> Table:
+    table = Table(title="one linear layer: microseconds, × float32 / × dynamic int8")
+    sides = [*PATTERNS, "QuantLinear"]
+    for name in ("K", "N", "frames", *sides, *RIVALS):
+        table.add_column(name, justify="right")
+    for t in timings:
+        ours = [
+            f"{t.us[side]:.0f}, {t.speed_up[side]['float32']:.1f} / "
+            f"{t.speed_up[side]['dynamic int8']:.1f}"
+            for side in sides
+        ]
+        table.add_row(*map(str, (t.k, t.n, t.frames)), *ours, *(f"{t.us[r]:.0f}" for r in RIVALS))
+    return table
+
+
+def _summary(timings: list[Timing]) -> dict[str, float]:
+    summary = {
+        f"{side} over {rival}": geometric_mean(t.speed_up[side][rival] for t in timings)
+        for side in timings[0].speed_up
+        for rival in RIVALS
+    }
+    for side in PATTERNS:
+        summary[f"{side} over QuantLinear"] = geometric_mean(
+            t.us["QuantLinear"] / t.us[side] for t in timings
+        )
+    return summary | {"largest error": max(max(t.error.values()) for t in timings)}
+
+
+@click.command()
+@click.option("--shapes", default=SHAPES, show_default=True, help="K x N pairs.")
+@click.option("--frames", default=FRAMES, show_default=True)
+@click.option("--layers", default=4, show_default=True, help="Layers in a model.")
+@click.option("--rounds", default=9, show_default=True, help="Turns of each side.")
+@click.option("--threads", default=1, show_default=True)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path), help="Where to write figures."
+)
+def main(
+    shapes: str, frames: str, layers: int, rounds: int, threads: int, json_path: Path | None
+) -> None:
+    """Compare SparseLinear with ONNX Runtime's float32 and dynamic int8."""
+    console = Console(width=160)
+    timings = [
+        measure(k, n, count, layers=layers, rounds=rounds, threads=threads)
+        for k, n, count in track(list(cases(shapes, frames)), console=console, transient=True)
+    ]
+    summary = _summary(timings)
+    console.print(_table(timings))
+    for name, value in summary.items():
+        console.print(f"{name}: {value:.3g}")
+    if json_path is not None:
+        result = {
+            "processor": processor(),
+            "onnxruntime": ort.__version__,
+            "onnx": onnx.__version__,
+            "kernels": kernels.describe().chosen,
+            "compiler": kernels.describe().compiler,
+            "threads": threads,
+            "clock": clock(threads).__name__,
+            "layers": layers,
+            "rounds": rounds,
+            "summary": summary,
+            "timings": [asdict(t) for t in timings],
+        }
+        json_path.write_text(json.dumps(result, indent=2) + "\n")
+    if summary["largest error"] > TOLERANCE:
+        raise click.ClickException(
+            f"a kernel differs from float64 by {summary['largest error']:.1e} of the largest "
+            f"output; {TOLERANCE:.0e} is allowed."
+        )
+
+
+if __name__ == "__main__":
+    main()

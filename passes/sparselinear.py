@@ -1,0 +1,245 @@
+"""The operators SparseLinear: Y = activation(X Wᵀ + b), W int8 and sparse, the same in every block.
+
+Each row of W has at most ``kept`` = 4, 8, 16 or 32 non-zeros in every block of 64 columns; these
+are stored with their places, and nothing else is computed. Patterns N:M are blocks of 64 too (4:16
+keeps 16 of 64), and faster where a table look-up reaches 16 bytes only (AVX2, AVX-512 without
+VBMI): :func:`pack_sparse` orders them so that kernels find them. Scales are per output channel and
+X is quantised frame by frame, as for :mod:`.quantlinear`; like there each operator is a model-local
+function that the kernels equal bit for bit without an activation, as long as the body's float
+accumulation is exact (K <= 1040).
+
+=========== ========= ====================================== ===================================
+input       type      shape                                  meaning
+=========== ========= ====================================== ===================================
+X           float32   [..., K]                               any number of frames, also none
+W           int8      [ceil(N / 16), ceil(K / 64), kept / 4, W[s, b, j, r, i] stands in row
+                      16, 4]                                 16 s + r, block b
+columns     uint8     as W                                   its column in the block, 0..63;
+                                                             none twice in a row's block, and
+                                                             zeros in W where columns exceed K
+scales      float32   [N]                                    of the weights' rows
+bias        float32   [N]                                    zeros where a layer has none
+=========== ========= ====================================== ===================================
+
+The attribute ``shape`` is [N, K]; the activation is part of the name (SparseLinear,
+SparseLinearSiLU).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from .errors import ConfpressError
+from .functions import define
+from .quantlinear import ACTIVATED, INT8_PRODUCT, STRIP, frame_function, frame_node
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+#: Columns of a block.
+BLOCK: Final = 64
+#: Non-zeros of a row that one slot of the layout holds.
+SLOT: Final = 4
+#: Non-zeros that a row may have in a block.
+KEPT: Final = (4, 8, 16, 32)
+#: Columns over which a pattern may be balanced, the fastest first.
+SPANS: Final = (16, 32, 64)
+
+_BODY: Final = f"""
+  w_rows_first = Transpose <perm = [0, 3, 1, 2, 4]> (W)
+  w_flat = Flatten <axis = 3> (w_rows_first)
+  updates = Cast <to = 1> (w_flat)
+  column_rows_first = Transpose <perm = [0, 3, 1, 2, 4]> (columns)
+  column_flat = Flatten <axis = 3> (column_rows_first)
+  indices = Cast <to = 7> (column_flat)
+  row_blocks = Shape <end = 1> (indices)
+  width = Constant <value_ints = [{BLOCK}]> ()
+  dense_shape = Concat <axis = 0> (row_blocks, width)
+  zeros = ConstantOfShape (dense_shape)
+  dense = ScatterElements <axis = 1> (zeros, indices, updates)
+  strips = Shape <end = 1> (W)
+  strip_rows = Constant <value_ints = [{STRIP}]> ()
+  rows = Mul (strips, strip_rows)
+  rest = Constant <value_ints = [-1]> ()
+  padded_shape = Concat <axis = 0> (rows, rest)
+  padded = Reshape (dense, padded_shape)
+{INT8_PRODUCT}"""
+
+#: The activation of each operator, by the operator's name.
+SPARSE_ACTIVATION_OF: Final = {
+    f"SparseLinear{suffix}": name for name, (suffix, _) in ACTIVATED.items()
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pattern:
+    """``kept`` of 64 columns in every row, evenly over spans of ``span`` columns."""
+
+    kept: int
+    span: int
+
+    def __str__(self) -> str:
+        return f"{self.kept * self.span // BLOCK}:{self.span}"
+
+
+def pattern_of(weight: npt.NDArray[np.generic]) -> Pattern | None:
+    """The sparsest pattern that a weight [N, K] fits, or None where half of a block is not enough.
+
+    Of patterns that keep equally many, the one of the shortest span.
+    """
+    nonzero = _in_blocks(np.asarray(weight) != 0)
+    for kept in KEPT:
+        for span in SPANS:
+            counts = nonzero.reshape(len(nonzero), -1, span).sum(axis=2, dtype=np.int64)
+            if counts.max(initial=0) * BLOCK <= kept * span:
+                return Pattern(kept, span)
+    return None
+
+
+def pack_sparse(
+    weight: npt.NDArray[np.int8], pattern: Pattern
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint8]]:
+    """Packs a weight of shape [N, K] into the operator's layout.
+
+    Args:
+        weight: int8 codes, one row per output channel.
+        pattern: What the weight fits, such as :func:`pattern_of` finds it.
+
+    Returns:
+        W and columns, both of shape [ceil(N / 16), ceil(K / 64), kept / 4, 16, 4].
+
+    Raises:
+        ConfpressError: The weight is not a non-empty int8 matrix, or does not fit the pattern.
+    """
+    if weight.ndim != 2 or weight.size == 0 or weight.dtype != np.int8:
+        raise ConfpressError(
+            f"SparseLinear packs a non-empty int8 matrix [N, K], "
+            f"not {weight.dtype} of shape {list(weight.shape)}."
+        )
+    kept, span = pattern.kept, pattern.span
+    blocks = _in_blocks(np.pad(weight, ((0, -weight.shape[0] % STRIP), (0, 0))))
+    spans = blocks.reshape(len(blocks), -1, span)
+    share = kept * span // BLOCK
+    if np.count_nonzero(spans, axis=2).max() > share:
+        raise ConfpressError(f"the weight has more non-zeros than the pattern {pattern} keeps.")
+    # The non-zeros first, then zeros that fill the places: all in the order of their columns.
+    chosen = np.sort(np.argsort(spans == 0, axis=2, kind="stable")[:, :, :share], axis=2)
+    values = np.take_along_axis(spans, chosen, axis=2)
+    first = np.arange(spans.shape[1]) * span % BLOCK
+    columns = (chosen + first[:, None]).astype(np.uint8)
+    return _strips(values, kept), _strips(columns, kept)
+
+
+def unpack_sparse(
+    packed: npt.NDArray[np.int8], columns: npt.NDArray[np.uint8], shape: Sequence[int]
+) -> npt.NDArray[np.int8]:
+    """The weight [N, K] that was packed; the inverse of :func:`pack_sparse`.
+
+    Args:
+        packed: int8 of shape [ceil(N / 16), ceil(K / 64), kept / 4, 16, 4].
+        columns: uint8 of the same shape.
+        shape: [N, K].
+
+    Raises:
+        ConfpressError: The packed arrays do not have the layout of that shape.
+    """
+    n, k = shape
+    strips, blocks = -(-n // STRIP), -(-k // BLOCK)
+    if packed.shape != columns.shape or packed.shape[:2] + packed.shape[3:] != (
+        strips,
+        blocks,
+        STRIP,
+        SLOT,
+    ):
+        raise ConfpressError(
+            f"a packed sparse weight of shape [{n}, {k}] is [{strips}, {blocks}, kept / 4, "
+            f"{STRIP}, {SLOT}], not {list(packed.shape)} with columns {list(columns.shape)}."
+        )
+    order = (0, 3, 1, 2, 4)
+    flat = (strips * STRIP, blocks, -1)
+    dense = np.zeros((strips * STRIP, blocks, BLOCK), np.int8)
+    indices = columns.transpose(order).reshape(flat).astype(np.int64)
+    np.put_along_axis(dense, indices, packed.transpose(order).reshape(flat), axis=2)
+    return np.ascontiguousarray(dense.reshape(strips * STRIP, -1)[:n, :k])
+
+
+def sparse_function(activation: str = "", *, opset: int = 17) -> ir.Function:
+    """The function that defines the operator; it goes into every model that uses it.
+
+    Args:
+        activation: "" or "silu".
+        opset: The model's version of the standard domain, at least 15.
+
+    Raises:
+        ConfpressError: The activation is unknown or the opset too old.
+    """
+    op_type = _op_type(activation)
+    nodes = ACTIVATED[activation][1]
+    return frame_function(op_type, ["shape"], _BODY, nodes, opset, ("W", "columns"))
+
+
+def sparse_node(
+    x: ir.Value,
+    weight: ir.Value,
+    columns: ir.Value,
+    scales: ir.Value,
+    bias: ir.Value,
+    *,
+    shape: Sequence[int],
+    activation: str = "",
+    name: str | None = None,
+) -> ir.Node:
+    """A node of the operator; the model also needs :func:`define_sparse`.
+
+    Args:
+        x: float32 [..., K].
+        weight: An initializer made by :func:`pack_sparse`.
+        columns: An initializer made by :func:`pack_sparse`.
+        scales: An initializer, float32 [N].
+        bias: An initializer, float32 [N].
+        shape: [N, K].
+        activation: "" or "silu".
+        name: The node's name.
+
+    Raises:
+        ConfpressError: The activation is unknown.
+    """
+    inputs = [x, weight, columns, scales, bias]
+    return frame_node(_op_type(activation), inputs, [ir.AttrInt64s("shape", shape)], name)
+
+
+def define_sparse(model: ir.Model, activation: str = "") -> None:
+    """Puts the operator's function, its domain and the IR version of functions into a model.
+
+    Args:
+        model: Modified in place; nothing changes where the function is already there.
+        activation: "" or "silu".
+
+    Raises:
+        ConfpressError: The activation is unknown or the model's opset older than 15.
+    """
+    opset = model.opset_imports.get("", 1)
+    define(model, sparse_function(activation, opset=opset))
+
+
+def _in_blocks(matrix: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    """The matrix with zeros up to whole blocks of columns."""
+    return np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % BLOCK)))
+
+
+def _strips(spans: npt.NDArray[_Number], kept: int) -> npt.NDArray[_Number]:
+    rows = spans.shape[0]
+    split = spans.reshape(rows // STRIP, STRIP, -1, kept // SLOT, SLOT)
+    return np.ascontiguousarray(split.transpose(0, 2, 3, 1, 4))
+
+
+def _op_type(activation: str) -> str:
+    if activation not in ACTIVATED:
+        known = ", ".join(f'"{name}"' for name in ACTIVATED)
+        raise ConfpressError(f'SparseLinear has the activations {known}, not "{activation}".')
+    return f"SparseLinear{ACTIVATED[activation][0]}"

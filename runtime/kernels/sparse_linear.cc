@@ -1,0 +1,183 @@
+// SparseLinear: Y = activation(X Wᵀ + b), int8 activations and balanced-sparse int8 weights;
+// passes/sparselinear.py defines it and draws its layout.
+#include <algorithm>
+#include <string>
+#include <tuple>
+
+#include "cpu_path.h"
+#include "custom_op.h"
+#include "linear_inputs.h"
+#include "linear_sparse.h"
+#include "quantized_frames.h"
+#include "task_grid.h"
+
+namespace confpress {
+namespace {
+
+// A task multiplies this many tiles of frames with one tile of strips.
+constexpr size_t kTilesOfTask = 4;
+constexpr unsigned kMostLogSlots = 3;
+
+const LinearSparseKernel& kernel_of(CpuPath path) {
+  switch (path) {
+#if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAvx512Vnni:
+      return kLinearSparseAvx512Vnni;
+#endif
+#if defined(CONFPRESS_HAS_AVX2)
+    case CpuPath::kAvx2:
+      return kLinearSparseAvx2;
+#endif
+    default:
+      return kLinearSparsePortable;
+  }
+}
+
+constexpr char kOp[] = "SparseLinear";
+
+class SparseLinearBase {
+ public:
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt8, ort::kUint8, ort::kFloat,
+                                                 ort::kFloat};
+
+  SparseLinearBase(const KernelInfo& info, Activation activation)
+      : kernel_(kernel_of(cpu_path_choice().chosen.path)), activation_(activation) {
+    std::tie(rows_, columns_) = shape_attribute(kOp, info, kMostColumns);
+    strips_ = ceil_div(rows_, kStripRows);
+    blocks_ = ceil_div(columns_, kBlockColumns);
+
+    const Tensor weights = info.constant(1, "W");
+    const Tensor places = info.constant(2, "columns");
+    const Tensor scales = info.constant(3, "scales");
+    const Tensor bias = info.constant(4, "bias");
+    log_slots_ = log_slots_of(weights);
+    const std::vector<int64_t> packed{static_cast<int64_t>(strips_), static_cast<int64_t>(blocks_),
+                                      int64_t{1} << log_slots_, kStripRows, kSlotValues};
+    require(kOp, weights, "W", ort::kInt8, packed);
+    require(kOp, places, "columns", ort::kUint8, packed);
+    require(kOp, scales, "scales", ort::kFloat, {static_cast<int64_t>(rows_)});
+    require(kOp, bias, "bias", ort::kFloat, {static_cast<int64_t>(rows_)});
+    weights_ = weights.as<int8_t>();
+    places_ = places.as<uint8_t>();
+    scales_ = padded(scales.as<float>(), rows_, strips_ * kStripRows);
+    bias_ = padded(bias.as<float>(), rows_, strips_ * kStripRows);
+    read_weights();
+  }
+
+  void compute(KernelContext& context) const {
+    const Frames frames = frames_of(kOp, context, columns_, rows_);
+    if (frames.count > 0) run(context, frames);
+  }
+
+ private:
+  static unsigned log_slots_of(const Tensor& weights) {
+    if (weights.shape.size() == 5) {
+      for (unsigned log = 0; log <= kMostLogSlots; ++log) {
+        if (weights.shape[2] == int64_t{1} << log) return log;
+      }
+    }
+    throw Error(std::string(kOp) + "'s input W has the shape " + text_of(weights.shape) +
+                " where it must have five dimensions, the third 1, 2, 4 or 8.");
+  }
+
+  // Checks every column, sums every row, and finds what the columns of a slot have in common.
+  void read_weights() {
+    const size_t slots = size_t{1} << log_slots_;
+    offsets_.assign(strips_ * kStripRows, 0);
+    bool window = slots >= kWindowsOfBlock;
+    bool pair = slots == kWindowsOfBlock / 2;
+    const int8_t* w = weights_;
+    const uint8_t* places = places_;
+    for (size_t strip = 0; strip < strips_; ++strip) {
+      for (size_t block = 0; block < blocks_; ++block) {
+        const size_t width = std::min(kBlockColumns, columns_ - block * kBlockColumns);
+        uint64_t seen[kStripRows] = {};
+        for (size_t slot = 0; slot < slots; ++slot) {
+          const size_t of_slot = slot * kWindowsOfBlock / slots;
+          for (size_t row = 0; row < kStripRows; ++row) {
+            for (size_t i = 0; i < kSlotValues; ++i, ++w, ++places) {
+              check_place(*places, *w, width, seen[row]);
+              seen[row] |= uint64_t{1} << *places;
+              offsets_[strip * kStripRows + row] -= kernel_.quantizer->zero_point * *w;
+              window &= *places / kWindowColumns == of_slot;
+              pair &= *places / kWindowColumns == of_slot + i / 2;
+            }
+          }
+        }
+      }
+    }
+    reach_ = window ? SlotReach::kWindow : pair ? SlotReach::kPair : SlotReach::kBlock;
+  }
+
+  static void check_place(size_t column, int8_t weight, size_t width, uint64_t seen) {
+    const char* problem = nullptr;
+    if (column >= kBlockColumns) {
+      problem = "is not below 64.";
+    } else if (column >= width && weight != 0) {
+      problem = "holds a weight beyond the last column.";
+    } else if (seen >> column & 1) {
+      problem = "is named twice in a row of a block.";
+    } else {
+      return;
+    }
+    throw Error(std::string(kOp) + "'s input columns is wrong: the column " +
+                std::to_string(column) + " " + problem);
+  }
+
+  // Every element of y is computed by one task in one order of integer additions, so the number of
+  // threads does not change a bit.
+  void run(const KernelContext& context, const Frames& frames) const {
+    const QuantizedFrames quantized(context, *kernel_.quantizer, frames.x, frames.count, columns_,
+                                    kernel_.prepare);
+    const LinearSparseProblem problem{quantized.codes(),
+                                      quantized.codes_stride(),
+                                      quantized.scales(),
+                                      weights_,
+                                      places_,
+                                      blocks_,
+                                      log_slots_,
+                                      reach_,
+                                      offsets_.data(),
+                                      scales_.data(),
+                                      bias_.data(),
+                                      frames.y,
+                                      rows_,
+                                      activation_};
+    const TaskGrid grid(frames.count, kernel_.tile_frames * kTilesOfTask, strips_,
+                        kernel_.tile_strips, 2 * problem.strip_bytes());
+    context.parallel_for(grid.count(), [&](size_t task) noexcept {
+      const auto [frame_range, strip_range] = grid[task];
+      kernel_.multiply(problem, frame_range, strip_range);
+    });
+  }
+
+  const LinearSparseKernel& kernel_;
+  const Activation activation_;
+  size_t rows_ = 0;
+  size_t columns_ = 0;
+  size_t strips_ = 0;
+  size_t blocks_ = 0;
+  unsigned log_slots_ = 0;
+  SlotReach reach_ = SlotReach::kBlock;
+  const int8_t* weights_ = nullptr;  // the initializers' own memory
+  const uint8_t* places_ = nullptr;
+  std::vector<float> scales_;
+  std::vector<float> bias_;
+  std::vector<int32_t> offsets_;
+};
+
+struct SparseLinear : SparseLinearBase {
+  static constexpr const char* kName = "SparseLinear";
+  explicit SparseLinear(const KernelInfo& info) : SparseLinearBase(info, Activation::kNone) {}
+};
+
+struct SparseLinearSilu : SparseLinearBase {
+  static constexpr const char* kName = "SparseLinearSiLU";
+  explicit SparseLinearSilu(const KernelInfo& info) : SparseLinearBase(info, Activation::kSilu) {}
+};
+
+const OperatorEntry entry{operator_of<SparseLinear>()};
+const OperatorEntry entry_silu{operator_of<SparseLinearSilu>()};
+
+}  // namespace
+}  // namespace confpress
