@@ -10,6 +10,7 @@ from ..runtime.asr import AsrModel, FeatureCache, transcribe
 from ..runtime.bench import BenchOptions, BenchResult, bench
 from ..runtime.environment import usable_cores
 from ..runtime.kernels import library_path
+from ..runtime.layerwise import ModuleDifference, compare_modules
 from ..runtime.module_profile import ModuleProfile, profile_modules
 from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
@@ -34,6 +35,7 @@ class Evidence:
         lowering: Every target against the interchange model, by target.
         verdict: The answer about the word error rate.
         benchmark: Latency of the original and the targets.
+        modules: Each target against the original, module by module, by name.
         profile: Time by module and operator, by name.
         notes: What was left out and why.
     """
@@ -42,6 +44,7 @@ class Evidence:
     lowering: dict[str, Validation] = field(default_factory=dict)
     verdict: Verdict | None = None
     benchmark: BenchResult | None = None
+    modules: dict[str, tuple[ModuleDifference, ...]] = field(default_factory=dict)
     profile: dict[str, ModuleProfile] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -123,9 +126,20 @@ def _validate(
             cache=cache,
         )
         if name != INTERCHANGE:
+            evidence.modules[name] = _by_module(job, model, evidence, options)
             evidence.lowering[name] = validate(
                 models[INTERCHANGE], model, options=options, seconds=SECONDS[:1]
             )
+
+
+def _by_module(
+    job: Job, model: AsrModel, evidence: Evidence, options: SessionOptions
+) -> tuple[ModuleDifference, ...]:
+    try:
+        return compare_modules(job.original, model, job.validation, options)
+    except ConfpressError as error:
+        evidence.notes.append(f"Errors were not told module by module: {error}")
+        return ()
 
 
 def _measure(job: Job, targets: Mapping[str, AsrModel], evidence: Evidence, kernels: bool) -> None:

@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..runtime.layerwise import ModuleDifference
 from ..runtime.module_profile import ModuleProfile
 from .report_schema import ORIGINAL, SummaryRow
 from .text import milliseconds, size
@@ -23,6 +24,8 @@ _VARIABLES = {
     **{colour: f"kind{index}" for index, colour in enumerate(_KINDS)},
 }  # fmt: skip
 _INCHES_WIDE = 5.6
+#: What is nearer than this is a rounding of float32.
+_MOST_DB = 110.0
 _STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -93,6 +96,36 @@ def pareto(rows: Sequence[SummaryRow]) -> str | None:
         axes.set_ylim(bottom=0)
 
     return _svg(draw, 3.0, "pareto")
+
+
+def error_by_module(models: Mapping[str, Sequence[ModuleDifference]]) -> str | None:
+    """Signal over own error of every module, in the order of data; None without errors."""
+    inexact = {
+        name: [(index, m.own_db) for index, m in enumerate(found) if m.own_db is not None]
+        for name, found in models.items()
+    }
+    if not any(inexact.values()):
+        return None
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for colour, (name, places) in zip(_KINDS, inexact.items(), strict=False):
+            shown = [(index, db) for index, db in places if db < _MOST_DB]
+            axes.plot(*zip(*shown, strict=True), "o", color=colour, markersize=3.5, label=name)
+        first = next(iter(models.values()))
+        blocks = [i for i, m in enumerate(first) if i and _block(m.id) != _block(first[i - 1].id)]
+        for place in blocks:
+            axes.axvline(place - 0.5, color=_ORIGINAL, linewidth=0.4)
+        axes.set_xticks([])
+        axes.set_xlabel("modules in the order of data; lines part the blocks")
+        axes.set_ylabel("signal over own error, dB (high is better)")
+        axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=3)
+
+    return _svg(draw, 2.6, "errors")
+
+
+def _block(module: str) -> str:
+    return module.rpartition(".")[0]
 
 
 def time_by_kind(profiles: Mapping[str, ModuleProfile]) -> str:

@@ -25,6 +25,7 @@ def render(report: Report) -> str:
         text=text,
         bars=plots.bars(report.summary),
         pareto=plots.pareto(report.summary),
+        errors=plots.error_by_module(report.modules),
         time_by_kind=plots.time_by_kind(report.profile) if report.profile else None,
     )
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ..runtime.bench import BenchResult
 from ..runtime.environment import Environment
+from ..runtime.layerwise import ModuleDifference
 from ..runtime.module_profile import ModuleProfile
 from ..runtime.record import Record
 from ..runtime.speech import Interval
@@ -78,6 +79,9 @@ class Report(Record):
     )
     lowering: Mapping[str, Validation] = Field(
         description="each target against the interchange model: what lowering adds, by target"
+    )
+    modules: Mapping[str, tuple[ModuleDifference, ...]] = Field(
+        description="each target against the original, module by module: where the error enters"
     )
     benchmark: BenchResult | None = Field(description="latency, models in turn")
     profile: Mapping[str, ModuleProfile] = Field(

@@ -94,6 +94,7 @@ def run_pipeline(
             validation=evidence.validation,
             lowering=evidence.lowering,
             benchmark=evidence.benchmark,
+            modules=evidence.modules,
             profile=evidence.profile,
             environment=describe_environment(),
             notes=tuple(evidence.notes),

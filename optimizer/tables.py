@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from ..runtime.bench import BenchModel, BenchResult, Timing
 from ..runtime.compare import OutputDifference
+from ..runtime.layerwise import ModuleDifference
 from ..runtime.timing import Ratio
 from ..runtime.validate import Validation
 from .bench_compare import Change
 from .console import Column, print_line, print_table
 from .report_schema import Report, SummaryRow
 from .text import (
+    decibels,
     milliseconds,
     percent,
     percent_interval,
@@ -80,10 +82,27 @@ def _output_row(row: OutputDifference) -> list[str]:
         str(row.frames),
         f"{row.max_abs:.3g}",
         f"{row.scale:.3g}",
-        "equal" if row.sqnr_db is None else f"{row.sqnr_db:.1f} dB",
+        decibels(row.sqnr_db),
         f"{row.cosine:.6f}",
         "" if row.argmax_agreement is None else percent(row.argmax_agreement),
     ]
+
+
+def print_modules(found: Sequence[ModuleDifference]) -> None:
+    """Where the error enters, module by module."""
+    print_table(
+        "where the error enters",
+        [
+            Column("module"),
+            Column("what it is"),
+            Column("own error", number=True),
+            Column("error of the stream after it", number=True),
+        ],
+        [
+            [each.id, each.kind.replace("_", " "), decibels(each.own_db), decibels(each.total_db)]
+            for each in found
+        ],
+    )
 
 
 def print_speech(found: Validation) -> None:

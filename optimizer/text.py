@@ -49,6 +49,11 @@ def times(ratio: float) -> str:
     return f"{ratio:.2f}×"
 
 
+def decibels(ratio: float | None) -> str:
+    """A signal over its error: ``43.2 dB``; none is no error."""
+    return "equal" if ratio is None else f"{ratio:.1f} dB"
+
+
 def rate(macs: float) -> str:
     """Multiply-accumulates a second: ``67 GMAC/s``."""
     return f"{macs / 1e9:.{0 if macs >= 1e10 else 1}f} GMAC/s"

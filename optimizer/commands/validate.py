@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     help="Percentage points of word error rate that B may lose; see the exit status below.",
 )
 @on_undecided_option
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="Show module by module where the error enters (the error that a module adds when it is "
+    "fed what A's module is fed, and the error after it).",
+)
 @frontend_option
 @tokens_option
 @threads_option
@@ -59,6 +65,7 @@ def command(
     batch_size: int,
     max_wer_increase: float | None,
     on_undecided: Outcome | None,
+    layers: bool,
     frontend: Path | None,
     tokens: Path | None,
     threads: int | None,
@@ -74,6 +81,7 @@ def command(
     Examples:
       confpress validate model.onnx out/cpu/model.onnx --data test.tsv
       confpress validate a.onnx b.onnx --data calls/ --max-wer-increase 0.5
+      confpress validate model.onnx out/portable/model.onnx --layers
 
     \b
     Exit status:
@@ -85,12 +93,13 @@ def command(
     """  # noqa: D301 (\b tells click to keep lines)
     from ...passes.errors import ConfpressError
     from ...runtime.asr import AsrModel
+    from ...runtime.layerwise import compare_modules
     from ...runtime.session import SessionOptions
     from ...runtime.speech.manifest import load_utterances
     from ...runtime.validate import validate
     from ..console import check_output_file, print_line, write_json
     from ..gate import exit_status, judge
-    from ..tables import print_outputs, print_speech
+    from ..tables import print_modules, print_outputs, print_speech
 
     inputs = [p for p in (reference, candidate, data, frontend, tokens) if p is not None]
     if json_file is not None:
@@ -101,11 +110,16 @@ def command(
     options = SessionOptions(threads=threads or 1)
     models = [AsrModel.load(path, frontend, tokens) for path in (reference, candidate)]
     found = validate(models[0], models[1], utterances, options=options, batch_size=batch_size)
+    modules = None
+    if layers:
+        modules = compare_modules(models[0], models[1], utterances, options)
     verdict = None
     if max_wer_increase is not None and found.speech is not None:
         verdict = judge({str(candidate): found.speech}, max_wer_increase)
-    write_json(json_file, {"validation": found, "verdict": verdict})
+    write_json(json_file, {"validation": found, "modules": modules, "verdict": verdict})
     print_outputs(found)
+    if modules is not None:
+        print_modules(modules)
     print_speech(found)
     if verdict is None:
         return 0

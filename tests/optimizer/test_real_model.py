@@ -49,6 +49,12 @@ def test_a_real_conformer_goes_through(
     for name in ("portable", "cpu"):
         for row in result.report.validation[name].outputs:
             assert row.sqnr_db is None or row.sqnr_db > 20, (name, row)
+    # Every module but norms, which stay as they are, was quantised and is told its error.
+    for name in ("portable", "cpu"):
+        own = {m.id: m.own_db for m in result.report.modules[name]}
+        assert len(own) > 16 * 5
+        assert all(db is None or db > 15 for db in own.values()), own
+        assert all(own[f"encoder.layers.{i}.feed_forward1"] is not None for i in range(16))
     # The profile tells every node its module and counts the same products, fused and lowered.
     originals = profile_modules(AsrModel.load(nemo_model), seconds=2.0, runs=1)
     for name in ("portable", "cpu"):
