@@ -1,8 +1,9 @@
 """What DequantizeLinear nodes of 4 and 2 bits say about the weights of linear layers.
 
 The interchange model states them as ONNX does: codes [K, N] of INT4, UINT4, FLOAT4E2M1 or INT2, and
-scales either per block of rows ([ceil(K / B), N], axis 0, ``block_size`` B) or per column ([N],
-axis 1); a zero point, where there is one, is the same number everywhere.
+scales (float32, or narrower and cast to it) either per block of rows ([ceil(K / B), N], axis 0,
+``block_size`` B) or per column ([N], axis 1); a zero point, where there is one, is the same number
+everywhere.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..linear import MatMulLayer, matmul_layers
 from ..quantlinear_lowbit import BLOCKS, FP4, INT2, INT4, UINT4, LowBitFormat
 from ..rewrite import constant
 from .qdq import bias_of, dynamic_source
+from .stored import constant_scale
 
 #: What ONNX's types of 4 and 2 bits are to the kernels.
 FORMATS: Final = {
@@ -110,9 +112,9 @@ def _with_zero_point(form: LowBitFormat, dequantize: ir.Node) -> LowBitFormat:
 
 def _scales(dequantize: ir.Node, n: int, k: int) -> tuple[int, npt.NDArray[np.float32]]:
     """The kernels' block size and scales [N, ceil(K / block)]."""
-    scales = constant(dequantize.inputs[1])
-    if scales is None or scales.dtype != np.float32:
-        raise _UnsupportedError("its scales are not constants of float32")
+    scales = constant_scale(dequantize.inputs[1])
+    if scales is None:
+        raise _UnsupportedError("its scales are not constant")
     axis = dequantize.attributes.get_int("axis", 1) % 2
     size = dequantize.attributes.get_int("block_size", 0)
     if size == 0 and scales.size == 1:

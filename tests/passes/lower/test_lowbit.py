@@ -99,6 +99,17 @@ def test_scales_per_channel(form: str) -> None:
     assert_lowered(lowered, expected, "QuantLinear4BitSiLU")
 
 
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.float8_e8m0fnu], ids=["float16", "e8m0"])
+def test_narrow_scales_are_widened(kind: type) -> None:
+    narrow = np.exp2(np.random.default_rng(4).integers(-7, -3, (3, N))).astype(kind)
+    lowered, expected = interchange("fp4", narrow.astype(np.float32), 32)
+    node = next(n for n in lowered.graph if n.name == "w")
+    cast = ir.node("Cast", [_constant(lowered, "narrow", narrow)], {"to": int(ir.DataType.FLOAT)})
+    lowered.graph.insert_before(node, cast)
+    node.replace_input_with(1, cast.outputs[0])
+    assert_lowered(lowered, expected, "QuantLinear4BitSiLU")
+
+
 def test_one_zero_point_shifts_the_values() -> None:
     point = np.full((3, N), 8, np.uint8).astype(FORMATS["uint4"])
     lowered, expected = interchange("uint4", blocked(32), 32, point)
