@@ -321,32 +321,6 @@ void fill_columns(ort::Value& weights, ort::Value& columns, int64_t k, Bytes& by
   if (bytes.rarely() && count > 0) columns.data[bytes.next() % count] = bytes.next();
 }
 
-// Mostly whole blocks of columns: weights in the others' padding are refused.
-Case sparse_case(Bytes& bytes) {
-  Case c;
-  const int64_t n = 1 + bytes.up_to(70);
-  const int64_t k = bytes.rarely() ? 1 + bytes.up_to(400) : 64 * (1 + bytes.up_to(5));
-  const Shape packed{groups_of(n, 16), groups_of(k, 64), int64_t{1} << bytes.up_to(3), 16, 4};
-  c.info.ints["shape"] = {n, k};
-  c.shapes = {{bytes.up_to(20), k}, packed, packed, {n}, {n}};
-  c.first_constant = 1;
-  return c;
-}
-
-// The columns of sparse weights: in each row's block all different, evenly or next to each other.
-void fill_columns(ort::Value& value, Bytes& bytes) {
-  const size_t count = count_of(value);
-  if (value.info.shape.size() != 5 || count == 0) return;
-  const auto slots = static_cast<size_t>(value.info.shape[2]);
-  const size_t kept = 4 * slots;
-  const size_t step = bytes.rarely() || kept > 64 ? 1 : 64 / kept;
-  for (size_t i = 0; i < count; ++i) {
-    const size_t place = i / 64 % slots * 4 + i % 4;
-    value.data[i] = static_cast<unsigned char>((place * step + i / 4 % step) % 64);
-  }
-  if (bytes.rarely()) value.data[bytes.next() % count] = bytes.next();
-}
-
 Case conv_case(Bytes& bytes) {
   Case c;
   const int64_t channels = 1 + bytes.up_to(40);
@@ -460,7 +434,6 @@ void run_case(Bytes bytes, Outcome& outcome) {
     return;
   Case c = linear           ? linear_case(name, bytes)
            : sparse         ? sparse_case(bytes)
-           : sparse         ? sparse_case(bytes)
            : norm           ? norm_case(op, bytes)
            : name[0] == 'C' ? conv_case(bytes)
                             : attention_case(bytes);
@@ -470,7 +443,6 @@ void run_case(Bytes bytes, Outcome& outcome) {
     values.push_back(make_value(op->GetInputType(op, i), c.shapes[i]));
     if (values.back() == nullptr) return;  // no runtime could hold it
     fill(*values.back(), bytes);
-    if (sparse && i == 2) fill_columns(*values.back(), bytes);
     const bool constant = i >= c.first_constant && (name[0] != 'C' || i < 3);
     c.info.constants.push_back(constant ? values.back().get() : nullptr);
   }
