@@ -14,6 +14,7 @@ from ..quantlinear import define_quant_linear, pack_int8, quant_linear_node
 from ..quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
 from ..rewrite import Patch, replace_value
 from .lowbit import LowBitLinear, lowbit_linears
+from .portable import store_linears
 from .qdq import Int8Linear, int8_linears, refuse_lowered
 
 
@@ -23,8 +24,9 @@ class LowerCpu(InPlacePass):
 
     Weights of 4 and 2 bits with scales per block (int4, uint4, FP4, int2) become
     ``QuantLinear4Bit`` and ``QuantLinear2Bit``. Activations are quantised per frame exactly as the
-    interchange model says. Convolutions keep their QDQ nodes, which ONNX Runtime turns into
-    QLinearConv.
+    interchange model says. Other formats of linear layers are stored in codes and computed with in
+    float32, as on target ``portable``. Convolutions keep their QDQ nodes, which ONNX Runtime turns
+    into QLinearConv.
     """
 
     def call(self, model: ir.Model) -> PassResult:
@@ -34,6 +36,7 @@ class LowerCpu(InPlacePass):
             _finish(linear.layer, _int8(model, linear), journal)
         for low in lowbit_linears(model, journal):
             _finish(low.layer, _lowbit(model, low), journal, low.form.name)
+        store_linears(model, journal)
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
 

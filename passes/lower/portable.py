@@ -50,12 +50,12 @@ class LowerPortable(InPlacePass):
             journal.change(layer.id, "DynamicQuantizeMatMul")
         if journal.result(model).modified:
             model.opset_imports[DOMAIN] = 1
-        _store(model, journal)
+        store_linears(model, journal)
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
 
 
-def _store(model: ir.Model, journal: Journal) -> None:
+def store_linears(model: ir.Model, journal: Journal) -> None:
     """Linear layers of other formats keep their codes as storage."""
     decoded: dict[ir.Value, ir.Value] = {}
     for layer in list(matmul_layers(model.graph)):
