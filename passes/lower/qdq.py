@@ -18,6 +18,7 @@ from ..errors import ConfpressError
 from ..formats import FP8
 from ..linear import MatMulLayer, matmul_layers
 from ..rewrite import constant, scalar
+from .stored import constant_scale
 
 #: The code of the largest magnitude of a frame, by the type of its codes.
 _TOPS = {ir.DataType.INT8: 127.0, ir.DataType.FLOAT8E4M3FN: FP8.top}
@@ -53,7 +54,7 @@ def int8_linears(model: ir.Model) -> Iterator[Int8Linear]:
         source = dynamic_source(layer.input)
         if dequantize is None or dequantize.op_type != "DequantizeLinear" or source is None:
             continue
-        codes, scales = constant(dequantize.inputs[0]), constant(dequantize.inputs[1])
+        codes, scales = constant(dequantize.inputs[0]), constant_scale(dequantize.inputs[1])
         if codes is None or scales is None or codes.dtype != np.int8:
             continue
         if dequantize.attributes.get_int("axis", 1) % 2 != 1 or scales.shape != codes.shape[1:]:

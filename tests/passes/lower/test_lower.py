@@ -68,6 +68,26 @@ def test_cpu_layers_in_a_chain_read_each_other() -> None:
     assert relative(evaluate(model, feeds)[0], evaluate(original, feeds)[0]) < 1e-3
 
 
+def test_scales_that_are_stored_narrower_are_widened() -> None:
+    model = interchange(CHAIN)
+    for node in [node for node in model.graph if node.name and "DequantizeLinear" in node.name]:
+        scales = node.inputs[1]
+        if scales is None or scales.const_value is None:
+            continue
+        narrow = scales.const_value.numpy().astype(np.float16)
+        scales.const_value = ir.tensor(narrow, name=scales.name)
+        scales.dtype = ir.DataType.FLOAT16
+        cast = ir.node("Cast", [scales], {"to": int(ir.DataType.FLOAT)})
+        model.graph.insert_before(node, cast)
+        node.replace_input_with(1, cast.outputs[0])
+    original = model.clone()
+    assert operators(original).count("Cast") == 2
+    LowerCpu()(model)
+    assert operators(model) == ["QuantLinear", "QuantLinear"]
+    feeds = frames(5)
+    assert relative(evaluate(model, feeds)[0], evaluate(original, feeds)[0]) < 1e-3
+
+
 def test_portable_uses_stock_operators_and_is_close() -> None:
     model = interchange()
     original = model.clone()
