@@ -87,6 +87,8 @@ def compare_batch(
 def batch_dependence(runner: Runner, batch: Sequence[FloatArray]) -> OutputDifference:
     """How much the scores of an utterance depend on what runs in the same batch.
 
+    Where the model takes batches of one size only, an utterance alone is a batch of its copies.
+
     Args:
         runner: The model.
         batch: float32 [mels, frames] each, of different lengths so that there is padding.
@@ -97,7 +99,8 @@ def batch_dependence(runner: Runner, batch: Sequence[FloatArray]) -> OutputDiffe
     Raises:
         ConfpressError: the model fails.
     """
-    alone = [runner.scores([features])[0] for features in batch]
+    size = runner.interface.batch or 1
+    alone = [runner.scores([features] * size)[0] for features in batch]
     return difference(runner.interface.scores, batch, alone, runner.scores(batch), True)
 
 

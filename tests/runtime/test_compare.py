@@ -74,9 +74,10 @@ def test_a_model_against_itself_and_against_a_changed_one(make_ctc: MakeModel) -
             assert found.max_abs == 0
 
 
-def test_padding_is_left_out(make_ctc: MakeModel) -> None:
+@pytest.mark.parametrize("size", ["batch", 3])
+def test_padding_is_left_out(make_ctc: MakeModel, size: int | str) -> None:
     """Frames of this model do not influence each other, so a batch changes rounding at most."""
-    path = make_ctc()
+    path = make_ctc(batch=size)
     batch = SpeechSource(FrontEnd()).batch(100, 3, ragged=True)
     found = batch_dependence(runner(path), batch)
     assert found.max_abs < 1e-5
