@@ -40,11 +40,13 @@ class Observed:
         channel_axis: The axis of its channels (-1 for linear layers, 1 for convolutions), or None
             where statistics by channel are not wanted.
         gram: Whether to sum x·xᵀ over its channels.
+        rows: How many positions to keep a sample of, [rows, channels].
     """
 
     name: str
     channel_axis: int | None = None
     gram: bool = False
+    rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def calibrate(
             no features.
     """
     observed = [Observed(v) if isinstance(v, str) else v for v in values]
-    statistics = {v.name: Statistics(v.name, v.channel_axis, v.gram) for v in observed}
+    statistics = {v.name: Statistics(v.name, v.channel_axis, v.gram, v.rows) for v in observed}
     if not statistics:
         return {}
     session = create_session(expose(model, list(statistics)), options)

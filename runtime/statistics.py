@@ -45,19 +45,26 @@ class Statistics:
         channel_sum, channel_square_sum: float64 [channels].
         channel_count: Elements seen per channel.
         gram: Sum of x·xᵀ over all positions, float64 [channels, channels], where it was asked for.
+        sample: float32 [rows, channels], drawn evenly from all positions; at most ``rows``.
         histogram: int64, counts by sign, exponent and leading mantissa bits.
     """
 
     name: str
     channel_axis: int | None = None
     with_gram: bool = False
+    rows: int = 0
     count: int = 0
     channel_minimum: npt.NDArray[np.float32] = field(default_factory=_nothing)
     channel_maximum: npt.NDArray[np.float32] = field(default_factory=_nothing)
     channel_sum: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     channel_square_sum: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     gram: npt.NDArray[np.float64] | None = None
+    sample: npt.NDArray[np.float32] = field(default_factory=_nothing)
     histogram: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(_BINS, np.int64))
+    _draws: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0), repr=False)
+    _random: np.random.Generator = field(
+        default_factory=lambda: np.random.default_rng(0), repr=False
+    )
 
     @property
     def minimum(self) -> float:
@@ -111,6 +118,8 @@ class Statistics:
         if self.with_gram:
             product = (rows.T @ rows).astype(np.float64)
             self.gram = product if self.gram is None else self.gram + product
+        if self.rows:
+            self._draw(rows)
         self.count += rows.size
         self._count_bins(rows)
 
@@ -120,6 +129,16 @@ class Statistics:
             return array.reshape(-1, 1)
         rows = np.moveaxis(array, self.channel_axis, -1)
         return rows.reshape(-1, rows.shape[-1])
+
+    def _draw(self, rows: npt.NDArray[np.float32]) -> None:
+        """Keeps the positions whose random numbers are the smallest of all so far."""
+        draws = self._random.random(len(rows))
+        fresh = np.argsort(draws, kind="stable")[: self.rows]
+        held = self.sample if self.sample.size else rows[:0]
+        both = np.concatenate((self._draws, draws[fresh]))
+        kept = np.argsort(both, kind="stable")[: self.rows]
+        self.sample = np.concatenate((held, rows[fresh]))[kept]
+        self._draws = both[kept]
 
     def _count_bins(self, rows: npt.NDArray[np.float32]) -> None:
         bits = np.ascontiguousarray(rows).reshape(-1).view(np.uint32)

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..formats import FP4
+from ..formats.number import Codes, Floats
 from ..rewrite import Patch
 from .stored import StoredWeight
 
@@ -38,10 +39,19 @@ def decode_nodes(patch: Patch, weight: StoredWeight) -> ir.Value:
     if weight.points is not None:
         points = _cast(patch, patch.constant(_placed(weight, weight.points), "zero_point"))
         values = patch.op("Sub", values, _spread(patch, weight, points))
-    scales = patch.constant(_placed(weight, weight.scales), "scale")
+    scales = _scales(patch, _placed(weight, weight.scales))
     result = patch.op("Mul", values, _spread(patch, weight, scales))
     result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(weight.codes.shape)
     return result
+
+
+def _scales(patch: Patch, scales: Floats) -> ir.Value:
+    """Scales as float32, stored in float16 where that loses nothing."""
+    with np.errstate(over="ignore"):
+        half = scales.astype(np.float16)
+    if not np.array_equal(half.astype(np.float32), scales):
+        return patch.constant(scales, "scale")
+    return _cast(patch, patch.constant(half, "scale"))
 
 
 def _values(patch: Patch, weight: StoredWeight) -> ir.Value:
@@ -57,7 +67,7 @@ def _cast(patch: Patch, value: ir.Value, to: ir.DataType = ir.DataType.FLOAT) ->
     return patch.op("Cast", value, to=int(to))
 
 
-def _placed(weight: StoredWeight, array: np.ndarray) -> np.ndarray:
+def _placed(weight: StoredWeight, array: Codes) -> Codes:
     """Scales by block as they are; others in a shape that broadcasts against the codes."""
     return array if weight.block else weight.spread(array)
 

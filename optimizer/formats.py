@@ -1,0 +1,183 @@
+"""Formats for a model: what calibration saw of its layers and how much each of them matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from ..passes.errors import ConfpressError
+from ..passes.format_choice import (
+    LayerErrors,
+    LayerInputs,
+    approximated,
+    eligible_layers,
+    format_errors,
+)
+from ..passes.format_plan import LayerFormat
+from ..passes.rewrite import constant
+from ..runtime.calibrate import Observed, calibrate
+from ..runtime.interface import FloatArray, read_interface
+from ..runtime.progress import progress
+from ..runtime.session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
+from .census import census
+from .format_budget import Option
+
+#: Frames of each layer's input that layer-output errors are taken on.
+SAMPLED_ROWS = 512
+#: The format whose error on the whole model tells how much a layer matters.
+PROBE = LayerFormat(weight="int4", block=32)
+
+
+def _blocked(block: int, *names: str) -> tuple[LayerFormat, ...]:
+    return tuple(
+        LayerFormat(weight=name, block=block, method="mse", scale_type="float16") for name in names
+    )
+
+
+#: Candidates of equal bits, integers first: they win ties.
+FOUR_BIT = _blocked(32, "int4", "fp4")
+EIGHT_BIT = (LayerFormat(weight="int8"), LayerFormat(weight="fp8"))
+EIGHT_BIT_BOTH = (
+    LayerFormat(weight="int8", activations="int8"),
+    LayerFormat(weight="fp8", activations="fp8"),
+)
+#: What a budget chooses from.
+MIXED = (
+    LayerFormat(weight="float32"),
+    LayerFormat(weight="float16"),
+    *EIGHT_BIT,
+    *FOUR_BIT,
+    *_blocked(16, "int2"),
+)
+
+
+def observe_inputs(
+    model: ir.Model, features: Iterable[FloatArray], *, rows: int = 0
+) -> dict[str, LayerInputs]:
+    """Runs speech through a model and collects what the choice of formats needs.
+
+    Args:
+        model: As it will be quantised.
+        features: float32 [mels, frames] each; one at a time is in memory.
+        rows: Frames to keep of every layer's input.
+
+    Returns:
+        By name of the layers' input values.
+    """
+    names = dict.fromkeys(str(layer.input.name) for layer in eligible_layers(model))
+    found = calibrate(model, features, [Observed(name, -1, rows=rows) for name in names])
+    return {
+        name: LayerInputs(each.channel_square_sum / each.channel_count, each.sample)
+        for name, each in found.items()
+    }
+
+
+def sensitivities(
+    model: ir.Model,
+    features: Sequence[FloatArray],
+    inputs: dict[str, LayerInputs],
+    probe: LayerFormat = PROBE,
+    options: SessionOptions = DEFAULT_OPTIONS,
+) -> dict[str, float]:
+    """How much the model's scores change when one layer alone is quantised.
+
+    Args:
+        model: As it will be quantised.
+        features: Utterances that are run once a layer.
+        inputs: What calibration saw.
+        probe: The format that is tried.
+        options: How the model is run.
+
+    Returns:
+        By layer id: the divergence KL(p ‖ p̂) of the classes' probabilities, mean over frames.
+    """
+    layers = list(eligible_layers(model))
+    weights = {layer.id: layer for layer in layers}
+    session = create_session(
+        _with_fed_weights(model, [str(w.weight.name) for w in layers]), options
+    )
+    face = read_interface(model)
+    output = [o.name for o in session.get_outputs()].index(face.scores)
+    feeds = [face.feeds([each]) for each in features]
+    exact = [_log_softmax(run_session(session, feed)[output]) for feed in feeds]
+    found = {}
+    with progress("Sensitivity", len(layers), "layers") as advance:
+        for name, layer in weights.items():
+            weight = constant(layer.weight)
+            assert weight is not None, "eligible layers have constant weights"
+            changed = approximated(weight, probe, inputs[str(layer.input.name)].mean_square)
+            scores = [
+                run_session(session, {**feed, str(layer.weight.name): changed})[output]
+                for feed in feeds
+            ]
+            found[name] = _divergence(exact, [_log_softmax(each) for each in scores])
+            advance(1)
+    return found
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a budget needs to know.
+
+    Attributes:
+        options: Formats of every layer, with error and bytes.
+        fixed_bytes: Bytes of everything else in the model.
+    """
+
+    options: dict[str, list[Option]]
+    fixed_bytes: int
+
+
+def budget_of(
+    model: ir.Model,
+    inputs: dict[str, LayerInputs],
+    matters: dict[str, float],
+    candidates: Sequence[LayerFormat] = MIXED,
+    probe: LayerFormat = PROBE,
+) -> Budget:
+    """Options for every layer: its errors, scaled by what the probe did to the model.
+
+    Rounding errors are small and independent, so that the divergence of the scores grows with the
+    square of a layer's error: twice the squared error counts twice.
+    """
+    judged = format_errors(model, [*candidates, probe], inputs, "weighted")
+    options = {each.layer: _options(each, matters[each.layer], candidates) for each in judged}
+    layered = sum(4 * each.shape[0] * each.shape[1] for each in judged)
+    return Budget(options, census(model).bytes - layered)
+
+
+def _options(
+    judged: LayerErrors, matters: float, candidates: Sequence[LayerFormat]
+) -> list[Option]:
+    unit = matters / max(judged.errors[-1], 1e-30)
+    return [
+        Option(form, error * unit, form.stored_bytes(*judged.shape))
+        for form, error in zip(candidates, judged.errors, strict=False)
+    ]
+
+
+def _with_fed_weights(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    """A copy whose weights are inputs with a default, so that one session runs every probe."""
+    copy = model.clone()
+    for name in dict.fromkeys(names):
+        if name not in copy.graph.initializers:
+            raise ConfpressError(f"weight {name} is no initializer; simplify the model first.")
+        copy.graph.inputs.append(copy.graph.initializers[name])
+    return copy
+
+
+def _log_softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    shifted = scores.astype(np.float64) - scores.max(axis=-1, keepdims=True)
+    result: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return result
+
+
+def _divergence(
+    exact: Sequence[npt.NDArray[np.float64]], other: Sequence[npt.NDArray[np.float64]]
+) -> float:
+    total = sum(float((np.exp(p) * (p - q)).sum()) for p, q in zip(exact, other, strict=True))
+    return max(total, 0.0) / sum(p[..., 0].size for p in exact)
