@@ -22,7 +22,7 @@ from .census import census
 from .job import Job
 from .proof import Prover
 from .recorder import Recorder
-from .stages import LOSSLESS_STAGES, LOWER, QUANTIZE, VERSIONS, Findings, Skip, Stage
+from .stages import LOSSLESS_STAGES, LOWER, QUANTIZE, SPARSIFY, VERSIONS, Findings, Skip, Stage
 
 #: The model that every target is lowered from.
 INTERCHANGE = "interchange"
@@ -60,6 +60,7 @@ class Pipeline:
         findings = Findings(_encoder_frames(job))
         for stage in LOSSLESS_STAGES:
             self._stage(stage, job.model, findings, prover)
+        self._stage(SPARSIFY, job.model, findings)
         findings = dataclasses.replace(findings, ranges=self._ranges())
         for stage in (QUANTIZE, VERSIONS):
             self._stage(stage, job.model, findings)

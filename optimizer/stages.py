@@ -22,6 +22,7 @@ from ..passes.relative_shift import RelativeShift
 from ..passes.simplify import Simplify
 from ..passes.smooth import Smooth
 from ..passes.softmax_mask import SoftmaxMask
+from ..passes.sparsify import Sparsify
 from ..passes.structure import Recognise
 from ..passes.versions import MinimiseVersions
 from .recipe import Recipe, Target
@@ -78,6 +79,17 @@ def _smooth(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
     if recipe.quantize.linear == "float32":
         return Skip("the recipe keeps linear layers in float32")
     return [Smooth(strength=recipe.smooth.strength)]
+
+
+def _sparsify(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
+    options = recipe.sparsify
+    if options.pattern == "none":
+        return Skip("the recipe asks for no zeros")
+    return [
+        Sparsify(
+            pattern=options.pattern, least_energy=options.least_energy, exclude=options.exclude
+        )
+    ]
 
 
 def _quantize(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
@@ -148,6 +160,14 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
         _switched("merge_linears", lambda recipe: MergeLinears(most=recipe.merge_linears.most)),
     ),
     Stage("smooth", "move outlier channels from activations into weights", _smooth),
+)
+
+#: Zeros, still in float32.
+SPARSIFY = Stage(
+    "sparsify",
+    "set weights to zero in a pattern that kernels skip (speed only until trained again)",
+    _sparsify,
+    lossless=False,
 )
 
 #: From float32 to the interchange model.

@@ -38,6 +38,7 @@ import onnx_ir as ir
 from .errors import ConfpressError
 from .functions import define
 from .quantlinear import ACTIVATED, INT8_PRODUCT, STRIP, frame_function, frame_node
+from .quantlinear_lowbit import OPERATORS as DENSE_OPERATORS
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -74,6 +75,9 @@ _BODY: Final = f"""
 SPARSE_ACTIVATION_OF: Final = {
     f"SparseLinear{suffix}": name for name, (suffix, _) in ACTIVATED.items()
 }
+#: The same of all operators of quantised linear layers; and the index of their input `bias`.
+OPERATORS: Final = DENSE_OPERATORS | SPARSE_ACTIVATION_OF
+BIAS_INPUT: Final = dict.fromkeys(DENSE_OPERATORS, 3) | dict.fromkeys(SPARSE_ACTIVATION_OF, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,22 +87,50 @@ class Pattern:
     kept: int
     span: int
 
+    @property
+    def look_ups(self) -> int:
+        """Look-ups in 16 bytes per block of 16 rows and 64 columns, without VBMI: the cost.
+
+        A slot of four non-zeros whose columns lie in one window of 16 takes one; two slots of 2:16
+        take three with their blends; any other slot asks all four windows.
+        """
+        if self.span > SPANS[0] or self.kept < 8:
+            return self.kept
+        return self.kept // SLOT if self.kept > 8 else 3
+
+    @property
+    def share(self) -> int:
+        """Columns kept of a span."""
+        return self.kept * self.span // BLOCK
+
     def __str__(self) -> str:
-        return f"{self.kept * self.span // BLOCK}:{self.span}"
+        return f"{self.share}:{self.span}"
+
+
+#: All patterns that kernels know, the fastest first.
+_CANDIDATES: Final = tuple(
+    sorted(
+        (Pattern(kept, span) for kept in KEPT for span in SPANS if kept * span >= BLOCK),
+        key=lambda pattern: (pattern.look_ups, pattern.kept),
+    )
+)
+#: Look-ups per block at which SparseLinear is as fast as the dense QuantLinear (docs/kernels.md).
+_BREAK_EVEN: Final = 8
 
 
 def pattern_of(weight: npt.NDArray[np.generic]) -> Pattern | None:
-    """The sparsest pattern that a weight [N, K] fits, or None where half of a block is not enough.
-
-    Of patterns that keep equally many, the one of the shortest span.
-    """
+    """The fastest pattern that a weight [N, K] fits, or None where half of a block is too few."""
     nonzero = _in_blocks(np.asarray(weight) != 0)
-    for kept in KEPT:
-        for span in SPANS:
-            counts = nonzero.reshape(len(nonzero), -1, span).sum(axis=2, dtype=np.int64)
-            if counts.max(initial=0) * BLOCK <= kept * span:
-                return Pattern(kept, span)
-    return None
+    most = {
+        span: int(nonzero.reshape(len(nonzero), -1, span).sum(axis=2).max(initial=0))
+        for span in SPANS
+    }
+    return next((each for each in _CANDIDATES if most[each.span] <= each.share), None)
+
+
+def is_faster(pattern: Pattern) -> bool:
+    """Whether SparseLinear beats the dense QuantLinear, by what was measured without VBMI."""
+    return pattern.look_ups < _BREAK_EVEN
 
 
 def pack_sparse(
@@ -121,18 +153,16 @@ def pack_sparse(
             f"SparseLinear packs a non-empty int8 matrix [N, K], "
             f"not {weight.dtype} of shape {list(weight.shape)}."
         )
-    kept, span = pattern.kept, pattern.span
     blocks = _in_blocks(np.pad(weight, ((0, -weight.shape[0] % STRIP), (0, 0))))
-    spans = blocks.reshape(len(blocks), -1, span)
-    share = kept * span // BLOCK
-    if np.count_nonzero(spans, axis=2).max() > share:
+    spans = blocks.reshape(len(blocks), -1, pattern.span)
+    if np.count_nonzero(spans, axis=2).max() > pattern.share:
         raise ConfpressError(f"the weight has more non-zeros than the pattern {pattern} keeps.")
     # The non-zeros first, then zeros that fill the places: all in the order of their columns.
-    chosen = np.sort(np.argsort(spans == 0, axis=2, kind="stable")[:, :, :share], axis=2)
+    chosen = np.sort(np.argsort(spans == 0, axis=2, kind="stable")[:, :, : pattern.share], axis=2)
     values = np.take_along_axis(spans, chosen, axis=2)
-    first = np.arange(spans.shape[1]) * span % BLOCK
+    first = np.arange(spans.shape[1]) * pattern.span % BLOCK
     columns = (chosen + first[:, None]).astype(np.uint8)
-    return _strips(values, kept), _strips(columns, kept)
+    return _strips(values, pattern.kept), _strips(columns, pattern.kept)
 
 
 def unpack_sparse(

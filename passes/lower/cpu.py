@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
@@ -13,6 +14,15 @@ from ..linear import MatMulLayer, only_user
 from ..quantlinear import define_quant_linear, pack_int8, quant_linear_node
 from ..quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
 from ..rewrite import Patch, replace_value
+from ..sparselinear import (
+    SPARSE_ACTIVATION_OF,
+    Pattern,
+    define_sparse,
+    is_faster,
+    pack_sparse,
+    pattern_of,
+    sparse_node,
+)
 from .lowbit import LowBitLinear, lowbit_linears
 from .portable import store_linears
 from .qdq import Int8Linear, int8_linears, refuse_lowered
@@ -22,37 +32,65 @@ from .qdq import Int8Linear, int8_linears, refuse_lowered
 class LowerCpu(InPlacePass):
     """Linear layers become ``confpress.v1.QuantLinear``, with the SiLU that follows fused.
 
-    Weights of 4 and 2 bits with scales per block (int4, uint4, FP4, int2) become
-    ``QuantLinear4Bit`` and ``QuantLinear2Bit``. Activations are quantised per frame exactly as the
-    interchange model says. Other formats of linear layers are stored in codes and computed with in
-    float32, as on target ``portable``. Convolutions keep their QDQ nodes, which ONNX Runtime turns
-    into QLinearConv.
+    Int8 weights whose zeros are balanced over a few columns, whoever put them there, become
+    ``SparseLinear`` where that is faster. Weights of 4 and 2 bits with scales per block (int4,
+    uint4, FP4, int2) become ``QuantLinear4Bit`` and ``QuantLinear2Bit``. Activations are quantised
+    per frame exactly as the interchange model says. Other formats of linear layers are stored in
+    codes and computed with in float32, as on target ``portable``. Convolutions keep their QDQ
+    nodes, which ONNX Runtime turns into QLinearConv.
     """
 
     def call(self, model: ir.Model) -> PassResult:
         refuse_lowered(model)
         journal = Journal()
         for linear in int8_linears(model):
-            _finish(linear.layer, _int8(model, linear), journal)
+            rows = np.ascontiguousarray(linear.codes.T)
+            pattern = pattern_of(rows)
+            if pattern is not None and is_faster(pattern):
+                node = _sparse(model, linear, rows, pattern)
+                _finish(linear.layer, node, journal, str(pattern))
+            else:
+                _finish(linear.layer, _int8(model, linear, rows), journal)
         for low in lowbit_linears(model, journal):
             _finish(low.layer, _lowbit(model, low), journal, low.form.name)
+        # What stands replaced is no layer to be stored.
+        common.RemoveUnusedNodesPass()(model)
         store_linears(model, journal)
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
 
 
-def _int8(model: ir.Model, linear: Int8Linear) -> ir.Node:
+def _int8(model: ir.Model, linear: Int8Linear, rows: npt.NDArray[np.int8]) -> ir.Node:
     patch = Patch(linear.layer.node)
     activation = _activation_of(linear.layer)
     define_quant_linear(model, activation)
     return quant_linear_node(
         linear.input,
-        patch.constant(pack_int8(np.ascontiguousarray(linear.codes.T)), "packed"),
+        patch.constant(pack_int8(rows), "packed"),
         patch.constant(linear.scales, "scale"),
         patch.constant(linear.bias, "bias"),
-        shape=(linear.codes.shape[1], linear.codes.shape[0]),
+        shape=rows.shape,
         activation=activation,
         name=f"{patch.name}/QuantLinear",
+    )
+
+
+def _sparse(
+    model: ir.Model, linear: Int8Linear, rows: npt.NDArray[np.int8], pattern: Pattern
+) -> ir.Node:
+    patch = Patch(linear.layer.node)
+    activation = _activation_of(linear.layer)
+    packed, columns = pack_sparse(rows, pattern)
+    define_sparse(model, activation)
+    return sparse_node(
+        linear.input,
+        patch.constant(packed, "packed"),
+        patch.constant(columns, "columns"),
+        patch.constant(linear.scales, "scale"),
+        patch.constant(linear.bias, "bias"),
+        shape=rows.shape,
+        activation=activation,
+        name=f"{patch.name}/SparseLinear",
     )
 
 
@@ -81,7 +119,8 @@ def _finish(layer: MatMulLayer, node: ir.Node, journal: Journal, form: str = "")
     node.metadata_props[LAYER_KEY] = layer.id
     replace_value(activated or layer.output, node.outputs[0])
     note = f" ({form})" if form else ""
-    journal.change(layer.id, f"QuantLinear{note}{' with SiLU' if activated else ''}")
+    operator = "SparseLinear" if node.op_type in SPARSE_ACTIVATION_OF else "QuantLinear"
+    journal.change(layer.id, f"{operator}{note}{' with SiLU' if activated else ''}")
 
 
 def _activation_of(layer: MatMulLayer) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..quantlinear_lowbit import OPERATORS as QUANT_LINEAR
+from ..sparselinear import OPERATORS as QUANT_LINEAR
 from .graph import constant_expression
 from .modules import (
     Convolution,

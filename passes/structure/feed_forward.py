@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..quantlinear_lowbit import OPERATORS as QUANT_LINEAR
+from ..sparselinear import OPERATORS as QUANT_LINEAR
 from .activations import find_activation
 from .branch import Branch, NotRecognisedError, counted
 from .gating import gate_half

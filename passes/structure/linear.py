@@ -12,13 +12,14 @@ import dataclasses
 
 import onnx_ir as ir
 
-from ..quantlinear_lowbit import OPERATORS as QUANT_LINEAR
+from ..sparselinear import BIAS_INPUT
+from ..sparselinear import OPERATORS as QUANT_LINEAR
 from .activations import find_activation
 from .graph import constant, constant_expression, dims, only_consumer, other_input
 from .modules import Convolution, Linear
 
 #: Linear layers of lowered models: data, packed or integer weight, ..., and where the bias is.
-_LOWERED = dict.fromkeys(QUANT_LINEAR, 3) | {"DynamicQuantizeMatMul": 4, "MatMulNBits": 5}
+_LOWERED = BIAS_INPUT | {"DynamicQuantizeMatMul": 4, "MatMulNBits": 5}
 #: What may compute a weight from its stored numbers without changing the shape.
 _KEEPS_SHAPE = frozenset(("Cast", "DequantizeLinear", "Div", "Identity", "Mul", "Sub"))
 

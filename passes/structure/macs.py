@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from ..quantlinear_lowbit import OPERATORS as QUANT_LINEAR
+from ..sparselinear import OPERATORS as QUANT_LINEAR
 
 #: Operators counted as products over the last axis of the first input.
 _PRODUCTS = frozenset({

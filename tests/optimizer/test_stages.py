@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import pytest
 from confpress.optimizer.recipe import Recipe, preset
-from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, QUANTIZE, Findings, Skip
+from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, QUANTIZE, SPARSIFY, Findings, Skip
 from confpress.passes.quantize import Range
+from confpress.passes.sparsify import PATTERNS
 
 #: Fields of passes that are measured, not chosen.
-MEASURED = {"ranges"}
+MEASURED = {"ranges", "importance"}
 #: Fields that the recipe says in other units.
 RENAMED = {("positions", "max_frames"): "max_seconds"}
 
@@ -53,6 +55,20 @@ def test_convolutions_stay_float_without_ranges() -> None:
 
 def test_the_lossless_preset_quantises_nothing() -> None:
     assert isinstance(QUANTIZE.passes(preset("lossless"), Findings()), Skip)
+
+
+def test_zeros_are_set_where_the_recipe_asks_for_them() -> None:
+    assert isinstance(SPARSIFY.passes(Recipe(), Findings()), Skip)
+    asked = Recipe().replace({"sparsify": {"pattern": "2:16", "least_energy": 0.1}})
+    (sparsify,) = SPARSIFY.passes(asked, Findings())
+    assert (sparsify.pattern, sparsify.least_energy) == ("2:16", 0.1)
+    assert not SPARSIFY.lossless
+
+
+def test_every_recipe_pattern_is_one_of_the_pass() -> None:
+    section = type(Recipe().sparsify)
+    offered = get_args(section.model_fields["pattern"].annotation)
+    assert set(offered) == {"none", *PATTERNS}
 
 
 def test_every_target_ends_with_the_lowest_versions() -> None:

@@ -9,6 +9,7 @@ from confpress.passes.sparselinear import (
     KEPT,
     SPANS,
     Pattern,
+    is_faster,
     pack_sparse,
     pattern_of,
     sparse_function,
@@ -36,9 +37,26 @@ def test_unpack_inverts_pack(n: int, k: int, pattern: Pattern, seed: int) -> Non
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_the_pattern_of_a_weight_is_found(pattern: Pattern) -> None:
+def test_the_fastest_pattern_of_a_weight_is_found(pattern: Pattern) -> None:
     codes = SparseLayer.balanced(64, 320, pattern).codes
-    assert pattern_of(codes) == pattern
+    found = pattern_of(codes)
+    assert found is not None
+    assert found.look_ups <= pattern.look_ups
+    np.testing.assert_array_equal(unpack_sparse(*pack_sparse(codes, found), codes.shape), codes)
+
+
+@pytest.mark.parametrize(
+    ("zeros", "runs_as", "faster"),
+    [("2:16", "2:16", True), ("4:16", "4:16", True), ("4:32", "4:16", True),
+     ("8:16", "8:16", False), ("16:64", "16:64", False), ("8:64", "8:64", False)],
+)  # fmt: skip
+def test_patterns_are_looked_up_in_windows_where_they_can(
+    zeros: str, runs_as: str, faster: bool
+) -> None:
+    pattern = next(each for each in PATTERNS if str(each) == zeros)
+    found = pattern_of(SparseLayer.balanced(256, 320, pattern).codes)
+    assert found is not None
+    assert (str(found), is_faster(found)) == (runs_as, faster)
 
 
 def test_slots_of_a_short_span_name_columns_of_one_window() -> None:

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from confpress.passes.errors import ConfpressError
+from confpress.passes.lower.cpu import LowerCpu
+from confpress.passes.quantize import Quantize
+from confpress.passes.rewrite import constant
+from confpress.passes.sparsify import PATTERNS, Sparsify, kept_by
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .graphs import evaluate, operators, parse
+
+RANDOM = np.random.default_rng(0)
+LINEAR = """
+<ir_version: 10, opset_import: ["": 21]>
+net (float[b, t, 100] x, float[100, 33] w, float[33] c) => (float[b, t, 33] y)
+{ p = MatMul (x, w)  y = Add (p, c) }"""
+
+
+def linear() -> tuple[ir.Model, np.ndarray]:
+    """A layer and its weight [K, N]."""
+    weight = RANDOM.standard_normal((100, 33)).astype(np.float32)
+    return parse(LINEAR, w=weight, c=RANDOM.standard_normal(33).astype(np.float32)), weight
+
+
+def weight_of(model: ir.Model) -> np.ndarray:
+    node = next(each for each in model.graph if each.op_type == "MatMul")
+    array = constant(node.inputs[1])
+    assert array is not None
+    return array
+
+
+@given(st.integers(1, 9), st.integers(1, 140), st.sampled_from(sorted(PATTERNS)))
+def test_every_span_keeps_its_highest_scores(n: int, k: int, name: str) -> None:
+    pattern = PATTERNS[name]
+    scores = np.random.default_rng(n * k).permutation(n * k).reshape(n, k).astype(np.float32)
+    keep = kept_by(scores, pattern)
+    for start in range(0, k, pattern.span):
+        span, kept = scores[:, start : start + pattern.span], keep[:, start : start + pattern.span]
+        assert (kept.sum(axis=1) == min(pattern.share, span.shape[1])).all()
+        lowest = np.where(kept, span, np.inf).min(axis=1)
+        assert (np.where(kept, -1, span).max(axis=1) < lowest).all()
+
+
+@pytest.mark.parametrize(("name", "kept"), [("8:16", 52), ("4:16", 28), ("2:16", 14)])
+def test_weights_are_kept_as_they_are_or_zero(name: str, kept: int) -> None:
+    model, weight = linear()
+    result = Sparsify(name)(model)
+    sparse = weight_of(model)
+    assert [change.what.partition(",")[0] for change in result.changes] == [name]
+    np.testing.assert_array_equal(sparse[sparse != 0], weight[sparse != 0])
+    assert (np.count_nonzero(sparse, axis=0) == kept).all()
+
+
+def test_measured_inputs_decide_what_matters() -> None:
+    model, weight = linear()
+    importance = np.full(100, 1e-6, np.float32)
+    importance[::4] = 1.0
+    Sparsify("4:16", importance={"x": importance})(model)
+    np.testing.assert_array_equal(weight_of(model)[::4], weight[::4])
+
+
+def test_layers_that_would_lose_too_much_stay_dense() -> None:
+    model, weight = linear()
+    result = Sparsify("2:16", least_energy=0.6)(model)
+    assert not result.changes
+    assert "of the energy of its weights; least_energy asks for 60 %" in result.refusals[0].reason
+    np.testing.assert_array_equal(weight_of(model), weight)
+
+
+def test_excluded_and_quantised_layers_stay_dense() -> None:
+    model, _ = linear()
+    assert "keeps it dense" in Sparsify(exclude=("*",))(model).refusals[0].reason
+    Quantize()(model)
+    assert "quantised already" in Sparsify()(model).refusals[0].reason
+
+
+def test_unknown_options_are_errors() -> None:
+    with pytest.raises(ConfpressError, match='"3:16" is no sparsity pattern; there are 2:4'):
+        Sparsify("3:16")
+    with pytest.raises(ConfpressError, match="between 0 and 1, not 2"):
+        Sparsify(least_energy=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "operator"),
+    [("4:16", "SparseLinear"), ("1:4", "SparseLinear"), ("8:16", "QuantLinear")],
+)
+def test_target_cpu_skips_the_zeros_where_that_is_faster(name: str, operator: str) -> None:
+    model, _ = linear()
+    x = RANDOM.standard_normal((2, 5, 100)).astype(np.float32)
+    Sparsify(name)(model)
+    Quantize()(model)
+    (expected,) = evaluate(model, {"x": x})
+    result = LowerCpu()(model)
+    assert operators(model) == [operator]
+    if operator == "SparseLinear":
+        assert [change.what for change in result.changes] == ["SparseLinear (4:16)"]
+    (y,) = evaluate(model, {"x": x})
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
