@@ -154,7 +154,8 @@ def approximated(
         return weight
     if form.weight == "float16":
         limit = np.finfo(np.float16).max
-        return np.clip(weight, -limit, limit).astype(np.float16).astype(np.float32)
+        half: Floats = np.clip(weight, -limit, limit).astype(np.float16).astype(np.float32)
+        return half
     return quantize_matrix(weight, form.scheme, importance).dequantized()
 
 
@@ -165,4 +166,5 @@ def rounded_inputs(rows: Floats, kind: Activations) -> Floats:
     number = _ACTIVATIONS[kind]
     largest = np.maximum(np.abs(rows).max(axis=-1, keepdims=True), np.float32(EPSILON))
     scale = (largest / np.float32(number.top)).astype(np.float32)
-    return number.round(rows / scale) * scale
+    rounded: Floats = number.round(rows / scale) * scale
+    return rounded

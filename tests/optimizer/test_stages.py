@@ -9,8 +9,8 @@ from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, QUANTIZE, SPARSIF
 from confpress.passes.quantize import Range
 from confpress.passes.sparsify import PATTERNS
 
-#: Fields of passes that are measured, not chosen.
-MEASURED = {"ranges", "importance"}
+#: Fields of passes that are measured or given as a file, not chosen in a recipe.
+MEASURED = {"ranges", "importance", "plan"}
 #: Fields that the recipe says in other units.
 RENAMED = {("positions", "max_frames"): "max_seconds"}
 
