@@ -326,8 +326,10 @@ def document(choices: Choices, rows: Sequence[Mapping[str, Any]], held: Mapping[
             "",
             "Linear layers only: convolutions stay float32. `weights` are stored in codes and "
             "computed with in float32 (target `portable`); `frames int8` computes in integers "
-            "(target `cpu` without its fusions); `reference` judges formats without a kernel. Speed: 10 s of audio, "
-            "one thread, models in turn.",
+            "(target `cpu` without its fusions); `reference` judges formats without a kernel. "
+            "Speed, of runs with `--latency`: 10 s of audio, one thread, models in turn. Scales of "
+            "these models are found by plain squared error; E[x²] weighs the errors that mofq and "
+            "the mixed plan choose by, and the scales of the layer errors below.",
             f"{environment.cpu}, ONNX Runtime {environment.libraries['onnxruntime']}. SHA-256 of "
             f"the model: `{sha256(choices.data / MODEL)}`.",
             "",
