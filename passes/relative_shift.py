@@ -1,9 +1,10 @@
 """Relative shift without padding.
 
-Transformer-XL attention scores positions for every distance, ``x[..., i, r]`` with 2T-1 distances,
-and then needs ``y[..., i, j] = x[..., i, T-1-i+j]`` (Dai et al. 2019, appendix B). Exporters write
-Pad, Reshape, Slice, Reshape, Slice, which copies the T × 2T scores three times. Read as one flat
-row, y is x from element T-1 on with rows of 2T-2 elements; so the Pad and its copy can go.
+Transformer-XL attention scores positions for every distance, ``x[..., i, r]`` of T queries with D
+distances (2T-1, or T-1 more than there are keys where a stream has keys of earlier chunks), and then
+needs ``y[..., i, j] = x[..., i, T-1-i+j]`` for D-T+1 keys (Dai et al. 2019, appendix B). Exporters
+write Pad, Reshape, Slice, Reshape, Slice, which copies the scores three times. Read as one flat row,
+y is x from element T-1 on with rows of D-1 elements; so the Pad and its copy can go.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .rewrite import Patch, constant, replace_value
 
 @dataclasses.dataclass(frozen=True)
 class RelativeShift(InPlacePass):
-    """Rewrites Pad, Reshape, Slice, Reshape, Slice of [batch, heads, T, 2T-1] scores.
+    """Rewrites Pad, Reshape, Slice, Reshape, Slice of [batch, heads, T, D] scores.
 
     The shapes that the two Reshapes compute are not proven here; the pipeline compares outputs.
     Lossless: elements are only moved.
@@ -61,19 +62,21 @@ def _chain_end(pad: ir.Node) -> ir.Node | None:
 
 
 def _shifted(patch: Patch, scores: ir.Value | None) -> ir.Value:
-    """y[..., i, j] = x[..., i, T-1-i+j] for x of shape [batch, heads, T, 2T-1]."""
+    """y[..., i, j] = x[..., i, T-1-i+j] for x of shape [batch, heads, T, D], D-T+1 columns."""
     shape = patch.op("Shape", scores)
     one = patch.ints(1)
     frames = patch.op("Gather", shape, patch.ints(2), axis=0)
+    distances = patch.op("Gather", shape, patch.ints(3), axis=0)
     last = patch.op("Sub", frames, one)
-    # A single frame has one distance: its row is one element, not 2T-2 = 0.
-    width = patch.op("Max", patch.op("Add", last, last), one)
+    keys = patch.op("Sub", distances, last)
+    # The row of a single query has as many elements as there are keys, one more than D-1.
+    width = patch.op("Max", patch.op("Sub", distances, one), keys)
     end = patch.op("Add", last, patch.op("Mul", frames, width))
     flat = patch.op("Reshape", scores, patch.ints(0, 0, -1))
     begun = patch.op("Slice", flat, last, end, patch.ints(2), one)
     target = patch.op("Concat", patch.ints(0, 0), frames, width, axis=0)
     rows = patch.op("Reshape", begun, target)
-    return patch.op("Slice", rows, patch.ints(0), frames, patch.ints(3), one)
+    return patch.op("Slice", rows, patch.ints(0), keys, patch.ints(3), one)
 
 
 def _is_step_one(node: ir.Node) -> bool:

@@ -10,7 +10,7 @@ from tests.passes.graphs import difference, evaluate, operators, parse
 
 SHIFT = """
 <ir_version: 10, opset_import: ["": 21]>
-net (float[b, h, t, p] x, int64[8] pads) => (float[b, h, t, t] y)
+net (float[b, h, t, p] x, int64[8] pads) => (float[b, h, t, k] y)
 {
   padded = Pad (x, pads)
   b = Shape <start = 0, end = 2> (x)
@@ -27,23 +27,24 @@ net (float[b, h, t, p] x, int64[8] pads) => (float[b, h, t, t] y)
   dropped = Slice (flat, one, most, two, one)
   shape = Concat <axis = 0> (b, t, p)
   back = Reshape (dropped, shape)
-  y = Slice (back, zero, t, three, one)
+  keys = Sub (wide, t)
+  y = Slice (back, zero, keys, three, one)
 }"""
 PADS = np.array([0, 0, 0, 1, 0, 0, 0, 0], np.int64)
 
 
-def scores(frames: int) -> np.ndarray:
-    return (
-        np.random.default_rng(0).standard_normal((2, 3, frames, 2 * frames - 1)).astype(np.float32)
-    )
+def scores(frames: int, past: int = 0) -> np.ndarray:
+    shape = (2, 3, frames, past + 2 * frames - 1)
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
 
 
+@pytest.mark.parametrize("past", [0, 1, 20])
 @pytest.mark.parametrize("frames", [1, 2, 3, 40])
-def test_same_elements_without_pad(frames: int) -> None:
+def test_same_elements_without_pad(frames: int, past: int) -> None:
     model, original = parse(SHIFT, pads=PADS), parse(SHIFT, pads=PADS)
     assert RelativeShift()(model).modified
     assert "Pad" not in operators(model)
-    assert difference(model, original, {"x": scores(frames)}) == 0
+    assert difference(model, original, {"x": scores(frames, past)}) == 0
 
 
 def test_result_is_the_shift_of_transformer_xl() -> None:
