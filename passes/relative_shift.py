@@ -1,10 +1,10 @@
 """Relative shift without padding.
 
 Transformer-XL attention scores positions for every distance, ``x[..., i, r]`` of T queries with D
-distances (2T-1, or T-1 more than there are keys where a stream has keys of earlier chunks), and then
-needs ``y[..., i, j] = x[..., i, T-1-i+j]`` for D-T+1 keys (Dai et al. 2019, appendix B). Exporters
-write Pad, Reshape, Slice, Reshape, Slice, which copies the scores three times. Read as one flat row,
-y is x from element T-1 on with rows of D-1 elements; so the Pad and its copy can go.
+distances (2T-1, or T-1 more than there are keys where a stream has keys of earlier chunks), and
+then needs ``y[..., i, j] = x[..., i, T-1-i+j]`` for D-T+1 keys (Dai et al. 2019, appendix B).
+Exporters write Pad, Reshape, Slice, Reshape, Slice, which copies the scores three times. Read as
+one flat row, y is x from element T-1 on with rows of D-1 elements; so the Pad and its copy can go.
 """
 
 from __future__ import annotations
