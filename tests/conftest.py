@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,11 @@ SHARED_VARIABLE = "CONFPRESS_TEST_DATA"
 PIECES = ("▁", "a", "b", "c", "d", "e")
 
 MakeModel = Callable[..., Path]
+
+# A shell ignores SIGINT in what it runs in the background, and so would every process that the
+# tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _shared(relative: str) -> Path:
