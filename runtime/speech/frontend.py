@@ -1,23 +1,17 @@
-"""Log-mel features, described by a small JSON file beside a model.
+"""The front end that a small JSON file beside a model describes.
 
-The defaults are the front end of NeMo's Conformer recipes: pre-emphasis, a centred
-short-time Fourier transform with a symmetric Hann window, Slaney mel filters, the
-logarithm, and a mean and standard deviation per feature over the utterance.
+The defaults are those of NeMo's Conformer recipes; `log_mel` computes the features.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ...passes.errors import ConfpressError
-
-FloatArray = npt.NDArray[np.float32]
+from .log_mel import FloatArray, frame_count, log_mel
 
 FILE_NAME = "frontend.json"
 
@@ -56,7 +50,7 @@ class FrontEnd(BaseModel):
 
     def frames(self, samples: int) -> int:
         """Number of frames of an utterance of `samples` samples: whole hops, as NeMo counts."""
-        return max(samples // self.hop_length, 1)
+        return frame_count(samples, self.hop_length)
 
     def features(self, audio: FloatArray) -> FloatArray:
         """Compute normalised log-mel features.
@@ -65,38 +59,12 @@ class FrontEnd(BaseModel):
             audio: float32 [samples], mono, at `sample_rate`.
 
         Returns:
-            float32 [n_mels, frames] with frames = samples // hop_length + 1.
+            float32 [n_mels, frames], frames as `frames` says.
 
         Raises:
             ConfpressError: `audio` is empty or not one-dimensional.
         """
-        if audio.ndim != 1 or audio.size == 0:
-            raise ConfpressError(
-                f"features need mono audio with at least one sample, not an array {audio.shape}."
-            )
-        mel = self._mel_power(np.asarray(audio, dtype=np.float32))
-        log_mel: FloatArray = np.log(mel + np.float32(self.log_offset))
-        if self.normalization == "none":
-            return log_mel
-        return self._normalise(log_mel)
-
-    def _mel_power(self, audio: FloatArray) -> FloatArray:
-        emphasised = audio.copy()
-        emphasised[1:] -= np.float32(self.preemphasis) * audio[:-1]
-        padded = np.pad(emphasised, self.n_fft // 2)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)
-        frames = windows[:: self.hop_length][: self.frames(audio.size)]
-        spectrum = np.fft.rfft(frames * _window(self.window_length, self.n_fft), axis=-1)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-        filters = mel_filters(self.sample_rate, self.n_fft, self.n_mels, self.f_min, self.f_max)
-        return np.asarray(filters @ power.T, dtype=np.float32)
-
-    def _normalise(self, log_mel: FloatArray) -> FloatArray:
-        centred = log_mel - log_mel.mean(axis=1, keepdims=True)
-        # The unbiased estimate, as NeMo has it; a single frame has none and stays at zero.
-        freedom = max(log_mel.shape[1] - 1, 1)
-        deviation = np.sqrt((centred**2).sum(axis=1, keepdims=True) / freedom)
-        return np.asarray(centred / (deviation + self.std_epsilon), dtype=np.float32)
+        return log_mel(audio, **self.model_dump())
 
     def save(self, path: Path) -> None:
         """Write the configuration as JSON."""
@@ -130,46 +98,3 @@ class FrontEnd(BaseModel):
             if candidate.is_file():
                 return cls.load(candidate)
         return cls()
-
-
-@lru_cache(maxsize=8)
-def _window(length: int, n_fft: int) -> FloatArray:
-    """Symmetric Hann window, centred in `n_fft` points."""
-    left = (n_fft - length) // 2
-    return np.pad(np.hanning(length), (left, n_fft - length - left)).astype(np.float32)
-
-
-@lru_cache(maxsize=8)
-def mel_filters(
-    sample_rate: int, n_fft: int, n_mels: int, f_min: float, f_max: float
-) -> FloatArray:
-    """Triangular mel filters on Slaney's scale, each of area one (Slaney 1998, Auditory Toolbox).
-
-    Returns:
-        float32 [n_mels, n_fft // 2 + 1].
-    """
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(f_min), _hz_to_mel(f_max), n_mels + 2))
-    bins = np.linspace(0.0, sample_rate / 2, n_fft // 2 + 1)
-    lower, centre, upper = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rising = (bins - lower) / (centre - lower)
-    falling = (upper - bins) / (upper - centre)
-    triangles = np.maximum(0.0, np.minimum(rising, falling))
-    return np.asarray(triangles * (2.0 / (upper - lower)), dtype=np.float32)
-
-
-# Slaney's scale: 3 mels per 200 Hz up to 1 kHz, then 27 mels per factor of 6.4.
-_LINEAR_HZ_PER_MEL = 200.0 / 3.0
-_BREAK_HZ = 1000.0
-_BREAK_MEL = _BREAK_HZ / _LINEAR_HZ_PER_MEL
-_LOG_STEP = np.log(6.4) / 27.0
-
-
-def _hz_to_mel(hz: float) -> float:
-    if hz < _BREAK_HZ:
-        return hz / _LINEAR_HZ_PER_MEL
-    return float(_BREAK_MEL + np.log(hz / _BREAK_HZ) / _LOG_STEP)
-
-
-def _mel_to_hz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    above = _BREAK_HZ * np.exp(_LOG_STEP * (mel - _BREAK_MEL))
-    return np.where(mel < _BREAK_MEL, mel * _LINEAR_HZ_PER_MEL, above)

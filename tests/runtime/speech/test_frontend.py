@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.speech import FrontEnd
-from confpress.runtime.speech.frontend import mel_filters
+from confpress.runtime.speech.log_mel import mel_filters
 
 
 def _tone(hz: float, seconds: float = 1.0) -> np.ndarray:
