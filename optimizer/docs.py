@@ -80,9 +80,9 @@ _REPORT_INTRODUCTION = """\
 | `report.json` | the same for machines: `Report` below |
 | `manifest.json` | SHA-256 and size of every file: `Manifest` below |
 
-The folder appears whole or not at all: it is written beside as `.OUT.partial-PID` and renamed at
-the end; an earlier result of Confpress is replaced, any other folder is refused. What a killed
-run leaves behind is removed by the next one, or put back if the kill came between two renames.
+The folder appears whole or not at all: it is written in `.OUT.work` beside it and takes its place
+in one step at the end; an earlier result of Confpress is replaced, any other folder is refused.
+While a run writes OUT, another one is refused.
 
 # `report.json`
 

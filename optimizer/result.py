@@ -1,13 +1,20 @@
 """The result folder: written whole or not at all.
 
-Everything is first written beside the destination, as ``.OUT.partial-<pid>``. At the end the
-old result is renamed to ``.OUT.old-<pid>``, the new one renamed to its place, and the old one
-deleted. A run that was killed leaves at most such hidden folders; the next start deletes them,
-or, where the kill fell between the two renames, puts the old result back.
+A run works in one hidden folder beside the destination, ``.OUT.work``:
+
+    lock      held by the process that works there (`lock.py`)
+    steps/    what is finished already (`steps.py`): the next run goes on from there
+    result/   the folder being written, which takes OUT's place at the end
+    old/      the earlier OUT, for the moment between two renames
+
+The folder is removed with the result's completion. A run that was killed or failed leaves it
+where steps were finished; the next start deletes the rest, or, where the kill fell between the
+two renames, puts the old result back.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,7 +22,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..passes.errors import ConfpressError
+from .lock import locked_folder
 from .manifest import MANIFEST, read_manifest
+
+_STEPS, _RESULT, _OLD = "steps", "result", "old"
+#: Of Linux' renameat2: paths relative to the current folder, and that both are exchanged.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
@@ -30,33 +42,44 @@ def result_folder(destination: Path, inputs: Sequence[Path] = ()) -> Iterator[Pa
         The folder to write into, which must hold a manifest in the end.
 
     Raises:
-        ConfpressError: the destination cannot be, or must not be, written.
+        ConfpressError: the destination cannot be, or must not be, written, or another process
+            is writing it.
     """
     destination = Path(os.path.realpath(destination))
-    recover(destination)
     check_destination(destination, inputs)
     created = _make_parents(destination.parent)
-    staging = _beside(destination, "partial", os.getpid())
+    work = work_folder(destination)
     try:
-        try:
-            staging.mkdir()
-        except OSError as error:
-            raise ConfpressError(
-                f"cannot write in {destination.parent}: {error.strerror}."
-            ) from error
-        try:
-            yield staging
-            _sync(staging)
-            _replace(staging, destination)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+        with locked_folder(work, str(destination)):
+            _recover(work, destination)
+            staging = work / _RESULT
+            try:
+                staging.mkdir()
+                yield staging
+                _sync(staging)
+                _replace(staging, destination)
+                shutil.rmtree(work, ignore_errors=True)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                if not (work / _STEPS).exists():
+                    shutil.rmtree(work, ignore_errors=True)
+                raise
     except BaseException:
         for parent in created:
             # Only what this run made, and only while nobody else uses it.
             if not any(parent.iterdir()):
                 parent.rmdir()
         raise
+
+
+def work_folder(destination: Path) -> Path:
+    """Where a run that writes `destination` works."""
+    return destination.with_name(f".{destination.name}.work")
+
+
+def steps_folder(staging: Path) -> Path:
+    """Where the run that writes `staging` keeps what a later run can go on from."""
+    return staging.with_name(_STEPS)
 
 
 def check_destination(destination: Path, inputs: Sequence[Path] = ()) -> None:
@@ -107,45 +130,12 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def recover(destination: Path) -> None:
-    """Cleans up after killed runs, and puts back a result that a kill left renamed aside."""
-    for leftover in _leftovers(destination, "old"):
-        if not os.path.lexists(destination):
-            leftover.rename(destination)
-        else:
-            shutil.rmtree(leftover, ignore_errors=True)
-    for leftover in _leftovers(destination, "partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _leftovers(destination: Path, kind: str) -> list[Path]:
-    """Folders beside the destination whose process is gone."""
-    prefix = f".{destination.name}.{kind}-"
-    if not destination.parent.is_dir():
-        return []
-    found = []
-    for path in sorted(destination.parent.iterdir()):
-        pid = path.name.removeprefix(prefix)
-        if path.name.startswith(prefix) and pid.isdigit() and not _runs(int(pid)):
-            found.append(path)
-    return found
-
-
-def _runs(pid: int) -> bool:
-    """Whether another process has this number."""
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _beside(destination: Path, kind: str, pid: int) -> Path:
-    return destination.with_name(f".{destination.name}.{kind}-{pid}")
+def _recover(work: Path, destination: Path) -> None:
+    """Cleans up after a killed run, and puts back a result that it left renamed aside."""
+    if (work / _OLD).is_dir() and not os.path.lexists(destination):
+        (work / _OLD).rename(destination)
+    for leftover in (_OLD, _RESULT):
+        shutil.rmtree(work / leftover, ignore_errors=True)
 
 
 def _make_parents(folder: Path) -> list[Path]:
@@ -164,16 +154,26 @@ def _make_parents(folder: Path) -> list[Path]:
 
 
 def _replace(staging: Path, destination: Path) -> None:
-    aside = _beside(destination, "old", os.getpid())
-    if destination.is_dir():
-        destination.rename(aside)
-    try:
+    if not destination.is_dir():
         staging.rename(destination)
-    except BaseException:
-        if aside.is_dir():
+    elif not _exchange(staging, destination):
+        aside = staging.with_name(_OLD)
+        destination.rename(aside)
+        try:
+            staging.rename(destination)
+        except BaseException:
             aside.rename(destination)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Lets two folders change places in one step; False where the system cannot."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    if rename is None:
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    done: int = rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE)
+    return done == 0
 
 
 def _sync(folder: Path) -> None:

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from confpress.optimizer import result
 from confpress.optimizer.manifest import file_entry, read_manifest, verify, write_manifest
-from confpress.optimizer.result import result_folder
+from confpress.optimizer.result import result_folder, steps_folder, work_folder
 from confpress.passes.errors import ConfpressError
 
 
@@ -30,12 +31,6 @@ def fail(out: Path, error: BaseException) -> None:
 
 def content(folder: Path) -> str:
     return (folder / "cpu" / "model.onnx").read_text()
-
-
-def dead_pid() -> int:
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-        return process.pid
 
 
 def test_a_result_appears_whole_and_replaces_the_one_before(tmp_path: Path) -> None:
@@ -126,21 +121,50 @@ def test_a_kill_between_the_two_renames_is_mended(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with result_folder(out) as staging:
         fill(staging, "one")
-    pid = dead_pid()
-    out.rename(tmp_path / f".out.old-{pid}")
-    (tmp_path / f".out.partial-{pid}").mkdir()
+    work = work_folder(out)
+    (work / "result").mkdir(parents=True)
+    out.rename(work / "old")
     with pytest.raises(ValueError, match="later"):
         fail(out, ValueError("later"))
     assert content(out) == "one"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
-def test_the_folder_of_a_running_process_is_left_alone(tmp_path: Path) -> None:
-    other = tmp_path / f".out.partial-{os.getppid()}"
-    other.mkdir()
-    with result_folder(tmp_path / "out") as staging:
+def test_where_folders_cannot_be_exchanged_they_are_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result, "_exchange", lambda one, other: False)
+    for text in ("one", "two"):
+        with result_folder(tmp_path / "out") as staging:
+            fill(staging, text)
+    assert content(tmp_path / "out") == "two"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_second_process_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with start(out, 10, 60) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        said = rf"another run is writing .*out now \(process {process.pid}\); wait for its end"
+        with pytest.raises(ConfpressError, match=said), result_folder(out):
+            pass
+        assert (work_folder(out) / "result" / "model.onnx").is_file()
+        process.kill()
+    with result_folder(out) as staging:
         fill(staging, "one")
-    assert other.is_dir()
+
+
+def test_steps_outlive_an_error_and_go_with_the_result(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    steps_folder(work_folder(out) / "result").mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        fail(out, KeyboardInterrupt())
+    assert sorted(p.name for p in work_folder(out).iterdir()) == ["lock", "steps"]
+    with result_folder(out) as staging:
+        assert steps_folder(staging).is_dir()
+        fill(staging, "one")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 SCRIPT = """
