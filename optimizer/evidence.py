@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..passes.errors import ConfpressError
 from ..runtime.asr import AsrModel, FeatureCache, transcribe
 from ..runtime.bench import BenchOptions, BenchResult, bench
-from ..runtime.environment import usable_cores
+from ..runtime.machine import usable_cores
 from ..runtime.kernels import library_path
 from ..runtime.layerwise import ModuleDifference, compare_modules
 from ..runtime.module_profile import ModuleProfile, profile_modules

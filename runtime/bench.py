@@ -28,7 +28,8 @@ from .progress import progress
 from .record import Record
 from .session import GraphLevel, Provider, SessionOptions, create_session, run_session
 from .speech.manifest import Utterance
-from .timing import Ratio, Times, ratio, take_turns, warm_up
+from .timing import Ratio, ratio
+from .turns import Times, take_turns, warm_up
 
 Feeds = dict[str, npt.NDArray[Any]]
 

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from confpress.passes.errors import ConfpressError
-from confpress.runtime import environment
+from confpress.runtime import environment, machine
 from confpress.runtime.environment import Environment, describe_environment
 
 
@@ -29,7 +29,7 @@ def test_what_cannot_be_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise ConfpressError("it is not built.")
 
     for name in ("_CPUINFO", "_MEMINFO", "_GOVERNOR"):
-        monkeypatch.setattr(environment, name, tmp_path / "none")
+        monkeypatch.setattr(machine, name, tmp_path / "none")
     monkeypatch.setattr(environment, "describe", missing)
     found = describe_environment()
     assert (found.memory_bytes, found.governor, found.kernels) == (None, None, None)
@@ -40,7 +40,7 @@ def test_what_cannot_be_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_cpu_features_are_read_from_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "cpuinfo"
     info.write_text("model name\t: Some CPU\nflags\t\t: fpu avx2 fma avx512_vnni\n")
-    monkeypatch.setattr(environment, "_CPUINFO", info)
+    monkeypatch.setattr(machine, "_CPUINFO", info)
     found = describe_environment()
     assert found.cpu == "Some CPU"
     assert found.cpu_features == ("avx2", "fma", "avx512_vnni")
