@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from ..passes.errors import ConfpressError
 from ..runtime.asr import AsrModel, FeatureCache, transcribe
 from ..runtime.bench import BenchOptions, BenchResult, bench
-from ..runtime.machine import usable_cores
 from ..runtime.kernels import library_path
 from ..runtime.layerwise import ModuleDifference, compare_modules
+from ..runtime.machine import usable_cores
 from ..runtime.module_profile import ModuleProfile, profile_modules
 from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
