@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
-import onnx_ir as ir
-import onnx_ir.passes.common as common
 from pydantic import Field
 
 from ..passes.fuse.unfuse import Unfuse
@@ -17,16 +12,12 @@ from ..passes.structure import recognise
 from ..passes.structure.summary import SHARED, ModuleSummary, summarise
 from .asr import AsrModel
 from .attribution import attribute
-from .model_file import load_model, save_model
+from .optimised import trace
 from .peak import Peak, measure_peak
-from .profile import Profile, profile
+from .profile import Profile
 from .record import Record
 from .session import DEFAULT_OPTIONS, SessionOptions
 from .speech.manifest import Utterance
-
-#: ONNX Runtime keeps the weights of the graph that it saves out of the message, which may not
-#: hold them.
-_WEIGHTS_ASIDE = (("session.optimized_model_external_initializers_file_name", "weights.data"),)
 
 
 class ModuleTime(Record):
@@ -95,21 +86,8 @@ def profile_modules(
     Raises:
         ConfpressError: the model cannot be run, or audio cannot be read.
     """
-    loaded = load_model(model.path)
-    with tempfile.TemporaryDirectory(prefix="confpress-") as name:
-        folder = Path(name)
-        if _lacks_names(loaded.graph):
-            common.NameFixPass()(loaded)
-            model = dataclasses.replace(model, path=folder / "named.onnx")
-            save_model(loaded, model.path)
-        saved = folder / "optimised.onnx"
-        traced = dataclasses.replace(
-            options, optimised_path=saved, config=(*options.config, *_WEIGHTS_ASIDE)
-        )
-        whole = profile(
-            model, traced, seconds=seconds, batch=batch, runs=runs, utterances=utterances
-        )
-        optimised = load_model(saved)
+    traced = trace(model, options, seconds=seconds, batch=batch, runs=runs, utterances=utterances)
+    loaded, whole = traced.model, traced.whole
     Unfuse()(loaded)
     structure = recognise(loaded)
     owners = {}
@@ -117,7 +95,7 @@ def profile_modules(
         module = structure.module_of(node)
         for value in node.outputs:
             owners[str(value.name)] = SHARED if module is None else module.id
-    spent = _time_by_owner(whole, attribute(optimised.graph, owners))
+    spent = _time_by_owner(whole, attribute(traced.optimised.graph, owners))
     frames = round(seconds / model.frontend.seconds_per_frame)
     peak = measure_peak(options.threads)
     total = sum(node.ms for node in whole.nodes) or 1.0
@@ -130,11 +108,6 @@ def profile_modules(
         unattributed_ms=sum(sum(times.values()) for times in spent.values()),
         whole=whole,
     )
-
-
-def _lacks_names(graph: ir.Graph) -> bool:
-    names = Counter(node.name for node in graph)
-    return bool(names[None] or names[""]) or max(names.values(), default=1) > 1
 
 
 def _time_by_owner(whole: Profile, owners: Mapping[str, str]) -> dict[str, dict[str, float]]:

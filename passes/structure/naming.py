@@ -92,7 +92,7 @@ def _linear_roles(plan: Plan, linears: Sequence[Linear]) -> list[str]:
     if isinstance(details, FeedForward) and len(linears) == 3:
         return _gated_roles(linears)
     if plan.kind is Kind.SUBSAMPLING:
-        return [*(f"linear{i}" for i in range(1, len(linears))), "out"][-len(linears) :]
+        return [*(f"linear{i}" for i in range(1, len(linears))), "out"][: len(linears)]
     if plan.kind is Kind.HEAD and len(linears) == 1:
         return [""]
     if plan.kind is Kind.POSITION_TABLE and len(linears) == 1:

@@ -61,6 +61,18 @@ def test_depthwise_separable() -> None:
     assert flags == [(False, False), (True, False), (False, True)]
 
 
+def test_an_integer_product_behind_the_convolutions_is_no_layer_of_ours() -> None:
+    module = subsampling(
+        STRIDED
+        + "  c2 = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (r1, k2)  r2 = Relu (c2)"
+        + FLATTENED
+        + "  u8, u8s, u8z = DynamicQuantizeLinear (f)  i32 = MatMulInteger (u8, wo, u8z)"
+        + "  p = Cast <to = 1> (i32)  s0 = Mul (p, root)"
+    )
+    assert module.linears == ()
+    assert len(module.convolutions) == 2
+
+
 def test_over_one_axis_between_layers() -> None:
     module = subsampling(
         "  l = MatMul (features, square)  t = Transpose <perm = [0, 2, 1]> (l)"
