@@ -9,19 +9,26 @@ import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
 from ..runtime.asr import AsrModel
-from ..runtime.compare import compare_outputs
+from ..runtime.chunks import Chunks
+from ..runtime.compare import compare_stream
 from ..runtime.inputs import SpeechSource
+from ..runtime.interface import Interface
 from ..runtime.runner import Runner
 from ..runtime.session import create_session
+from ..runtime.streaming import StreamSource
 from .recipe import ProofSection
 from .records import Proof
+
+#: Of a stream: enough for what attention sees of the past to be full, and then to move on.
+_CHUNKS = 20
 
 
 class Prover:
     """Compares rewritten models with the original at two lengths and two batch sizes.
 
     The utterances of a batch have different lengths, so that masks take part. Models with a fixed
-    length or batch size are compared at that one.
+    length or batch size are compared at that one. Streaming models are compared along streams,
+    states carried, in their chunks and in chunks twice as long.
 
     Args:
         model: The original.
@@ -40,13 +47,20 @@ class Prover:
         self._tolerance = options.tolerance
         self._original = Runner(model.interface, session)
         self._names = [output.name for output in session.get_outputs()]
+        source = SpeechSource(model.frontend)
         face = model.interface
+        sizes = [face.batch] if face.batch is not None else sorted(set(options.batches))
+        if face.states:
+            cuts = _cuts(face, self._original.chunks)
+            self._streams = [
+                StreamSource(source, cut, _CHUNKS).batch(size)
+                for cut, size in itertools.product(cuts, sizes)
+            ]
+            return
         lengths = {count if longest is None else min(count, longest) for count in options.frames}
         frames = [face.frames] if face.frames is not None else sorted(lengths)
-        sizes = [face.batch] if face.batch is not None else sorted(set(options.batches))
-        source = SpeechSource(model.frontend)
-        self._batches = [
-            source.batch(count, size, ragged=face.length is not None)
+        self._streams = [
+            [source.batch(count, size, ragged=face.length is not None)]
             for count, size in itertools.product(frames, sizes)
         ]
 
@@ -69,7 +83,11 @@ class Prover:
             )
         try:
             candidate = Runner(self._original.interface, create_session(model))
-            cases = compare_outputs(self._original, candidate, self._batches)
+            cases = tuple(
+                case
+                for stream in self._streams
+                for case in compare_stream(self._original, candidate, stream).outputs
+            )
         except ConfpressError as error:
             raise ConfpressError(f"after the stage {stage}: {error}") from error
         proof = Proof(tolerance=self._tolerance, cases=cases)
@@ -80,3 +98,10 @@ class Prover:
                 "stage out by a recipe."
             )
         return proof
+
+
+def _cuts(face: Interface, chunks: Chunks) -> list[Chunks]:
+    """The model's chunks and, where it takes any length, chunks twice as long."""
+    if face.frames is not None or face.chunk_window is not None:
+        return [chunks]
+    return [chunks, Chunks(chunks.window + chunks.shift, 2 * chunks.shift)]

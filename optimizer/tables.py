@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..runtime.bench import BenchModel, BenchResult, Timing
 from ..runtime.compare import OutputDifference
 from ..runtime.layerwise import ModuleDifference
+from ..runtime.streaming import ChunkLatency, StreamComparison
 from ..runtime.timing import Ratio
 from ..runtime.validate import Validation
 from .bench_compare import Change
@@ -14,6 +15,7 @@ from .console import Column, print_line, print_table
 from .report_schema import Report, SummaryRow
 from .text import (
     decibels,
+    drift,
     milliseconds,
     percent,
     percent_interval,
@@ -86,6 +88,39 @@ def _output_row(row: OutputDifference) -> list[str]:
         f"{row.cosine:.6f}",
         "" if row.argmax_agreement is None else percent(row.argmax_agreement),
     ]
+
+
+def print_stream(found: StreamComparison | None) -> None:
+    """Streaming models along a stream: time of a chunk, and whether errors grow."""
+    if found is None:
+        return
+    print_table(
+        f"{found.chunks} chunks of {milliseconds(1e3 * found.seconds)} with carried states, "
+        f"{found.threads} thread{'' if found.threads == 1 else 's'}",
+        [
+            Column("model"),
+            Column("p50", number=True),
+            Column("p90", number=True),
+            Column("p99", number=True),
+            Column("of the chunk's time", number=True),
+            Column("speed-up", number=True),
+            Column("95 % interval", number=True),
+        ],
+        [
+            [*_latency_row("A", found.latency["reference"]), "", ""],
+            [
+                *_latency_row("B", found.latency["candidate"]),
+                times(found.speedup.median),
+                _interval(found.speedup),
+            ],
+        ],
+    )
+    print_line(drift(found.drift))
+
+
+def _latency_row(name: str, row: ChunkLatency) -> list[str]:
+    quantiles = [milliseconds(value) for value in (row.p50_ms, row.p90_ms, row.p99_ms)]
+    return [name, *quantiles, percent(row.share)]
 
 
 def print_modules(found: Sequence[ModuleDifference]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..runtime.speech import Interval
+from ..runtime.streaming import Drift
 
 
 def size(count: float) -> str:
@@ -65,3 +66,15 @@ def count(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
     return str(number)
+
+
+def drift(found: Drift | None) -> str:
+    """Whether errors of the scores grow along a stream, in a sentence."""
+    if found is None:
+        return "The stream is too short to tell whether errors grow along it."
+    verdict = "they grow" if found.grows else "they do not grow"
+    return (
+        f"Errors of the scores: {percent(found.first, 3)} of their size in the first chunks, "
+        f"{percent(found.last, 3)} in the last; by the noise of chunks "
+        f"(±{percent(found.noise, 3)}) {verdict}."
+    )

@@ -5,6 +5,7 @@ The model comes with its front end and tokens, which lie beside it as small file
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,16 +57,19 @@ class AsrModel:
         path: Path | str,
         frontend: FrontEnd | Path | str | None = None,
         tokens: Tokens | Path | str | None = None,
+        chunk_seconds: float | None = None,
     ) -> AsrModel:
         """Find what belongs to a model.
 
         `<stem>.frontend.json` or `frontend.json`, and `<stem>.tokens.txt` or `tokens.txt`, are
         looked for beside the model and in the folder above. Without a front end the default one
-        is taken if its number of features is the model's.
+        is taken if its number of features is the model's. `chunk_seconds` is for streaming models
+        that do not say how far it is from one chunk to the next.
 
         Raises:
-            ConfpressError: a file is missing or broken, the model's inputs are not features, or
-                front end, tokens and model do not fit together.
+            ConfpressError: a file is missing or broken, the model's inputs are not features,
+                front end, tokens and model do not fit together, or chunks are asked of a model
+                that takes whole utterances.
         """
         path = Path(path)
         model = load_model(path)
@@ -80,6 +84,14 @@ class AsrModel:
                 f"{path} takes {interface.mels} features a frame, but {origin} makes "
                 f"{frontend.n_mels}; describe the front end in {FRONTEND_NAME} beside the model."
             )
+        if chunk_seconds is not None:
+            if not interface.states:
+                raise ConfpressError(
+                    f"{path} takes whole utterances: none of its inputs is a state that one of its "
+                    "outputs hands on, so it has no chunks."
+                )
+            shift = max(round(chunk_seconds / frontend.seconds_per_frame), 1)
+            interface = dataclasses.replace(interface, chunk_shift=shift)
         if not isinstance(tokens, Tokens):
             tokens_path = Path(tokens) if tokens else _beside(path, TOKENS_NAME)
             tokens = Tokens.load(tokens_path) if tokens_path else None
@@ -112,8 +124,11 @@ class AsrModel:
         return ids, self.tokens.text(ids)
 
     def longest_seconds(self, session: ort.InferenceSession) -> float | None:
-        """The longest audio that the position table serves, in seconds; None is any length."""
-        if self.max_encoder_frames is None:
+        """The longest audio that the position table serves, in seconds; None is any length.
+
+        A streaming model's table serves a chunk, so that it takes any length.
+        """
+        if self.max_encoder_frames is None or self.interface.states:
             return None
         short, long = (self._encoder_frames(session, frames) for frames in _PROBE_FRAMES)
         if long <= short:
@@ -197,7 +212,7 @@ def transcribe(
     """
     if batch_size < 1:
         raise ConfpressError(f"the batch size must be at least 1, not {batch_size}.")
-    if batch_size > 1 and not model.interface.knows_padding:
+    if batch_size > 1 and not (model.interface.knows_padding or model.interface.states):
         raise ConfpressError(
             f"{model.path} takes no lengths, so padding would be heard as speech; use batches of 1."
         )

@@ -2,7 +2,7 @@
 
 The values become outputs of a copy of the model, and everything that only serves the model's own
 outputs is left out. Utterances run one by one, so that no padding enters; the memory used is that
-of one utterance.
+of one utterance. A streaming model hears each chunk by chunk, its states carried, as it will later.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..passes.errors import ConfpressError
-from .interface import FloatArray, read_interface
+from .interface import Array, FloatArray, read_interface
 from .progress import progress
+from .runner import Runner
 from .session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
 from .speech.audio import read_audio
 from .speech.frontend import FrontEnd
@@ -114,7 +115,8 @@ def calibrate(
         features: float32 [mels, frames] each, such as a `CalibrationSet`.
         values: What to watch.
         options: How to run the model.
-        max_frames: Longer utterances run in nearly equal pieces of at most this many frames.
+        max_frames: Longer utterances run in nearly equal pieces of at most this many frames;
+            streaming models run in their chunks.
 
     Returns:
         The statistics by name of the value.
@@ -127,16 +129,14 @@ def calibrate(
     statistics = {v.name: Statistics(v.name, v.channel_axis, v.gram, v.rows) for v in observed}
     if not statistics:
         return {}
-    session = create_session(expose(model, list(statistics)), options)
-    face = read_interface(model)
+    watched = _Watched.start(model, list(statistics), options, max_frames)
     seen = 0
     known = features if isinstance(features, CalibrationSet) else None
     total = known.seconds if known else None
     with progress("Calibrating", total, "s of speech" if known else "frames") as advance:
         for index, utterance in enumerate(features):
             seen += 1
-            for piece in _pieces(utterance, max_frames):
-                arrays = run_session(session, face.feeds([piece]))
+            for arrays in watched.values(utterance):
                 for entry, array in zip(statistics.values(), arrays, strict=True):
                     _update(entry, array, str(known.utterances[index].path) if known else index + 1)
             advance(known.utterances[index].seconds if known else utterance.shape[1])
@@ -163,10 +163,45 @@ def expose(model: ir.Model, names: Sequence[str]) -> ir.Model:
     return copy
 
 
-def _pieces(features: FloatArray, max_frames: int) -> list[FloatArray]:
-    """Nearly equal pieces along time, so that no piece is a short rest."""
-    count = -(-features.shape[1] // max_frames)
-    return np.array_split(features, max(count, 1), axis=1)
+@dataclass(frozen=True)
+class _Watched:
+    """A model that gives values inside it.
+
+    Attributes:
+        runner: A session with the values as outputs.
+        names: The values.
+        max_frames: The longest piece that runs, of a model that takes whole utterances.
+    """
+
+    runner: Runner
+    names: Sequence[str]
+    max_frames: int
+
+    @classmethod
+    def start(
+        cls, model: ir.Model, names: Sequence[str], options: SessionOptions, max_frames: int
+    ) -> _Watched:
+        face = read_interface(model)
+        kept = [str(value.name) for value in model.graph.outputs] if face.states else []
+        session = create_session(expose(model, list(dict.fromkeys([*names, *kept]))), options)
+        return cls(Runner(face, session), names, max_frames)
+
+    def values(self, features: FloatArray) -> Iterator[list[Array]]:
+        """The values, in the order of their names, for each piece or chunk of an utterance."""
+        face, session = self.runner.interface, self.runner.session
+        shown = [output.name for output in session.get_outputs()]
+        states = None
+        for piece in self._pieces(features):
+            found = dict(zip(shown, run_session(session, face.feeds([piece], states)), strict=True))
+            states = {state.output: found[state.output] for state in face.states}
+            yield [found[name] for name in self.names]
+
+    def _pieces(self, features: FloatArray) -> list[FloatArray]:
+        """Chunks, or nearly equal pieces along time, so that no piece is a short rest."""
+        if self.runner.interface.states:
+            return self.runner.chunks.cut(features)
+        count = -(-features.shape[1] // self.max_frames)
+        return np.array_split(features, max(count, 1), axis=1)
 
 
 def _update(statistics: Statistics, array: npt.NDArray[np.generic], source: str | int) -> None:

@@ -17,6 +17,11 @@ Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
 
 
+#: Metadata of streaming models: as icefall's exports have it, and NeMo's for sherpa-onnx.
+_WINDOW_KEYS = ("T", "window_size")
+_SHIFT_KEYS = ("decode_chunk_len", "chunk_shift")
+
+
 @dataclass(frozen=True)
 class State:
     """What a streaming model takes from one chunk to the next.
@@ -24,18 +29,22 @@ class State:
     Attributes:
         input: Input that holds it.
         output: Output that is the next one.
-        shape: Sizes by axis, the batch first; None where dynamic.
+        shape: Sizes by axis; None where dynamic.
         dtype: Type of its elements.
+        batch_axis: The axis of the batch: the first, or behind that of the layers.
     """
 
     input: str
     output: str
     shape: tuple[int | None, ...]
     dtype: npt.DTypeLike
+    batch_axis: int = 0
 
     def initial(self, batch: int) -> Array:
         """Zeros, and nothing along an axis that grows."""
-        return np.zeros((batch, *(size or 0 for size in self.shape[1:])), self.dtype)
+        sizes = [size or 0 for size in self.shape]
+        sizes[self.batch_axis] = self.shape[self.batch_axis] or batch
+        return np.zeros(sizes, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ class Interface:
         vocabulary: Number of scores a frame, blank included, where the file says so.
         score_lengths: Output of the valid frames of `scores`, where there is one.
         states: What a streaming model hands on; none where the model takes whole utterances.
+        chunk_window: Frames that a streaming model reads at once, where its metadata says so.
+        chunk_shift: Frames from one chunk to the next, likewise.
     """
 
     model: str
@@ -75,6 +86,8 @@ class Interface:
     vocabulary: int | None
     score_lengths: str | None
     states: tuple[State, ...] = ()
+    chunk_window: int | None = None
+    chunk_shift: int | None = None
 
     @property
     def knows_padding(self) -> bool:
@@ -170,15 +183,37 @@ def read_interface(model: ir.Model, *, name: str = "the model") -> Interface:
         vocabulary=scores[-1] if scores else None,
         score_lengths=_name(found.output_lengths),
         states=tuple(
-            State(str(before.name), str(after.name), _sizes(before), _dtype(before))
+            State(
+                str(before.name),
+                str(after.name),
+                _sizes(before),
+                _dtype(before),
+                _batch_axis(before, found.features),
+            )
             for before, after in states.items()
             if after is not None
         ),
+        chunk_window=_metadata(model, _WINDOW_KEYS),
+        chunk_shift=_metadata(model, _SHIFT_KEYS),
     )
+
+
+def _metadata(model: ir.Model, keys: Sequence[str]) -> int | None:
+    """The first of the keys that holds a positive number."""
+    found = (model.metadata_props.get(key, "") for key in keys)
+    return next((int(text) for text in found if text.isdigit() and int(text)), None)
 
 
 def _name(value: ir.Value | None) -> str | None:
     return None if value is None else str(value.name)
+
+
+def _batch_axis(state: ir.Value, features: ir.Value) -> int:
+    """The axis that is called as the batch of the features is; the first where none is."""
+    shape, batch = state.shape or (), (features.shape or (None,))[0]
+    if not isinstance(batch, ir.SymbolicDim) or batch.value is None:
+        return 0
+    return next((axis for axis, size in enumerate(shape) if size == batch), 0)
 
 
 def _dtype(value: ir.Value | None) -> npt.DTypeLike:

@@ -23,6 +23,7 @@ from .inputs import SpeechSource
 from .interface import Array, FloatArray
 from .model_file import load_model
 from .record import Record
+from .runner import Runner
 from .session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
 from .speech.manifest import Utterance
 
@@ -61,7 +62,7 @@ def compare_modules(
         ConfpressError: the models have no module in common, or one cannot be run.
     """
     face, source = reference.interface, SpeechSource(reference.frontend, utterances)
-    batch = source.batch(face.frames or source.frames(_SECONDS), face.batch or 1)
+    batch = source.batch(_frames(reference, options), face.batch or 1)
     models = [_opened(model) for model in (reference, candidate)]
     modules = [{m.id: m for m in recognise(model).modules} for model in models]
     common = [name for name in modules[0] if name in modules[1] and _comparable(modules, name)]
@@ -93,6 +94,14 @@ def compare_modules(
         )
         for name in shown
     )
+
+
+def _frames(model: AsrModel, options: SessionOptions) -> int:
+    """Frames of one run: all that the model takes, a first chunk, or so many seconds."""
+    face = model.interface
+    if face.states:
+        return Runner(face, create_session(model.path, options)).chunks.window
+    return face.frames or round(_SECONDS / model.frontend.seconds_per_frame)
 
 
 def _last_norms(modules: Mapping[str, Module], common: Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
+from .chunks import Chunks, find_chunks
 from .interface import FloatArray, Interface, read_interface
 from .session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
 
@@ -31,6 +33,15 @@ class Runner:
             ConfpressError: its inputs are not features, or ONNX Runtime refuses it.
         """
         return cls(read_interface(model), create_session(model, options))
+
+    @cached_property
+    def chunks(self) -> Chunks:
+        """How a streaming model's chunks are cut from features.
+
+        Raises:
+            ConfpressError: it cannot be found out, or the model fails.
+        """
+        return find_chunks(self.interface, self._encoder_frames)
 
     def outputs(self, batch: Sequence[FloatArray]) -> dict[str, list[npt.NDArray[Any]]]:
         """Every output for every utterance; what runs along the scores' frames is cut to them.
@@ -72,6 +83,8 @@ class Runner:
     ) -> dict[str, list[npt.NDArray[Any]]]:
         valid = self._valid(found, batch)
         frames = found[self.interface.scores].shape[1]
+        for state in self.interface.states:
+            found[state.output] = np.moveaxis(found[state.output], state.batch_axis, 0)
         return {
             name: [
                 row[:count] if array.ndim == 3 and array.shape[1] == frames else row
@@ -84,6 +97,8 @@ class Runner:
     def scores(self, batch: Sequence[FloatArray]) -> list[FloatArray]:
         """Log probabilities or logits of a batch, without the padding.
 
+        A streaming model reads each utterance alone, chunk by chunk.
+
         Args:
             batch: float32 [mels, frames] each.
 
@@ -93,6 +108,21 @@ class Runner:
         Raises:
             ConfpressError: the model fails, or gives something that is not scores.
         """
+        if self.interface.states:
+            return [self._chunk_by_chunk(features) for features in batch]
+        return self._whole(batch)
+
+    def _chunk_by_chunk(self, features: FloatArray) -> FloatArray:
+        chunks = ([chunk] for chunk in self.chunks.cut(features))
+        scores = self.interface.scores
+        return np.concatenate([each[scores][0] for each in self.stream(chunks)], dtype=np.float32)
+
+    def _encoder_frames(self, frames: int) -> int:
+        """Frames of the scores that one run gives."""
+        silence = np.zeros((self.interface.mels, frames), dtype=np.float32)
+        return len(self._whole([silence] * (self.interface.batch or 1))[0])
+
+    def _whole(self, batch: Sequence[FloatArray]) -> list[FloatArray]:
         face = self.interface
         names = [face.scores] if face.score_lengths is None else [face.scores, face.score_lengths]
         arrays = run_session(self.session, face.feeds(batch), names)

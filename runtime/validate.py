@@ -24,6 +24,7 @@ from .runner import Runner
 from .session import DEFAULT_OPTIONS, SessionOptions, create_session
 from .speech.manifest import Utterance
 from .speech.wer import ErrorCounts, Interval, character_errors, word_errors
+from .streaming import CHUNKS, StreamComparison, StreamSource, compare_streaming
 
 #: Two lengths and two batch sizes: sizes baked in by an exporter show at the second of each.
 SECONDS = (3.0, 10.0)
@@ -101,6 +102,9 @@ class Validation(Record):
     batch_dependence: dict[str, OutputDifference] = Field(
         description="`reference`, `candidate`: scores of utterances alone and in a padded batch"
     )
+    stream: StreamComparison | None = Field(
+        default=None, description="chunk by chunk; none where models take whole utterances"
+    )
     speech: SpeechComparison | None = Field(description="words; none without utterances")
 
 
@@ -112,19 +116,23 @@ def validate(
     options: SessionOptions = DEFAULT_OPTIONS,
     seconds: Sequence[float] = SECONDS,
     batch_sizes: Sequence[int] = BATCH_SIZES,
+    chunks: int = CHUNKS,
     batch_size: int = 1,
     reference_heard: Sequence[Transcript] | None = None,
     cache: FeatureCache | None = None,
 ) -> Validation:
     """Compare two models by numbers and by words.
 
+    Streaming models read a long stream and every utterance chunk by chunk, their states carried.
+
     Args:
         reference: The model that counts as right.
         candidate: The other one.
         utterances: Speech to transcribe; without it, numbers are compared on noise.
         options: How both are run.
-        seconds: Durations at which numbers are compared.
+        seconds: Durations at which numbers are compared; not of streaming models.
         batch_sizes: Batch sizes at which numbers are compared.
+        chunks: Chunks on which numbers of streaming models are compared.
         batch_size: Utterances that are transcribed together.
         reference_heard: The reference's transcripts, where they are known from an earlier call.
         cache: Features of earlier calls, of the same front end.
@@ -139,9 +147,14 @@ def validate(
     skipped = _why_not_comparable(reference, candidate)
     outputs: tuple[OutputDifference, ...] = ()
     dependence: dict[str, OutputDifference] = {}
-    if skipped is None:
+    stream = None
+    source = SpeechSource(reference.frontend, utterances)
+    if skipped is None and reference.interface.states:
+        streams = StreamSource(source, runners[0].chunks, chunks)
+        sizes = _batch_sizes(batch_sizes, reference.interface)
+        outputs, stream = compare_streaming(*runners, streams, sizes, options.threads)
+    elif skipped is None:
         durations = _durations(seconds, reference, candidate, runners)
-        source = SpeechSource(reference.frontend, utterances)
         batches = _batches(source, durations, batch_sizes, reference.interface)
         outputs = compare_outputs(*runners, batches)
         padded = max(batches, key=len)
@@ -168,6 +181,7 @@ def validate(
         outputs=outputs,
         outputs_skipped=skipped,
         batch_dependence=dependence,
+        stream=stream,
         speech=speech,
     )
 
@@ -283,6 +297,8 @@ def _worst(
 
 def _why_not_comparable(reference: AsrModel, candidate: AsrModel) -> str | None:
     """Why the two models' numbers mean different things; None if they can be compared."""
+    if bool(reference.interface.states) != bool(candidate.interface.states):
+        return "one of the models reads chunks, the other whole utterances"
     if reference.frontend != candidate.frontend:
         return "the models have different front ends, so that their inputs differ"
     if reference.tokens != candidate.tokens:
@@ -315,8 +331,7 @@ def _batches(
     interface: Interface,
 ) -> list[list[FloatArray]]:
     """Batches of every duration and size; of different lengths where the model takes lengths."""
-    if interface.batch is not None:
-        sizes = [interface.batch]
+    sizes = _batch_sizes(sizes, interface)
     frames = (
         [source.frames(duration) for duration in durations]
         if interface.frames is None
@@ -324,3 +339,8 @@ def _batches(
     )
     ragged = interface.knows_padding
     return [source.batch(count, size, ragged=ragged) for count in frames for size in sizes]
+
+
+def _batch_sizes(sizes: Sequence[int], interface: Interface) -> Sequence[int]:
+    """The sizes asked for, or the only one that the model takes."""
+    return sizes if interface.batch is None else [interface.batch]

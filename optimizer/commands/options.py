@@ -33,6 +33,14 @@ tokens_option = click.option(
     help="Vocabulary, `piece id` a line. By default `tokens.txt` beside the model.",
 )
 
+chunk_option = click.option(
+    "--chunk",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
+    help="Streaming models: seconds of audio from one chunk to the next, where the model does not "
+    "say [0.64].",
+)
+
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="Threads of ONNX Runtime [1]."
 )

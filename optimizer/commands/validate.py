@@ -9,6 +9,7 @@ import click
 
 from .options import (
     PATH,
+    chunk_option,
     frontend_option,
     json_option,
     on_undecided_option,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     help="Show module by module where the error enters (the error that a module adds when it is "
     "fed what A's module is fed, and the error after it).",
 )
+@chunk_option
 @frontend_option
 @tokens_option
 @threads_option
@@ -66,6 +68,7 @@ def command(
     max_wer_increase: float | None,
     on_undecided: Outcome | None,
     layers: bool,
+    chunk: float | None,
     frontend: Path | None,
     tokens: Path | None,
     threads: int | None,
@@ -76,6 +79,9 @@ def command(
     Outputs are compared at two lengths and two batch sizes. Word error rates come with 95 %
     bootstrap intervals, their difference with one that is paired. Speakers are drawn where all are
     known and there are at least eight, else utterances.
+
+    Streaming models (those that hand states on) are compared chunk by chunk, with carried states:
+    outputs over 200 chunks, whether errors grow along them, and the time that a chunk takes.
 
     \b
     Examples:
@@ -99,7 +105,7 @@ def command(
     from ...runtime.validate import validate
     from ..console import check_output_file, print_line, write_json
     from ..gate import exit_status, judge
-    from ..tables import print_modules, print_outputs, print_speech
+    from ..tables import print_modules, print_outputs, print_speech, print_stream
 
     inputs = [p for p in (reference, candidate, data, frontend, tokens) if p is not None]
     if json_file is not None:
@@ -108,7 +114,7 @@ def command(
     if max_wer_increase is not None and not any(u.text for u in utterances):
         raise ConfpressError("a limit on the word error rate needs speech with texts: give --data.")
     options = SessionOptions(threads=threads or 1)
-    models = [AsrModel.load(path, frontend, tokens) for path in (reference, candidate)]
+    models = [AsrModel.load(path, frontend, tokens, chunk) for path in (reference, candidate)]
     found = validate(models[0], models[1], utterances, options=options, batch_size=batch_size)
     modules = None
     if layers:
@@ -118,6 +124,7 @@ def command(
         verdict = judge({str(candidate): found.speech}, max_wer_increase)
     write_json(json_file, {"validation": found, "modules": modules, "verdict": verdict})
     print_outputs(found)
+    print_stream(found.stream)
     if modules is not None:
         print_modules(modules)
     print_speech(found)
