@@ -30,6 +30,8 @@ COMMANDS = (
     "bench",
     "profile",
     "transcribe",
+    "package",
+    "unpack",
     "kernels",
     "export",
     "train",

@@ -1,0 +1,64 @@
+"""What the kinds of packages have in common: they are filled from a result, and can be heard."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ...runtime.asr import TOKENS_NAME
+from ...runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
+from .manifest import Kind, PackagedKernels
+from .source import Source
+
+#: The model's name in every package that holds it as ONNX.
+MODEL = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a package was filled with.
+
+    Attributes:
+        model: The model's file name.
+        usage: How to use it, as Markdown for the README.
+        kernels: The kernel library; None without.
+    """
+
+    model: str
+    usage: str
+    kernels: PackagedKernels | None = None
+
+
+class PackageKind(Protocol):
+    """A kind of package."""
+
+    @property
+    def name(self) -> Kind:
+        """As `--for` says it."""
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """Targets whose model it can hold, the preferred first."""
+
+    def fill(self, source: Source, folder: Path) -> Filled:
+        """Writes model, vocabulary and whatever else it needs to run into an empty folder.
+
+        Raises:
+            ConfpressError: the model cannot run there; the sentence says why.
+        """
+
+    def hear(self, folder: Path, audio: Sequence[Path]) -> Sequence[str]:
+        """The text of each recording, by running the unpacked package as its user would.
+
+        Raises:
+            ConfpressError: it does not run.
+        """
+
+
+def copy_speech_files(source: Source, folder: Path) -> None:
+    """Copies the vocabulary and the front end."""
+    for name in (TOKENS_NAME, FRONTEND_NAME):
+        shutil.copyfile(source.model.path.with_name(name), folder / name)
