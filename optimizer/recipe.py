@@ -84,6 +84,10 @@ class SoftmaxMaskSection(Switch):
     """Moves masks behind a Softmax to its much smaller product with the values."""
 
 
+class SubsamplingSection(Switch):
+    """Lays out and masks what the subsampling's convolutions leave without copies of it."""
+
+
 class MergeLinearsSection(Switch):
     """Computes linear layers that read the same value (q, k, v of attention) as one."""
 
@@ -239,6 +243,7 @@ class Recipe(Section):
     pointwise: PointwiseSection = PointwiseSection()
     relative_shift: RelativeShiftSection = RelativeShiftSection()
     softmax_mask: SoftmaxMaskSection = SoftmaxMaskSection()
+    subsampling: SubsamplingSection = SubsamplingSection()
     merge_linears: MergeLinearsSection = MergeLinearsSection()
     smooth: SmoothSection = SmoothSection()
     sparsify: SparsifySection = SparsifySection()

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from ..passes.frame_mask import FrameMask
+from ..passes.frames_major import FramesMajor
 from ..passes.fuse.attention import FuseRelPosAttention
 from ..passes.fuse.convolution import FuseConvModule
 from ..passes.fuse.norms import FuseAddNorm
 from ..passes.lower.cpu import LowerCpu
+from ..passes.lower.masked_codes import MaskCodes
 from ..passes.lower.portable import LowerPortable
 from ..passes.merge_linears import MergeLinears
 from ..passes.pointwise import PointwiseConvToMatMul
@@ -109,14 +112,14 @@ def _quantize(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
 
 
 def _switched(
-    section: str, make: Callable[[Recipe], Pass]
+    section: str, make: Callable[[Recipe], Sequence[Pass]]
 ) -> Callable[[Recipe, Findings], Sequence[Pass] | Skip]:
-    """The pass of a stage that its section of the recipe can switch off."""
+    """The passes of a stage that its section of the recipe can switch off."""
 
     def passes(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
         if not getattr(recipe, section).enabled:
             return Skip("the recipe switches it off")
-        return [make(recipe)]
+        return make(recipe)
 
     return passes
 
@@ -136,28 +139,33 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
     Stage(
         "prune",
         "remove units, heads, channels and modules that masks and zeros switch off",
-        _switched("prune", lambda recipe: RemovePruned()),
+        _switched("prune", lambda recipe: [RemovePruned()]),
     ),
     Stage("positions", "compute position tables instead of storing them", _positions),
     Stage(
         "pointwise",
         "write pointwise convolutions as matrix products",
-        _switched("pointwise", lambda recipe: PointwiseConvToMatMul()),
+        _switched("pointwise", lambda recipe: [PointwiseConvToMatMul()]),
     ),
     Stage(
         "relative_shift",
         "shift position scores without copying them",
-        _switched("relative_shift", lambda recipe: RelativeShift()),
+        _switched("relative_shift", lambda recipe: [RelativeShift()]),
     ),
     Stage(
         "softmax_mask",
         "mask rows of a product instead of probabilities",
-        _switched("softmax_mask", lambda recipe: SoftmaxMask()),
+        _switched("softmax_mask", lambda recipe: [SoftmaxMask()]),
+    ),
+    Stage(
+        "subsampling",
+        "lay out and mask what the subsampling leaves without copies",
+        _switched("subsampling", lambda recipe: [FrameMask(), FramesMajor()]),
     ),
     Stage(
         "merge_linears",
         "compute linear layers of one input together",
-        _switched("merge_linears", lambda recipe: MergeLinears(most=recipe.merge_linears.most)),
+        _switched("merge_linears", lambda recipe: [MergeLinears(most=recipe.merge_linears.most)]),
     ),
     Stage("smooth", "move outlier channels from activations into weights", _smooth),
 )
@@ -185,7 +193,7 @@ LOWER: Mapping[Target, Stage] = {
     "portable": Stage(
         "lower.portable",
         "turn QDQ nodes into operators that stock ONNX Runtime runs fast",
-        lambda recipe, _: [LowerPortable(), MinimiseVersions()],
+        lambda recipe, _: [LowerPortable(), MaskCodes(), MinimiseVersions()],
         lossless=False,
     ),
     "cpu": Stage(
@@ -196,6 +204,7 @@ LOWER: Mapping[Target, Stage] = {
             FuseRelPosAttention(),
             FuseConvModule(),
             FuseAddNorm(),
+            MaskCodes(),
             MinimiseVersions(),
         ],
         lossless=False,

@@ -22,6 +22,7 @@ import onnx_ir.passes.common as common
 from .base import InPlacePass, Journal, PassResult, layer_of
 from .errors import ConfpressError
 from .format_plan import FormatPlan, LayerFormat
+from .frame_mask import masked_value
 from .linear import MatMulLayer, matmul_layers, only_user
 from .quantize_linear import INT8_DYNAMIC, LinearFormats, opset_of
 from .rewrite import Patch, constant
@@ -114,12 +115,14 @@ class Quantize(InPlacePass):
     ) -> None:
         reason = _why_not_convolution(node)
         source, result = node.inputs[0], quantized_output(node)
+        if source is not None and source not in static:
+            _keep_quantised(source, static)
         # The result of a convolution before this one is quantised already.
         done = source in static.values()
         missing = [
             value.name
-            for value in (() if done else (source,)) + (result,)
-            if value is not None and value.name not in self.ranges
+            for value in (() if done or source in static else (source,)) + (result,)
+            if value is not None and self._range(value) is None
         ]
         if reason is None and missing:
             reason = f"no calibrated range for {' and '.join(map(str, missing))}"
@@ -128,7 +131,7 @@ class Quantize(InPlacePass):
             return
         if not done:
             if source not in static:
-                static[source] = _static_qdq(Patch(node, source.name), source, self.ranges)
+                static[source] = _static_qdq(Patch(node, source.name), source, self._range(source))
             node.replace_input_with(0, static[source])
         weight = constant(node.inputs[1])
         assert weight is not None
@@ -136,12 +139,19 @@ class Quantize(InPlacePass):
         patch = Patch(node, node.inputs[1].name if node.inputs[1] else None)
         node.replace_input_with(1, _dequantized(patch, codes.reshape(weight.shape), scales, axis=0))
         users = [(use.node, use.idx) for use in result.uses()]
-        after = _node_after(result)
-        quantized = _static_qdq(Patch(after, result.name), result, self.ranges)
+        quantized = _static_qdq(_behind(result), result, self._range(result))
         static[result] = quantized
         for user, index in users:
-            user.replace_input_with(index, quantized)
+            # Whoever asks for the sizes only need not have the codes decoded.
+            sizes = user.op_type == "Shape"
+            user.replace_input_with(index, _codes_of(quantized) if sizes else quantized)
         journal.change(layer_of(node), "convolution: int8 per channel, activations uint8 static")
+
+    def _range(self, value: ir.Value) -> Range | None:
+        """The calibrated range of a value, or of what a mask takes it from."""
+        masked = _masked(value)
+        found = self.ranges.get(str(value.name))
+        return found if found or masked is None else self.ranges.get(str(masked.name))
 
 
 def values_to_calibrate(model: ir.Model) -> list[str]:
@@ -149,10 +159,40 @@ def values_to_calibrate(model: ir.Model) -> list[str]:
     names: dict[str, None] = {}
     for node in model.graph:
         if node.op_type == "Conv" and _why_not_convolution(node) is None:
-            for value in (node.inputs[0], quantized_output(node)):
-                if value is not None and value.name:
-                    names[value.name] = None
+            source = node.inputs[0]
+            masked = _masked(source)
+            if masked is None or masked.name not in names:
+                names[str(source.name)] = None  # type: ignore[union-attr]
+            names[str(quantized_output(node).name)] = None
     return list(names)
+
+
+def _masked(source: ir.Value | None) -> ir.Value | None:
+    """What a mask in front of a convolution multiplies by one or zero, or None without one."""
+    node = source.producer() if source is not None else None
+    masked = masked_value(node) if node is not None else None
+    return masked.value if masked is not None else None
+
+
+def _keep_quantised(source: ir.Value, static: dict[ir.Value, ir.Value]) -> None:
+    """Gives a masked value the scale of what is masked, where that is quantised already.
+
+    Every range holds zero, so a mask takes nothing out of it; and with one scale on either side it
+    can work on the codes.
+    """
+    before = _masked(source)
+    if before is None or before not in static.values():
+        return
+    decode = before.producer()
+    assert decode is not None
+    static[source] = _qdq(_behind(source), source, decode.inputs[1], decode.inputs[2])
+
+
+def _codes_of(decoded: ir.Value) -> ir.Value:
+    """The codes of a value that a DequantizeLinear decodes."""
+    decode = decoded.producer()
+    assert decode is not None and decode.inputs[0] is not None
+    return decode.inputs[0]
 
 
 def quantized_output(conv: ir.Node) -> ir.Value:
@@ -182,13 +222,24 @@ def int8_codes(
     return codes, scales
 
 
-def _static_qdq(patch: Patch, value: ir.Value, ranges: Mapping[str, Range]) -> ir.Value:
+def _behind(value: ir.Value) -> Patch:
+    """Writes what reads a computed value."""
+    producer = value.producer()
+    assert producer is not None
+    return Patch(producer, value.name, behind=True)
+
+
+def _static_qdq(patch: Patch, value: ir.Value, seen: Range | None) -> ir.Value:
     """Uint8 with one constant scale and zero point; the range is widened to hold zero."""
-    assert value.name is not None
-    low, high = min(ranges[value.name].low, 0.0), max(ranges[value.name].high, 0.0)
+    assert seen is not None, "asked for before"
+    low, high = min(seen.low, 0.0), max(seen.high, 0.0)
     step = (high - low) / 255 or 1.0
     scale = patch.constant(np.array(step, np.float32), "scale")
     zero = patch.constant(np.array(round(-low / step), np.uint8), "zero_point")
+    return _qdq(patch, value, scale, zero)
+
+
+def _qdq(patch: Patch, value: ir.Value, scale: ir.Value | None, zero: ir.Value | None) -> ir.Value:
     codes = patch.op("QuantizeLinear", value, scale, zero)
     codes.dtype, codes.shape = ir.DataType.UINT8, value.shape
     result = patch.op("DequantizeLinear", codes, scale, zero)
@@ -220,15 +271,3 @@ def _why_not_convolution(node: ir.Node) -> str | None:
     if weight.shape[1] == 1 and 1 < weight.shape[0] == node.attributes.get_int("group", 1):
         return "depthwise convolutions stay float: they move more bytes than they multiply"
     return None
-
-
-def _node_after(value: ir.Value) -> ir.Node:
-    """The first node that comes after the producer of a value, in graph order."""
-    producer = value.producer()
-    assert producer is not None and producer.graph is not None
-    found = False
-    for node in producer.graph:
-        if found:
-            return node
-        found = node is producer
-    raise ValueError(f"{value.name} is produced by the last node")

@@ -13,15 +13,16 @@ Attribute = int | float | str | Sequence[int] | Sequence[float]
 
 
 class Patch:
-    """Writes nodes in front of ``anchor``; they belong to the anchor's layer.
+    """Writes nodes in front of ``anchor``, or behind it; they belong to the anchor's layer.
 
     Attributes:
         graph: The graph that is written to.
         anchor: Nodes are inserted directly before this one, in the order they are made.
         name: Prefix of the names of new nodes, values and constants.
+        behind: Whether they are inserted directly after it instead.
     """
 
-    def __init__(self, anchor: ir.Node, name: str | None = None) -> None:
+    def __init__(self, anchor: ir.Node, name: str | None = None, *, behind: bool = False) -> None:
         if anchor.graph is None:
             raise ValueError(f"node {anchor.name} is in no graph")
         self.graph = anchor.graph
@@ -29,6 +30,7 @@ class Patch:
         self.name = name or anchor.name or anchor.outputs[0].name or anchor.op_type
         self._layer = anchor.metadata_props.get(LAYER_KEY)
         self._count = 0
+        self._last = anchor if behind else None
 
     def op(
         self, op_type: str, *inputs: ir.Value | None, domain: str = "", **attributes: Attribute
@@ -57,7 +59,11 @@ class Patch:
         self._count += 1
         if self._layer:
             node.metadata_props[LAYER_KEY] = self._layer
-        self.graph.insert_before(self.anchor, node)
+        if self._last is None:
+            self.graph.insert_before(self.anchor, node)
+        else:
+            self.graph.insert_after(self._last, node)
+            self._last = node
         return node
 
     def constant(self, array: np.ndarray | ir.TensorProtocol, name: str) -> ir.Value:

@@ -50,6 +50,8 @@ class LowerPortable(InPlacePass):
             journal.change(layer.id, "DynamicQuantizeMatMul")
         if journal.result(model).modified:
             model.opset_imports[DOMAIN] = 1
+        # What stands replaced is no layer to be stored.
+        common.RemoveUnusedNodesPass()(model)
         store_linears(model, journal)
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx.reference import ReferenceEvaluator
 
-from tests.passes.graphs import evaluate, operators, parse
+from tests.passes.graphs import difference, evaluate, operators, parse
 
 RANDOM = np.random.default_rng(0)
 LINEAR = """
@@ -113,6 +113,21 @@ def test_runtime_computes_the_convolutions_in_integers(tmp_path: object) -> None
     kinds = [n.op_type for n in ir.load(f"{tmp_path}/optimised.onnx").graph]
     assert kinds.count("QLinearConv") == 2
     assert "Conv" not in kinds and "Relu" not in kinds
+
+
+def test_a_convolution_at_the_end_of_the_graph_is_quantised() -> None:
+    model = parse(
+        """
+    <ir_version: 10, opset_import: ["": 21]>
+    net (float[b, 1, t, 20] x, float[8, 1, 3, 3] w) => (float[b, 8, u, v] y)
+    { y = Conv (x, w) }""",
+        w=RANDOM.standard_normal((8, 1, 3, 3)).astype(np.float32),
+    )
+    original = model.clone()
+    ranges = {"x": Range(-4.0, 4.0), "y": Range(-20.0, 20.0)}
+    assert len(Quantize(ranges=ranges)(model).changes) == 1
+    x = RANDOM.standard_normal((2, 1, 9, 20)).astype(np.float32)
+    assert 0 < difference(original, model, {"x": x}) < 0.2
 
 
 def test_missing_ranges_are_named() -> None:

@@ -1,0 +1,48 @@
+"""The subsampling's last layout change, as int8 convolutions compute.
+
+Exports bring [batch, channels, frames, mels] to [batch, frames, channels · mels] by a Transpose,
+then project. ONNX Runtime's integer convolutions compute with the channels last; with the weight's
+rows in the order mels · channels instead, what they leave is already the layer's input, and its
+Transpose cancels with theirs. Convolutions in float32 lose nothing by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx_ir as ir
+
+from .base import InPlacePass, Journal, PassResult
+from .frame_mask import flattened_frames
+from .linear import matmul_layers
+from .rewrite import Patch, constant
+
+
+@dataclasses.dataclass(frozen=True)
+class FramesMajor(InPlacePass):
+    """Rewrites ``Linear(Reshape(Transpose(x, (0, 2, 1, 3))))`` to ``Transpose(x, (0, 2, 3, 1))``.
+
+    The weight's rows are permuted. Lossless up to the order of summation.
+    """
+
+    def call(self, model: ir.Model) -> PassResult:
+        journal = Journal()
+        for layer in list(matmul_layers(model.graph)):
+            flattened = flattened_frames(layer)
+            weight = constant(layer.weight)
+            if flattened is None or weight is None:
+                continue
+            if flattened.transpose.attributes.get_ints("perm") != (0, 2, 1, 3):
+                continue
+            flattened.transpose.attributes["perm"] = ir.AttrInt64s("perm", (0, 2, 3, 1))
+            between = flattened.transpose.outputs[0]
+            between.shape = None
+            rows = weight.reshape(flattened.channels, flattened.mels, flattened.width)
+            permuted = rows.swapaxes(0, 1).reshape(weight.shape)
+            patch = Patch(layer.node, layer.weight.name)
+            layer.node.replace_input_with(
+                1, patch.constant(np.ascontiguousarray(permuted), "frames_major")
+            )
+            journal.change(layer.id, "reads frames with their channels last")
+        return journal.result(model)
