@@ -29,6 +29,7 @@ COMMANDS = (
     "validate",
     "bench",
     "profile",
+    "audit",
     "transcribe",
     "package",
     "unpack",

@@ -7,11 +7,13 @@ import json
 import tempfile
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
 from pydantic import Field
 
 from ..passes.errors import ConfpressError
@@ -35,6 +37,12 @@ class NodeTime(Record):
     provider: str
     ms: float = Field(description="median over the runs, nodes of its subgraphs left out")
     share: float = Field(description="part of the time of all nodes")
+    input_shape: tuple[int, ...] | None = Field(
+        default=None, description="of its first input in the last run; none without inputs"
+    )
+    output_shape: tuple[int, ...] | None = Field(
+        default=None, description="of its first output in the last run"
+    )
 
 
 class OperatorTime(Record):
@@ -82,19 +90,9 @@ def profile(
     Raises:
         ConfpressError: the model cannot be run, or audio cannot be read.
     """
-    if runs < 1:
-        raise ConfpressError(f"a profile needs at least 1 run, not {runs}.")
     source = SpeechSource(model.frontend, utterances)
     feeds = model.interface.feeds(source.batch(source.frames(seconds), batch))
-    with tempfile.TemporaryDirectory(prefix="confpress-") as folder:
-        traced = dataclasses.replace(options, profile_prefix=Path(folder) / "trace")
-        session = create_session(model.path, traced)
-        for _ in range(_WARM_UP_RUNS + runs):
-            run_session(session, feeds)
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    whole = [e for e in events if e.get("name") == "model_run"][-runs:]
-    nodes = _node_times(events, whole)
-    run_ms = float(np.median([e["dur"] for e in whole])) / 1e3
+    nodes, run_ms = profile_nodes(model.path, feeds, options, runs)
     return Profile(
         model=str(model.path),
         seconds=seconds,
@@ -108,6 +106,38 @@ def profile(
     )
 
 
+def profile_nodes(
+    model: Path | ir.Model,
+    feeds: Mapping[str, npt.NDArray[Any]],
+    options: SessionOptions = DEFAULT_OPTIONS,
+    runs: int = 10,
+) -> tuple[tuple[NodeTime, ...], float]:
+    """Measures the time of every node on given inputs.
+
+    Args:
+        model: The model.
+        feeds: An array per input name.
+        options: How it is run.
+        runs: Runs that count, after three that do not.
+
+    Returns:
+        The nodes, slowest first, and the median of a whole run in ms.
+
+    Raises:
+        ConfpressError: the model cannot be run.
+    """
+    if runs < 1:
+        raise ConfpressError(f"a profile needs at least 1 run, not {runs}.")
+    with tempfile.TemporaryDirectory(prefix="confpress-") as folder:
+        traced = dataclasses.replace(options, profile_prefix=Path(folder) / "trace")
+        session = create_session(model, traced)
+        for _ in range(_WARM_UP_RUNS + runs):
+            run_session(session, feeds)
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    whole = [e for e in events if e.get("name") == "model_run"][-runs:]
+    return _node_times(events, whole), float(np.median([e["dur"] for e in whole])) / 1e3
+
+
 def _node_times(events: Sequence[Event], runs: Sequence[Event]) -> tuple[NodeTime, ...]:
     starts = sorted(e["ts"] for e in runs)
     kernels = [
@@ -116,19 +146,31 @@ def _node_times(events: Sequence[Event], runs: Sequence[Event]) -> tuple[NodeTim
         if e.get("cat") == "Node" and e["name"].endswith(_KERNEL_SUFFIX) and e["ts"] >= starts[0]
     ]
     times: dict[tuple[str, ...], list[float]] = defaultdict(lambda: [0.0] * len(starts))
+    shapes: dict[tuple[str, ...], dict[str, tuple[int, ...] | None]] = {}
     for event, own in _own_times(kernels):
         arguments = event["args"]
         name = event["name"].removesuffix(_KERNEL_SUFFIX)
         key = (name, arguments["op_name"], arguments["provider"], arguments["node_index"])
         # A node in a loop runs several times a run.
         times[key][bisect_right(starts, event["ts"]) - 1] += own / 1e3
+        shapes[key] = {
+            f"{side}_shape": _first_shape(arguments.get(f"{side}_type_shape"))
+            for side in ("input", "output")
+        }
     medians = {key: float(np.median(values)) for key, values in times.items()}
     total = sum(medians.values()) or 1.0
     found = [
-        NodeTime(name=name, operator=operator, provider=provider, ms=ms, share=ms / total)
-        for (name, operator, provider, _), ms in medians.items()
+        NodeTime(
+            name=key[0], operator=key[1], provider=key[2], ms=ms, share=ms / total, **shapes[key]
+        )
+        for key, ms in medians.items()
     ]
     return tuple(sorted(found, key=lambda n: -n.ms))
+
+
+def _first_shape(said: Sequence[Mapping[str, Sequence[int]]] | None) -> tuple[int, ...] | None:
+    """``[{"float": [1, 75, 144]}, ...]``: the shape of the first tensor."""
+    return next((tuple(shape) for each in said or () for shape in each.values()), None)
 
 
 def _own_times(events: Sequence[Event]) -> list[tuple[Event, float]]:

@@ -211,3 +211,21 @@ def test_an_interrupted_run_leaves_nothing(
     assert process.returncode == status
     assert "Traceback" not in said
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_audit_names_layers_that_only_look_quantised(
+    confpress: Confpress, tiny_ctc: Path, tmp_path: Path
+) -> None:
+    qdq, fast = tmp_path / "qdq.onnx", tmp_path / "fast.onnx"
+    ok(confpress("quantize", tiny_ctc, "-o", qdq, "--convolution", "float32"))
+    ok(confpress("lower", qdq, "-o", fast, "--target", "portable"))
+    frontend = ("--frontend", tiny_ctc.with_name("frontend.json"))
+    quick = ("--seconds", "2", "--runs", "2", *frontend)
+    trapped = confpress("audit", qdq, "--layers", *quick)
+    assert trapped.status == 3
+    assert "1 of 2 layers run as the file says" in trapped.out
+    assert "computed in float32" in trapped.out
+    lowered = ok(confpress("audit", fast, "--json", tmp_path / "audit.json", *quick))
+    assert "2 of 2 layers run as the file says" in lowered
+    layers = json.loads((tmp_path / "audit.json").read_text())["layers"]
+    assert [layer["runs"] for layer in layers] == ["integer", "float"]

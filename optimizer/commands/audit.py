@@ -1,0 +1,191 @@
+"""``confpress audit``: which kernel each layer really runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import PATH, frontend_option, json_option, model_argument, subset_option
+
+if TYPE_CHECKING:
+    from ...runtime.audit import Audit, LayerAudit
+    from ..console import Column
+
+#: Exit status where layers do not run as the file says.
+EXIT_UNPLANNED = 3
+
+_RUNS = {
+    "integer": "integers",
+    "low-bit": "low-bit weights",
+    "float": "float32",
+    "folded": "float32, decoded at load",
+    "decoded": "float32, decoded on every call",
+    "body": "the function's body",
+    "gone": "not found",
+}
+
+
+@click.command("audit", short_help="Show which kernel each layer really runs on.")
+@model_argument
+@click.option("--layers", is_flag=True, help="Show every layer, not only groups of equal ones.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="Duration of the audio that times are of.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Runs that count; times are medians over them.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Threads of ONNX Runtime.",
+)
+@click.option(
+    "--data",
+    type=PATH,
+    metavar="DIR",
+    help="Speech to run on: a folder or a manifest.tsv; without it, noise that resembles speech.",
+)
+@subset_option
+@click.option(
+    "--kernels/--no-kernels",
+    default=True,
+    show_default=True,
+    help="Whether models of target `cpu` run with the kernel library.",
+)
+@frontend_option
+@json_option
+def command(
+    model: Path,
+    layers: bool,
+    seconds: float,
+    runs: int,
+    threads: int,
+    data: Path | None,
+    subset: str | None,
+    kernels: bool,
+    frontend: Path | None,
+    json_file: Path | None,
+) -> int:
+    """Loads MODEL as it will be loaded and tells, layer by layer, what ONNX Runtime made of it.
+
+    A layer that the file states in integers may be computed in float32 all the same, of weights
+    that are decoded when the model is loaded, or on every call. Each layer's time stands beside
+    that of the same product in float32, measured right after.
+
+    \b
+    Examples:
+      confpress audit out/portable/model.onnx
+      confpress audit quantised.onnx --layers --json audit.json
+
+    \b
+    Exit status:
+      0  every layer runs as the file says
+      3  some do not; they are named
+    """  # noqa: D301 (\b tells click to keep lines)
+    from ...runtime.asr import AsrModel
+    from ...runtime.audit_cost import audit_timed
+    from ...runtime.progress import progress
+    from ...runtime.session import SessionOptions
+    from ...runtime.speech.manifest import load_utterances
+    from ..console import check_output_file, print_line, print_table, write_json
+
+    if json_file is not None:
+        check_output_file(json_file, inputs=[model])
+    loaded = AsrModel.load(model, frontend)
+    utterances = load_utterances(data, subset) if data else []
+    with progress("Auditing", None):
+        found = audit_timed(
+            loaded,
+            SessionOptions(threads=threads, kernels=kernels),
+            seconds=seconds,
+            runs=runs,
+            utterances=utterances,
+        )
+    write_json(json_file, found)
+    print_table(_title(found), _columns("layers"), _rows(_groups(found.layers)))
+    if layers:
+        print_table(
+            "by layer", _columns("layer"), _rows((each.id, [each]) for each in found.layers)
+        )
+    for line in _sentences(found):
+        print_line(line)
+    return EXIT_UNPLANNED if found.unplanned else 0
+
+
+def _title(found: Audit) -> str:
+    planned = len(found.layers) - len(found.unplanned)
+    return (
+        f"{found.model}: {planned} of {len(found.layers)} layers run as the file says; times of "
+        f"{found.seconds:g} s of audio, threads {found.threads}"
+    )
+
+
+def _groups(layers: Iterable[LayerAudit]) -> Iterable[tuple[str, list[LayerAudit]]]:
+    """Layers of which all but the times is the same, with their number."""
+    groups: dict[tuple[str | None, ...], list[LayerAudit]] = {}
+    for each in layers:
+        groups.setdefault(_cells(each), []).append(each)
+    return [(str(len(group)), group) for group in groups.values()]
+
+
+def _cells(each: LayerAudit) -> tuple[str, ...]:
+    said = each.stored if each.stated == "float32" else f"{each.stored} {each.stated}"
+    mark = "yes" if each.as_planned else "NO"
+    return each.operator, said, each.kernel or "", _RUNS[each.runs], mark
+
+
+def _columns(first: str) -> list[Column]:
+    from ..console import Column
+
+    return [
+        Column(first),
+        Column("in the file"),
+        Column("stated"),
+        Column("kernel"),
+        Column("computes"),
+        Column("as stated"),
+        Column("time", number=True),
+        Column("float32", number=True),
+        Column("faster", number=True),
+    ]
+
+
+def _rows(groups: Iterable[tuple[str, Sequence[LayerAudit]]]) -> list[list[str]]:
+    return [[name, *_cells(group[0]), *_times(group)] for name, group in groups]
+
+
+def _times(group: Sequence[LayerAudit]) -> list[str]:
+    from ..text import milliseconds
+
+    ms = [each.ms for each in group if each.ms is not None]
+    both = [(e.ms, e.float_ms) for e in group if e.ms is not None and e.float_ms is not None]
+    if not ms:
+        return ["", "", ""]
+    if len(both) < len(group):
+        return [milliseconds(sum(ms)), "", ""]
+    as_float = sum(b for _, b in both)
+    return [milliseconds(sum(ms)), milliseconds(as_float), f"{as_float / sum(ms):.2f}×"]
+
+
+def _sentences(found: Audit) -> list[str]:
+    """What is to be known, each said once with the layers that it is of."""
+    from ..records import grouped
+
+    said = [(finding, each.id) for each in found.layers for finding in each.findings]
+    return [f"{where}: {text}." for text, where in grouped(said)]
