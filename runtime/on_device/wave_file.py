@@ -27,8 +27,11 @@ def read_wave(path: Path, sample_rate: int) -> npt.NDArray[np.float32]:
         with wave.open(str(path), "rb") as file:
             rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
             data = file.readframes(file.getnframes())
-    except (OSError, EOFError, wave.Error) as error:
-        raise ConfpressError(f"{path} is not a WAV file of integer samples: {error}.") from error
+    except OSError as error:
+        raise ConfpressError(f"cannot read {path}: {error.strerror}.") from error
+    except (EOFError, wave.Error) as error:
+        reason = str(error) or "it is cut off"
+        raise ConfpressError(f"{path} is not a WAV file of integer samples: {reason}.") from error
     if rate != sample_rate:
         raise ConfpressError(
             f"{path} has {rate} samples per second, but the model's front end takes {sample_rate}."
