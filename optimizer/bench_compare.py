@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from ..passes.errors import ConfpressError
 from ..runtime.bench import BenchCase, BenchResult
+from ..runtime.record import read_record
 from ..runtime.timing import Ratio
 
 
@@ -44,12 +43,7 @@ def load_benchmark(path: Path) -> BenchResult:
     Raises:
         ConfpressError: there is no such file, or it is no benchmark.
     """
-    try:
-        return BenchResult.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfpressError(f"there is no stored benchmark {path}.") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise ConfpressError(f"{path} is no benchmark that `bench --json` wrote.") from error
+    return read_record(BenchResult, path, "benchmark that `bench --json` wrote")
 
 
 def compare_benchmarks(stored: BenchResult, found: BenchResult) -> list[Change]:

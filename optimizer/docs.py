@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from .decisions import Decisions
 from .manifest import Manifest
 from .presets import PRESETS
 from .recipe import Recipe
@@ -79,10 +80,13 @@ _REPORT_INTRODUCTION = """\
 | `report.html` | the evidence for people: one file, opens offline |
 | `report.json` | the same for machines: `Report` below |
 | `manifest.json` | SHA-256 and size of every file: `Manifest` below |
+| `decisions.json` | what was measured and then built on: `Decisions` below |
 
 The folder appears whole or not at all: it is written in `.OUT.work` beside it and takes its place
 in one step at the end; an earlier result of Confpress is replaced, any other folder is refused.
-While a run writes OUT, another one is refused.
+While a run writes OUT, another one is refused. A run that was killed, interrupted or ended by an
+error keeps what it had finished in `.OUT.work`: the same command goes on from there (`resumed` in
+the record of a stage) and removes the folder at its end.
 
 # `report.json`
 
@@ -112,7 +116,7 @@ def recipe_markdown() -> str:
 def report_markdown() -> str:
     """The text of `docs/report.md`."""
     parts = [_GENERATED, _REPORT_INTRODUCTION]
-    for model in (Report, Manifest):
+    for model in (Report, Manifest, Decisions):
         schema = model.model_json_schema(mode="serialization")
         parts.append(_definition(model.__name__, schema))
         parts.extend(_definition(*item) for item in sorted(schema.get("$defs", {}).items()))

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from ..passes.errors import ConfpressError
-from ..runtime.asr import AsrModel, FeatureCache, transcribe
+from ..runtime.asr import AsrModel, FeatureCache, Transcript, transcribe
 from ..runtime.bench import BenchOptions, BenchResult, bench
+from ..runtime.environment import describe_environment
+from ..runtime.fingerprint import digest, model_digest
 from ..runtime.kernels import library_path
 from ..runtime.layerwise import ModuleDifference, compare_modules
 from ..runtime.machine import usable_cores
 from ..runtime.module_profile import ModuleProfile, profile_modules
+from ..runtime.record import Record
+from ..runtime.runner import Runner
 from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
 from ..runtime.validate import SECONDS, Validation, validate
 from .gate import Verdict, judge
 from .job import Job
 from .pipeline import INTERCHANGE
-from .recorder import Recorder
+from .recorder import Notes
 from .report_schema import ORIGINAL
+from .steps import Steps
 
 #: The report names this many of the slowest nodes; all operators are in it.
 _SLOWEST_NODES = 20
 _PROFILE_RUNS = 5
+_BENCHMARK = ("bench", "measure latency, models in turn")
 
 
 @dataclass
@@ -49,13 +59,28 @@ class Evidence:
     notes: list[str] = field(default_factory=list)
 
 
-def gather(job: Job, models: Mapping[str, AsrModel], recorder: Recorder) -> Evidence:
+class ModelEvidence(Record):
+    """What one model of the result says."""
+
+    validation: Validation
+    lowering: Validation | None
+    modules: tuple[ModuleDifference, ...]
+    note: str | None
+
+
+_HEARD = TypeAdapter(list[Transcript])
+_MODEL = TypeAdapter(ModelEvidence)
+_BENCH = TypeAdapter(BenchResult)
+_PROFILE = TypeAdapter(dict[str, ModuleProfile])
+
+
+def gather(job: Job, models: Mapping[str, AsrModel], steps: Steps) -> Evidence:
     """Validates and measures the models of a run.
 
     Args:
         job: Inputs and recipe.
         models: The interchange model and the targets' models, by name.
-        recorder: Where the stages are recorded.
+        steps: Does what no interrupted run had finished.
 
     Raises:
         ConfpressError: a model cannot be run, or audio cannot be read.
@@ -63,19 +88,16 @@ def gather(job: Job, models: Mapping[str, AsrModel], recorder: Recorder) -> Evid
     evidence = Evidence()
     kernels = _has_kernels(evidence)
     targets = {name: model for name, model in models.items() if name != INTERCHANGE}
-    with recorder.stage("validate", "compare the results with the original"):
-        _validate(job, models, evidence, _all_cores(kernels))
+    _validate(job, models, evidence, steps, _all_cores(kernels))
     limit = job.recipe.validation.max_wer_increase
     if limit is not None:
         speech = {n: v.speech for n, v in evidence.validation.items() if v.speech is not None}
         evidence.verdict = judge({name: speech[name] for name in targets}, limit)
-    about = "measure latency, models in turn, and time by operator"
     if not job.recipe.bench.enabled:
-        recorder.skip("bench", about, "the recipe switches it off")
+        steps.recorder.skip(*_BENCHMARK, "the recipe switches it off")
         evidence.notes.append("Latency was not measured: the recipe switches it off.")
         return evidence
-    with recorder.stage("bench", about):
-        _measure(job, targets, evidence, kernels)
+    _measure(job, targets, evidence, steps, kernels)
     return evidence
 
 
@@ -101,48 +123,92 @@ def _has_kernels(evidence: Evidence) -> bool:
 
 
 def _validate(
-    job: Job, models: Mapping[str, AsrModel], evidence: Evidence, options: SessionOptions
+    job: Job,
+    models: Mapping[str, AsrModel],
+    evidence: Evidence,
+    steps: Steps,
+    options: SessionOptions,
 ) -> None:
-    """Targets by numbers and words; the interchange model by numbers, to tell errors apart."""
-    heard, cache = None, FeatureCache(job.original.frontend)
+    """What every model hears and gives, beside the original."""
+    cache, heard = FeatureCache(job.original.frontend), None
+    key = digest(job.key, options, [(u, job.content[u.path]) for u in job.validation])
     if job.validation:
-        heard = transcribe(job.original, job.session, job.validation, cache=cache)
+        heard = steps.run(
+            key,
+            "validate.original",
+            "transcribe with the original",
+            _HEARD,
+            lambda _: transcribe(job.original, job.session, job.validation, cache=cache),
+        )
     else:
         evidence.notes.append(
             "No word error rate: no speech with texts was given (--validation). Outputs were "
             "compared on noise that resembles speech."
         )
-    speech: tuple[Utterance, ...] = job.validation
     for name, model in models.items():
-        evidence.validation[name] = validate(
+        found = steps.run(
+            digest(key, name, _identity(job.original, models[INTERCHANGE], model)),
+            f"validate.{name}",
+            "compare with the original",
+            _MODEL,
+            partial(_judge_model, job, models[INTERCHANGE], model, options, heard, cache),
+        )
+        evidence.validation[name] = found.validation
+        if found.lowering is not None:
+            evidence.lowering[name] = found.lowering
+            evidence.modules[name] = found.modules
+        if found.note is not None:
+            evidence.notes.append(found.note)
+
+
+def _judge_model(
+    job: Job,
+    interchange: AsrModel,
+    model: AsrModel,
+    options: SessionOptions,
+    heard: Sequence[Transcript] | None,
+    cache: FeatureCache,
+    _: Notes,
+) -> ModelEvidence:
+    """A target by numbers and words; the interchange model by numbers, to tell errors apart."""
+    if model is interchange:
+        # Slow where nothing fuses its QDQ nodes: one length tells quantisation and lowering apart.
+        found = validate(job.original, model, options=options, seconds=SECONDS[:1])
+        return ModelEvidence(validation=found, lowering=None, modules=(), note=None)
+    modules: tuple[ModuleDifference, ...] = ()
+    note = None
+    try:
+        modules = compare_modules(job.original, model, job.validation, options)
+    except ConfpressError as error:
+        note = f"Errors were not told module by module: {error}"
+    return ModelEvidence(
+        validation=validate(
             job.original,
             model,
-            () if name == INTERCHANGE else speech,
+            job.validation,
             options=options,
-            # The interchange model is slow where nothing fuses its QDQ nodes: one length tells
-            # quantisation and lowering apart.
-            seconds=SECONDS[:1] if name == INTERCHANGE else SECONDS,
             reference_heard=heard,
             cache=cache,
-        )
-        if name != INTERCHANGE:
-            evidence.modules[name] = _by_module(job, model, evidence, options)
-            evidence.lowering[name] = validate(
-                models[INTERCHANGE], model, options=options, seconds=SECONDS[:1]
-            )
+        ),
+        lowering=validate(interchange, model, options=options, seconds=SECONDS[:1]),
+        modules=modules,
+        note=note,
+    )
 
 
-def _by_module(
-    job: Job, model: AsrModel, evidence: Evidence, options: SessionOptions
-) -> tuple[ModuleDifference, ...]:
-    try:
-        return compare_modules(job.original, model, job.validation, options)
-    except ConfpressError as error:
-        evidence.notes.append(f"Errors were not told module by module: {error}")
-        return ()
+def _identity(*models: AsrModel) -> list[tuple[Path, str]]:
+    """Which files models are, and what these hold."""
+    return [(model.path, model_digest(model.path)) for model in models]
 
 
-def _measure(job: Job, targets: Mapping[str, AsrModel], evidence: Evidence, kernels: bool) -> None:
+def _measure(
+    job: Job,
+    targets: Mapping[str, AsrModel],
+    evidence: Evidence,
+    steps: Steps,
+    kernels: bool,
+) -> None:
+    """Latency and profile, each measured in one go: an interrupted measurement begins anew."""
     recipe = job.recipe.bench
     speech = job.validation or (job.calibration.utterances if job.calibration else ())
     durations, batches = _cases(job, evidence)
@@ -155,17 +221,34 @@ def _measure(job: Job, targets: Mapping[str, AsrModel], evidence: Evidence, kern
         kernels=kernels,
     )
     compared = {ORIGINAL: job.original, **targets}
-    evidence.benchmark = bench(list(compared.values()), options, speech)
-    for name, model in compared.items():
-        found = profile_modules(
-            model,
-            options.session(recipe.threads[0]),
-            seconds=durations[0],
-            batch=batches[0],
-            runs=_PROFILE_RUNS,
-            utterances=speech,
-        )
-        evidence.profile[name] = _short(found)
+    machine = describe_environment().model_copy(update={"load_average": None})
+    audio = [job.content[utterance.path] for utterance in speech]
+    key = digest(job.key, machine, options, audio, _identity(*compared.values()))
+    evidence.benchmark = steps.run(
+        key,
+        *_BENCHMARK,
+        _BENCH,
+        lambda _: bench(list(compared.values()), options, speech),
+    )
+    evidence.profile = steps.run(
+        digest(key, _PROFILE_RUNS),
+        "profile",
+        "measure time by module and operator",
+        _PROFILE,
+        lambda _: {name: _profile(model, options, speech) for name, model in compared.items()},
+    )
+
+
+def _profile(model: AsrModel, options: BenchOptions, speech: Sequence[Utterance]) -> ModuleProfile:
+    found = profile_modules(
+        model,
+        options.session(options.threads[0]),
+        seconds=options.seconds[0],
+        batch=options.batches[0],
+        runs=_PROFILE_RUNS,
+        utterances=speech,
+    )
+    return _short(found)
 
 
 def _short(found: ModuleProfile) -> ModuleProfile:
@@ -181,8 +264,9 @@ def _cases(job: Job, evidence: Evidence) -> tuple[tuple[float, ...], tuple[int, 
     longest = job.recipe.positions.max_seconds
     if longest is not None:
         durations = tuple(dict.fromkeys(min(seconds, longest) for seconds in durations))
-    if face.frames is not None:
-        durations = (face.frames * job.original.frontend.seconds_per_frame,)
+    frames = Runner(face, job.session).chunks.window if face.states else face.frames
+    if frames is not None:
+        durations = (frames * job.original.frontend.seconds_per_frame,)
     if face.batch is not None:
         batches = (face.batch,)
     if (durations, batches) != (recipe.seconds, recipe.batches):

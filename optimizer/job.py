@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx_ir as ir
 import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
 from ..passes.lower.qdq import refuse_lowered
 from ..runtime.asr import AsrModel
 from ..runtime.calibrate import CalibrationSet
+from ..runtime.fingerprint import digest, model_digest, program_digest
 from ..runtime.model_file import load_model
 from ..runtime.session import create_session
+from ..runtime.speech.content import audio_digests, refuse_overlap
 from ..runtime.speech.manifest import Utterance, load_utterances
 from .calibration import load_recordings
+from .decisions import Findings, read_decisions
 from .recipe import Recipe
 
 
@@ -32,6 +33,7 @@ class Inputs:
         validation: Folder or manifest of speech that results are judged by; None without.
         frontend: Description of the features; None is what lies beside the model.
         tokens: Vocabulary; None is what lies beside the model.
+        decisions: `decisions.json` of an earlier run, whose choices are taken over; None without.
     """
 
     model: Path
@@ -39,10 +41,11 @@ class Inputs:
     validation: Path | None = None
     frontend: Path | None = None
     tokens: Path | None = None
+    decisions: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that the run reads and must not replace."""
+        """Everything that the run reads and must not replace (it writes the same decisions)."""
         given = (self.model, self.calibration, self.validation, self.frontend, self.tokens)
         return tuple(path for path in given if path is not None)
 
@@ -56,7 +59,10 @@ class Job:
         recipe: What to do.
         original: The model as a recogniser.
         session: A session of the original.
-        model: The model in memory; the stages change it.
+        model: Hash of the model's file and external data.
+        key: Stands for the model, what belongs to it, and the program.
+        content: Hash of the audio of every recording, by path.
+        findings: What an earlier run measured, to be taken over; None without.
         calibration: Recordings to calibrate on; None without.
         validation: Recordings to validate on; empty without.
     """
@@ -65,7 +71,10 @@ class Job:
     recipe: Recipe
     original: AsrModel
     session: ort.InferenceSession
-    model: ir.Model
+    model: str
+    key: str
+    content: Mapping[Path, str]
+    findings: Findings | None
     calibration: CalibrationSet | None
     validation: tuple[Utterance, ...]
 
@@ -86,22 +95,32 @@ def open_job(inputs: Inputs, recipe: Recipe) -> Job:
         ConfpressError: something is missing, broken, empty, or does not fit together.
     """
     original = AsrModel.load(inputs.model, inputs.frontend, inputs.tokens)
-    model = load_model(inputs.model)
     try:
-        refuse_lowered(model)
+        refuse_lowered(load_model(inputs.model))
     except ConfpressError as error:
         raise ConfpressError(f"{inputs.model}: {error}") from error
     calibration = None
     if inputs.calibration is not None:
         calibration = load_recordings(inputs.calibration, original.frontend, recipe)
     validation = _validation(inputs, recipe, original)
-    _refuse_overlap(calibration.utterances if calibration else (), validation)
+    uses = {
+        "calibration": calibration.utterances if calibration else (),
+        "validation": validation,
+    }
+    speech = [utterance for each in uses.values() for utterance in each]
+    content = audio_digests(speech, original.frontend.sample_rate)
+    refuse_overlap(uses, content)
+    model = model_digest(inputs.model)
+    findings = read_decisions(inputs.decisions, model) if inputs.decisions else None
     return Job(
         inputs=inputs,
         recipe=recipe,
         original=original,
         session=create_session(inputs.model),
         model=model,
+        key=digest(program_digest(), model, original.frontend, original.tokens, findings),
+        content=content,
+        findings=findings,
         calibration=calibration,
         validation=tuple(validation),
     )
@@ -138,14 +157,3 @@ def _validation(inputs: Inputs, recipe: Recipe, original: AsrModel) -> list[Utte
             f"{inputs.validation} has no texts, so its word error rate cannot be limited."
         )
     return utterances
-
-
-def _refuse_overlap(calibration: Sequence[Utterance], validation: Sequence[Utterance]) -> None:
-    """Speech that set the ranges must not judge them."""
-    used = {os.path.realpath(u.path) for u in calibration}
-    for utterance in validation:
-        if os.path.realpath(utterance.path) in used:
-            raise ConfpressError(
-                f"{utterance.path} is in both the calibration and the validation speech; "
-                "keep them apart (--subset, or other folders)."
-            )

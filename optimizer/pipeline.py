@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
+from pydantic import TypeAdapter
 
 from ..passes.base import run
 from ..passes.quantize import Range
 from ..runtime.asr import TOKENS_NAME, AsrModel
+from ..runtime.fingerprint import digest
 from ..runtime.inputs import synthetic_features
 from ..runtime.model_file import load_model, save_model
 from ..runtime.progress import progress
@@ -19,15 +21,43 @@ from ..runtime.runner import Runner
 from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from .calibration import calibrated_ranges, why_no_ranges
 from .census import census
+from .decisions import Decisions, Findings
 from .job import Job
 from .proof import Prover
-from .recorder import Recorder
-from .stages import LOSSLESS_STAGES, LOWER, QUANTIZE, SPARSIFY, VERSIONS, Findings, Skip, Stage
+from .recorder import Notes
+from .stages import (
+    LOSSLESS_STAGES,
+    LOWER,
+    QUANTIZE,
+    SPARSIFY,
+    VERSIONS,
+    Pass,
+    Skip,
+    Stage,
+)
+from .steps import Steps
 
 #: The model that every target is lowered from.
 INTERCHANGE = "interchange"
 
 _CALIBRATE = ("calibrate", "find the ranges of activations that get constant scales")
+
+#: What stages keep: the digest of the model that they wrote, None where they changed nothing.
+_WRITTEN: TypeAdapter[str | None] = TypeAdapter(str | None)
+_RANGES: TypeAdapter[Mapping[str, Range]] = TypeAdapter(Mapping[str, Range])
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Where a chain of stages stands.
+
+    Attributes:
+        key: Stands for all that led here.
+        open: Gives the model, of which the caller may change its copy.
+    """
+
+    key: str
+    open: Callable[[], ir.Model]
 
 
 @dataclass
@@ -37,12 +67,12 @@ class Pipeline:
     Attributes:
         job: Inputs and recipe, checked.
         folder: Where the models are written.
-        recorder: Where the stages are recorded.
+        steps: Does the stages that no interrupted run had finished.
     """
 
     job: Job
     folder: Path
-    recorder: Recorder
+    steps: Steps
 
     def run(self) -> dict[str, AsrModel]:
         """Runs every stage that makes models.
@@ -57,61 +87,100 @@ class Pipeline:
         prover = None
         if job.recipe.proof.enabled:
             prover = Prover(job.original, job.session, job.recipe.proof, job.longest_frames)
-        findings = Findings(_encoder_frames(job))
+        findings = job.findings or Findings(encoder_frames=_encoder_frames(job))
+        point = _Point(job.key, lambda: load_model(job.inputs.model))
         for stage in LOSSLESS_STAGES:
-            self._stage(stage, job.model, findings, prover)
-        self._stage(SPARSIFY, job.model, findings)
-        findings = dataclasses.replace(findings, ranges=self._ranges())
+            point = self._stage(stage, point, findings, prover)
+        point = self._stage(SPARSIFY, point, findings)
+        point, findings = self._calibrate(point, findings)
         for stage in (QUANTIZE, VERSIONS):
-            self._stage(stage, job.model, findings)
-        path = self._save(job.model, self.folder / f"{INTERCHANGE}.onnx")
-        models = {INTERCHANGE: self._load(path)}
+            point = self._stage(stage, point, findings)
+        models = {INTERCHANGE: self._finish(point, self.folder / f"{INTERCHANGE}.onnx")}
         for target in job.recipe.lower.targets:
-            # From the file, so that every target starts from what the result says it does.
-            model = load_model(path)
-            self._stage(LOWER[target], model, findings)
-            models[target] = self._load(self._save(model, self.folder / target / "model.onnx"))
+            lowered = self._stage(LOWER[target], point, findings, slot=target)
+            models[target] = self._finish(lowered, self.folder / target / "model.onnx")
+        Decisions(model=job.model, findings=findings).write(self.folder)
         return models
 
     def _stage(
-        self, stage: Stage, model: ir.Model, findings: Findings, prover: Prover | None = None
-    ) -> None:
-        """Runs a stage's passes on a model in place, with the proof where one is due."""
+        self,
+        stage: Stage,
+        point: _Point,
+        findings: Findings,
+        prover: Prover | None = None,
+        slot: str = INTERCHANGE,
+    ) -> _Point:
+        """Runs a stage's passes on a model, with the proof where one is due.
+
+        Every stage reads the file that the one before has written, so that a resumed run gives
+        the same models as one that was never interrupted.
+        """
         passes = stage.passes(self.job.recipe, findings)
         if isinstance(passes, Skip):
-            self.recorder.skip(stage.name, stage.about, passes.reason, lossless=stage.lossless)
-            return
-        with (
-            self.recorder.stage(stage.name, stage.about, lossless=stage.lossless) as notes,
-            progress(stage.name, None),
-        ):
-            notes.before = census(model)
-            notes.result = run(passes, model)
-            notes.after = census(model)
-            if prover is not None and notes.result.modified:
-                notes.proof = prover.prove(model, stage.name)
+            self.steps.recorder.skip(
+                stage.name, stage.about, passes.reason, lossless=stage.lossless
+            )
+            return point
+        key = digest(point.key, stage.name, passes, self.job.recipe.proof)
 
-    def _ranges(self) -> Mapping[str, Range]:
-        """Calibrates what the recipe quantises with constant ranges."""
+        def make(notes: Notes) -> str | None:
+            model = point.open()
+            with progress(stage.name, None):
+                notes.before = census(model)
+                notes.result = run(passes, model)
+                notes.after = census(model)
+                if not notes.result.modified:
+                    return None
+                if prover is not None:
+                    notes.proof = prover.prove(model, stage.name)
+            return self.steps.write_model(slot, key, model)
+
+        written = self.steps.run(
+            key, stage.name, stage.about, _WRITTEN, make, lossless=stage.lossless
+        )
+        if written is None:
+            return dataclasses.replace(point, key=key)
+        self.steps.only_model(slot, key)
+        return _Point(key, lambda: self._reopen(slot, key, written, passes, point))
+
+    def _reopen(
+        self, slot: str, key: str, written: str, passes: Sequence[Pass], before: _Point
+    ) -> ir.Model:
+        """The model that a stage wrote."""
+        model = self.steps.read_model(slot, key, written)
+        if model is None:  # a run with another recipe went on from here, and replaced it
+            model = before.open()
+            run(passes, model)
+        return model
+
+    def _calibrate(self, point: _Point, findings: Findings) -> tuple[_Point, Findings]:
+        """Finds the ranges of what the recipe quantises with constant ranges."""
         job = self.job
-        reason = why_no_ranges(job.model, job.calibration, job.recipe)
-        if job.calibration is None or reason is not None:
-            self.recorder.skip(*_CALIBRATE, str(reason))
-            return {}
-        with self.recorder.stage(*_CALIBRATE):
-            return calibrated_ranges(job.model, job.calibration, job.recipe)
+        if job.findings is not None:
+            self.steps.recorder.skip(*_CALIBRATE, f"the ranges are those of {job.inputs.decisions}")
+            return point, findings
+        model = point.open()
+        recordings = job.calibration
+        reason = why_no_ranges(model, recordings, job.recipe)
+        if recordings is None or reason is not None:
+            self.steps.recorder.skip(*_CALIBRATE, str(reason))
+            return point, findings
+        audio = [job.content[utterance.path] for utterance in recordings.utterances]
+        key = digest(point.key, job.recipe.calibration, audio)
+        ranges = self.steps.run(
+            key, *_CALIBRATE, _RANGES, lambda _: calibrated_ranges(model, recordings, job.recipe)
+        )
+        point = dataclasses.replace(point, key=key)
+        return point, findings.model_copy(update={"ranges": ranges})
 
-    def _save(self, model: ir.Model, path: Path) -> Path:
+    def _finish(self, point: _Point, path: Path) -> AsrModel:
         """Writes a model with its vocabulary and front end beside it, so that it runs alone."""
-        save_model(model, path)
+        save_model(point.open(), path)
         original = self.job.original
         original.frontend.save(path.with_name(FRONTEND_NAME))
         if original.tokens is not None:
             original.tokens.save(path.with_name(TOKENS_NAME))
-        return path
-
-    def _load(self, path: Path) -> AsrModel:
-        return AsrModel.load(path, self.job.original.frontend, self.job.original.tokens)
+        return AsrModel.load(path, original.frontend, original.tokens)
 
 
 def _encoder_frames(job: Job) -> int | None:

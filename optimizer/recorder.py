@@ -56,6 +56,10 @@ class Recorder:
             )
         )
 
+    def resume(self, record: StageRecord) -> None:
+        """Takes over the record of a stage that an interrupted run had finished."""
+        self._add(record.model_copy(update={"resumed": True}))
+
     def skip(self, name: str, about: str, reason: str, *, lossless: bool = False) -> None:
         """Records that a stage does not run, and why."""
         self._add(
@@ -85,12 +89,12 @@ def _said(result: PassResult | None) -> dict[str, Any]:
 
 
 def _line(record: StageRecord) -> str:
-    """``simplify        1.2 s  12 changes, 3 left alone, equal within 2e-07``."""
+    """``simplify            1.2 s  12 changes, 3 left alone, equal within 2e-07``."""
     if record.status == "skipped":
-        return f"{record.name:<16} skipped  {record.reason}"
-    parts = []
+        return f"{record.name:<20} skipped  {record.reason}"
+    parts = ["finished before"] if record.resumed else []
     if record.changes or record.refusals:
         parts.append(f"{len(record.changes)} changes, {len(record.refusals)} left alone")
     if record.proof is not None:
         parts.append(f"outputs equal within {record.proof.worst:.1g}")
-    return f"{record.name:<16} {seconds(record.seconds):>7}  {'; '.join(parts)}".rstrip()
+    return f"{record.name:<20} {seconds(record.seconds):>7}  {'; '.join(parts)}".rstrip()

@@ -54,6 +54,9 @@ class StageRecord(Record):
     status: Literal["done", "skipped"] = Field(description="whether it ran")
     reason: str | None = Field(default=None, description="why it was skipped")
     seconds: float = Field(description="wall time, proof included")
+    resumed: bool = Field(
+        default=False, description="whether an interrupted run had finished it before"
+    )
     lossless: bool = Field(description="whether it must keep the outputs")
     changes: tuple[ChangeRecord, ...] = Field(default=(), description="what it did")
     refusals: tuple[RefusalRecord, ...] = Field(default=(), description="what it left alone")

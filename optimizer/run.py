@@ -23,7 +23,8 @@ from .recipe import Recipe
 from .recorder import Recorder
 from .report_html import render
 from .report_schema import ORIGINAL, DataRecord, ModelRecord, Report
-from .result import result_folder
+from .result import result_folder, steps_folder
+from .steps import Steps
 from .summary import summarise
 
 REPORT_JSON = "report.json"
@@ -74,10 +75,10 @@ def run_pipeline(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     with result_folder(output, inputs.files) as folder:
-        recorder = Recorder(quiet)
+        steps = Steps(steps_folder(folder), Recorder(quiet))
         job = open_job(inputs, recipe)
-        models = Pipeline(job, folder, recorder).run()
-        evidence = gather(job, models, recorder)
+        models = Pipeline(job, folder, steps).run()
+        evidence = gather(job, models, steps)
         records = _model_records(job, models, folder)
         report = Report(
             confpress=__version__,
@@ -88,7 +89,7 @@ def run_pipeline(
             summary=summarise(records, evidence),
             verdict=evidence.verdict,
             models=records,
-            stages=tuple(recorder.stages),
+            stages=tuple(steps.recorder.stages),
             calibration=_calibration_record(job),
             validation_data=_validation_record(job),
             validation=evidence.validation,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from ..passes.merge_linears import MergeLinears
 from ..passes.pointwise import PointwiseConvToMatMul
 from ..passes.positions import Positions
 from ..passes.prune import RemovePruned
-from ..passes.quantize import Quantize, Range
+from ..passes.quantize import Quantize
 from ..passes.relative_shift import RelativeShift
 from ..passes.simplify import Simplify
 from ..passes.smooth import Smooth
@@ -28,23 +27,10 @@ from ..passes.softmax_mask import SoftmaxMask
 from ..passes.sparsify import Sparsify
 from ..passes.structure import Recognise
 from ..passes.versions import MinimiseVersions
+from .decisions import Findings
 from .recipe import Recipe, Target
 
 Pass = ir.passes.PassBase
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What earlier stages measured and later passes take as arguments.
-
-    Attributes:
-        encoder_frames: Frames after the subsampling of the longest audio that the recipe names;
-            None if it names none.
-        ranges: Calibrated range by value name.
-    """
-
-    encoder_frames: int | None = None
-    ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

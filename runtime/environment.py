@@ -41,7 +41,7 @@ def describe_environment() -> Environment:
     return Environment(
         **describe_machine(),
         python=platform.python_version(),
-        libraries=_versions(),
+        libraries=library_versions(),
         providers=tuple(ort.get_available_providers()),
         kernels=_kernels(),
     )
@@ -54,7 +54,8 @@ def _kernels() -> str | None:
         return None
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that compute, by distribution name."""
     versions = {}
     for name in _LIBRARIES:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import soundfile
 from confpress.optimizer.cli import run
 
 #: A recipe for tests: nothing is measured that takes long.
@@ -48,8 +49,12 @@ def confpress(capfd: pytest.CaptureFixture[str]) -> Confpress:
 
 @pytest.fixture
 def other_speech(speech_folder: Path, tmp_path: Path) -> Path:
-    """The same recordings as other files, so that they may serve as another kind of data."""
-    return Path(shutil.copytree(speech_folder, tmp_path / "other speech"))
+    """Other recordings of the same texts, which may serve as another kind of data."""
+    folder = Path(shutil.copytree(speech_folder, tmp_path / "other speech"))
+    for path in folder.glob("*.flac"):
+        audio, rate = soundfile.read(path)
+        soundfile.write(path, audio[::-1], rate)
+    return folder
 
 
 @pytest.fixture

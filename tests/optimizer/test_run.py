@@ -21,9 +21,9 @@ from confpress.runtime.session import SessionOptions, create_session
 from confpress.runtime.speech import load_utterances
 
 WRITTEN = {
-    "interchange.onnx", "frontend.json", "tokens.txt", "report.json", "report.html",
-    "manifest.json", "portable/model.onnx", "portable/frontend.json", "portable/tokens.txt",
-    "cpu/model.onnx", "cpu/frontend.json", "cpu/tokens.txt",
+    "interchange.onnx", "decisions.json", "frontend.json", "tokens.txt", "report.json",
+    "report.html", "manifest.json", "portable/model.onnx", "portable/frontend.json",
+    "portable/tokens.txt", "cpu/model.onnx", "cpu/frontend.json", "cpu/tokens.txt",
 }  # fmt: skip
 
 
