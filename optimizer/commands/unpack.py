@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH
+from .options import PATH, json_option
 
 
 @click.command("unpack", short_help="Unpack and verify a package.")
@@ -14,7 +14,8 @@ from .options import PATH
 @click.option(
     "-o", "--output", type=PATH, required=True, metavar="OUT", help="The folder to write."
 )
-def command(archive: Path, output: Path) -> None:
+@json_option
+def command(archive: Path, output: Path, json_file: Path | None) -> None:
     """Unpacks ARCHIVE, a tar of `confpress package`, and compares every file with its manifest.
 
     Links, paths that leave OUT, files that the manifest does not list and files whose SHA-256
@@ -24,8 +25,11 @@ def command(archive: Path, output: Path) -> None:
     Example:
       confpress unpack out-bundle/bundle.tar -o recogniser
     """  # noqa: D301 (\b tells click to keep lines)
-    from ..console import print_line
+    from ..console import check_output_file, print_line, write_json
     from ..package.archive import unpack
 
-    unpack(archive, output)
+    if json_file is not None:
+        check_output_file(json_file, [archive], outside=output)
+    manifest = unpack(archive, output)
+    write_json(json_file, manifest)
     print_line(f"{output} is what its manifest says.")

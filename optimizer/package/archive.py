@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ...passes.errors import ConfpressError
 from ...runtime.on_device.integrity import MANIFEST, verified_manifest
@@ -34,12 +35,15 @@ def write_archive(folder: Path, path: Path) -> None:
                 archive.addfile(member, content)
 
 
-def unpack(archive: Path, destination: Path) -> None:
+def unpack(archive: Path, destination: Path) -> dict[str, Any]:
     """Unpacks a package and verifies it; the folder appears whole or not at all.
 
     Args:
         archive: What `write_archive` wrote.
         destination: The folder to make, which gets the files without the archive's top folder.
+
+    Returns:
+        The package's manifest.
 
     Raises:
         ConfpressError: it is no package, holds anything but files within one folder, a file that
@@ -54,9 +58,11 @@ def unpack(archive: Path, destination: Path) -> None:
             raise ConfpressError(f"{archive} is not a package: {error}.") from error
         except OSError as error:
             raise ConfpressError(f"cannot unpack {archive}: {error.strerror or error}.") from error
-        strange = sorted(set(names) - {*verified_manifest(folder)["files"], MANIFEST})
+        manifest = verified_manifest(folder)
+        strange = sorted(set(names) - {*manifest["files"], MANIFEST})
         if strange:
             raise ConfpressError(f"{archive} holds {strange[0]}, which its {MANIFEST} lacks.")
+    return manifest
 
 
 def refuse_existing(destination: Path) -> None:
