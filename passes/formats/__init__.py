@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import ConfpressError
+from .compensate import compensate
 from .float4 import FP4
 from .float8 import FP8, FP8_E5M2
 from .integer import INT2, INT4, INT8, UINT4, UINT8
@@ -49,6 +50,7 @@ __all__ = [
     "ScaleMethod",
     "ScaleType",
     "Scheme",
+    "compensate",
     "number_format",
     "quantize_matrix",
     "weight_error",

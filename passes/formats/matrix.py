@@ -75,7 +75,7 @@ def quantize_matrix(
     if not np.isfinite(weight).all():
         raise ConfpressError(f"{name} holds infinities or NaN, which no number format can store.")
     k, n = weight.shape
-    counts = _row_weights(k, importance)
+    counts = importance_of_rows(k, importance)
     wide = n if scheme.granularity == "tensor" else max(_CHUNK // k, 1)
     parts = [
         _quantize_columns(weight[:, start : start + wide], scheme, counts)
@@ -99,7 +99,12 @@ def weight_error(
     return float(squares.sum() if importance is None else squares @ importance)
 
 
-def _row_weights(k: int, importance: npt.NDArray[np.floating] | None) -> Floats:
+def importance_of_rows(k: int, importance: npt.NDArray[np.floating] | None) -> Floats:
+    """What squared errors of each row count, float32 [K]: 1 in the mean.
+
+    Raises:
+        ConfpressError: they are not K finite numbers that are not negative.
+    """
     if importance is None:
         return np.ones(k, np.float32)
     if importance.shape != (k,) or not np.isfinite(importance).all() or (importance < 0).any():
@@ -120,16 +125,27 @@ def _quantize_columns(
     padded = np.pad(weight, ((0, groups * rows - k), (0, 0))).reshape(groups, rows, n)
     heed = np.pad(counts, (0, groups * rows - k)).reshape(groups, rows, 1)
     axes: tuple[int, ...] = (1, 2) if whole else (1,)
-    scales, points = _search(padded, heed, scheme, axes)
+    scales, points = search_scales(padded, heed, scheme, axes)
     number = scheme.number
     codes = number.encode(padded / scales + points)
     shape = (1, 1) if whole else (groups, n)
     return codes.reshape(-1, n)[:k], scales.reshape(shape), points.reshape(shape)
 
 
-def _search(
+def search_scales(
     values: Floats, heed: Floats, scheme: Scheme, axes: tuple[int, ...]
 ) -> tuple[Floats, Floats]:
+    """Scales and zero points of groups, by the scheme's method.
+
+    Args:
+        values: float32 [groups, rows, N].
+        heed: What squared errors count, of a shape that broadcasts against ``values``.
+        scheme: How.
+        axes: What shares a scale: the rows (1,), or rows and columns (1, 2).
+
+    Returns:
+        Both float32, of the shape of ``values`` with the axes kept as 1.
+    """
     low = np.minimum(values.min(axis=axes, keepdims=True), 0)
     high = np.maximum(values.max(axis=axes, keepdims=True), 0)
     best, points = _scales(low, high, scheme)
