@@ -18,16 +18,16 @@ from ...runtime.kernels import describe
 from ...runtime.model_file import model_files, opset_domains
 from ...runtime.on_device import cost_table, integrity, recogniser, wave_file
 from ...runtime.session import KERNEL_DOMAIN_PREFIX
-from ...runtime.speech import decode, log_mel
+from ...runtime.speech import decode, log_mel, sherpa_frames
 from .check import run_script
-from .kind import MODEL, Filled, copy_speech_files
+from .kind import MODEL, Filled, write_speech_files
 from .manifest import Kind, PackagedKernels
 from .scripts import bench, transcribe
 from .source import TARGETS, Source
 
 #: Modules that the scripts import; they import numpy, ONNX Runtime and each other.
 _MODULES = (
-    *(errors, machine, turns, decode, log_mel),
+    *(errors, machine, turns, decode, log_mel, sherpa_frames),
     *(integrity, recogniser, wave_file, cost_table),
 )
 _SCRIPTS = (transcribe, bench)
@@ -64,7 +64,7 @@ class Bundle:
         """Copies the model, the kernel library where the model uses it, and the programs."""
         for path in model_files(source.model.path):
             shutil.copyfile(path, folder / path.name)
-        copy_speech_files(source, folder)
+        write_speech_files(source, folder)
         for script in _SCRIPTS:
             shutil.copyfile(_file(script), folder / _file(script).name)
         for module in _MODULES:

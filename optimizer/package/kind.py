@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +57,8 @@ class PackageKind(Protocol):
         """
 
 
-def copy_speech_files(source: Source, folder: Path) -> None:
-    """Copies the vocabulary and the front end."""
-    for name in (TOKENS_NAME, FRONTEND_NAME):
-        shutil.copyfile(source.model.path.with_name(name), folder / name)
+def write_speech_files(source: Source, folder: Path) -> None:
+    """Writes the vocabulary and the front end."""
+    assert source.model.tokens is not None, "checked when the result was opened"
+    source.model.tokens.save(folder / TOKENS_NAME)
+    source.model.frontend.save(folder / FRONTEND_NAME)

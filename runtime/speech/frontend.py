@@ -6,12 +6,11 @@ The defaults are those of NeMo's Conformer recipes; `log_mel` computes the featu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ...passes.errors import ConfpressError
-from .log_mel import FloatArray, frame_count, log_mel
+from .log_mel import FloatArray, Framing, Normalization, frame_count, log_mel
 
 FILE_NAME = "frontend.json"
 
@@ -30,10 +29,15 @@ class FrontEnd(BaseModel):
     f_min: float = Field(default=0.0, ge=0.0, description="lowest frequency in Hz")
     f_max: float = Field(default=8000.0, gt=0.0, description="highest frequency in Hz")
     log_offset: float = Field(default=2.0**-24, gt=0.0, description="log(x + log_offset)")
-    normalization: Literal["per_feature", "none"] = Field(
+    normalization: Normalization = Field(
         default="per_feature", description="mean and standard deviation over the utterance"
     )
     std_epsilon: float = Field(default=1e-5, ge=0.0, description="added to the deviation")
+    framing: Framing = Field(
+        default="nemo",
+        description="`nemo`, or `sherpa-onnx`: as sherpa-onnx computes the features of NeMo's "
+        "models, half a hop later",
+    )
 
     @model_validator(mode="after")
     def _check_ranges(self) -> FrontEnd:
@@ -49,8 +53,8 @@ class FrontEnd(BaseModel):
         return self.hop_length / self.sample_rate
 
     def frames(self, samples: int) -> int:
-        """Number of frames of an utterance of `samples` samples: whole hops, as NeMo counts."""
-        return frame_count(samples, self.hop_length)
+        """Number of frames of an utterance of `samples` samples."""
+        return frame_count(samples, self.hop_length, self.framing)
 
     def features(self, audio: FloatArray) -> FloatArray:
         """Compute normalised log-mel features.

@@ -2,7 +2,7 @@
 
 Pre-emphasis, a centred short-time Fourier transform with a symmetric Hann window, Slaney mel
 filters, the logarithm, and a mean and standard deviation per feature over the utterance: the
-front end of NeMo's Conformer recipes.
+front end of NeMo's Conformer recipes. Or, for the same models, the one that sherpa-onnx has.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...passes.errors import ConfpressError
+from .sherpa_frames import sherpa_frame_count, sherpa_windows
 
 FloatArray = npt.NDArray[np.float32]
 Normalization = Literal["per_feature", "none"]
+Framing = Literal["nemo", "sherpa-onnx"]
 
 
 def log_mel(
@@ -33,6 +35,7 @@ def log_mel(
     log_offset: float,
     normalization: Normalization,
     std_epsilon: float,
+    framing: Framing,
 ) -> FloatArray:
     """Compute log-mel features; `FrontEnd` has the usual values of the options.
 
@@ -49,6 +52,7 @@ def log_mel(
         log_offset: Added to the powers before the logarithm.
         normalization: Over the utterance, by mean and deviation of each feature, or none.
         std_epsilon: Added to the deviation.
+        framing: Whose windows, and whose estimate of the deviation.
 
     Returns:
         float32 [n_mels, frames], frames as `frame_count` says.
@@ -60,39 +64,47 @@ def log_mel(
         raise ConfpressError(
             f"features need mono audio with at least one sample, not an array {audio.shape}."
         )
-    emphasised = _emphasise(np.asarray(audio, dtype=np.float32), preemphasis)
-    count = frame_count(audio.size, hop_length)
-    power = _power(emphasised, n_fft, window_length, hop_length, count)
-    mel = mel_filters(sample_rate, n_fft, n_mels, f_min, f_max) @ power.T
+    audio = np.asarray(audio, dtype=np.float32)
+    if framing == "sherpa-onnx":
+        windows = sherpa_windows(audio, preemphasis, window_length, hop_length)
+    else:
+        windows = _windows(audio, preemphasis, n_fft, window_length, hop_length)
+    mel = mel_filters(sample_rate, n_fft, n_mels, f_min, f_max) @ _power(windows, n_fft).T
     logarithms: FloatArray = np.log(mel + np.float32(log_offset))
-    return logarithms if normalization == "none" else _normalise(logarithms, std_epsilon)
+    if normalization == "none":
+        return logarithms
+    # NeMo takes the unbiased estimate; a single frame has none and stays at zero.
+    freedom = logarithms.shape[1] - (1 if framing == "nemo" else 0)
+    return _normalise(logarithms, std_epsilon, max(freedom, 1))
 
 
-def frame_count(samples: int, hop_length: int) -> int:
-    """Number of frames of an utterance of `samples` samples: whole hops, as NeMo counts."""
+def frame_count(samples: int, hop_length: int, framing: Framing) -> int:
+    """Number of frames of an utterance of `samples` samples: NeMo counts whole hops."""
+    if framing == "sherpa-onnx":
+        return sherpa_frame_count(samples, hop_length)
     return max(samples // hop_length, 1)
 
 
-def _emphasise(audio: FloatArray, preemphasis: float) -> FloatArray:
+def _windows(
+    audio: FloatArray, preemphasis: float, n_fft: int, window_length: int, hop_length: int
+) -> FloatArray:
+    """Windows centred at every hop, float32 [frames, n_fft]."""
     emphasised = audio.copy()
     emphasised[1:] -= np.float32(preemphasis) * audio[:-1]
-    return emphasised
+    padded = np.pad(emphasised, n_fft // 2)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
+    frames = frame_count(audio.size, hop_length, "nemo")
+    return np.asarray(windows[:frames] * _window(window_length, n_fft))
 
 
-def _power(
-    audio: FloatArray, n_fft: int, window_length: int, hop_length: int, frames: int
-) -> FloatArray:
-    """Power spectra, float32 [frames, n_fft // 2 + 1], of windows centred at every hop."""
-    padded = np.pad(audio, n_fft // 2)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length][:frames]
-    spectrum = np.fft.rfft(windows * _window(window_length, n_fft), axis=-1)
+def _power(windows: FloatArray, n_fft: int) -> FloatArray:
+    """Power spectra, float32 [frames, n_fft // 2 + 1]."""
+    spectrum = np.fft.rfft(windows, n_fft, axis=-1)
     return (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
 
 
-def _normalise(features: FloatArray, std_epsilon: float) -> FloatArray:
+def _normalise(features: FloatArray, std_epsilon: float, freedom: int) -> FloatArray:
     centred = features - features.mean(axis=1, keepdims=True)
-    # The unbiased estimate, as NeMo has it; a single frame has none and stays at zero.
-    freedom = max(features.shape[1] - 1, 1)
     deviation = np.sqrt((centred**2).sum(axis=1, keepdims=True) / freedom)
     return np.asarray(centred / (deviation + std_epsilon), dtype=np.float32)
 
