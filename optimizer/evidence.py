@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from ..passes.errors import ConfpressError
 from ..runtime.asr import AsrModel, FeatureCache, Transcript, transcribe
+from ..runtime.audit import Audit, audit
 from ..runtime.bench import BenchOptions, BenchResult, bench
 from ..runtime.environment import describe_environment
 from ..runtime.fingerprint import digest, model_digest
@@ -26,6 +27,7 @@ from ..runtime.validate import SECONDS, Validation, validate
 from .gate import Verdict, judge
 from .job import Job
 from .pipeline import INTERCHANGE
+from .planned import check_planned
 from .recorder import Notes
 from .report_schema import ORIGINAL
 from .steps import Steps
@@ -41,6 +43,7 @@ class Evidence:
     """What was measured; empty where it was not.
 
     Attributes:
+        audit: Which kernel each layer of a target runs on, by target.
         validation: Every model against the original, by name.
         lowering: Every target against the interchange model, by target.
         verdict: The answer about the word error rate.
@@ -50,6 +53,7 @@ class Evidence:
         notes: What was left out and why.
     """
 
+    audit: dict[str, Audit] = field(default_factory=dict)
     validation: dict[str, Validation] = field(default_factory=dict)
     lowering: dict[str, Validation] = field(default_factory=dict)
     verdict: Verdict | None = None
@@ -68,6 +72,7 @@ class ModelEvidence(Record):
     note: str | None
 
 
+_AUDIT = TypeAdapter(Audit)
 _HEARD = TypeAdapter(list[Transcript])
 _MODEL = TypeAdapter(ModelEvidence)
 _BENCH = TypeAdapter(BenchResult)
@@ -83,11 +88,14 @@ def gather(job: Job, models: Mapping[str, AsrModel], steps: Steps) -> Evidence:
         steps: Does what no interrupted run had finished.
 
     Raises:
-        ConfpressError: a model cannot be run, or audio cannot be read.
+        ConfpressError: a model cannot be run, layers of it do not run as planned, or audio cannot
+            be read.
     """
     evidence = Evidence()
     kernels = _has_kernels(evidence)
     targets = {name: model for name, model in models.items() if name != INTERCHANGE}
+    for name, model in targets.items():
+        evidence.audit[name] = _audit(name, model, steps, kernels)
     _validate(job, models, evidence, steps, _all_cores(kernels))
     limit = job.recipe.validation.max_wer_increase
     if limit is not None:
@@ -99,6 +107,21 @@ def gather(job: Job, models: Mapping[str, AsrModel], steps: Steps) -> Evidence:
         return evidence
     _measure(job, targets, evidence, steps, kernels)
     return evidence
+
+
+def _audit(name: str, model: AsrModel, steps: Steps, kernels: bool) -> Audit:
+    """Which kernel each layer runs on; refuses what does not run as planned."""
+    options = SessionOptions(kernels=kernels)
+    found = steps.run(
+        digest("audit", model_digest(model.path), options),
+        f"audit.{name}",
+        "find the kernel that each layer runs on",
+        _AUDIT,
+        lambda _: audit(model.path, options),
+    )
+    check_planned(found, name, kernels=kernels)
+    # An interrupted run had its models elsewhere.
+    return found.model_copy(update={"model": str(model.path)})
 
 
 def _all_cores(kernels: bool) -> SessionOptions:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from ..runtime.audit import Audit
 from ..runtime.bench import BenchResult
 from ..runtime.environment import Environment
 from ..runtime.layerwise import ModuleDifference
@@ -74,6 +75,9 @@ class Report(Record):
     stages: tuple[StageRecord, ...] = Field(description="what was done, in order")
     calibration: DataRecord | None = Field(description="speech that set constant ranges")
     validation_data: DataRecord | None = Field(description="speech that results were judged by")
+    audit: Mapping[str, Audit] = Field(
+        default={}, description="which kernel each layer of a target runs on, by target"
+    )
     validation: Mapping[str, Validation] = Field(
         description="each model written (`reference` is the original), by name"
     )

@@ -92,6 +92,7 @@ def run_pipeline(
             stages=tuple(steps.recorder.stages),
             calibration=_calibration_record(job),
             validation_data=_validation_record(job),
+            audit=evidence.audit,
             validation=evidence.validation,
             lowering=evidence.lowering,
             benchmark=evidence.benchmark,
