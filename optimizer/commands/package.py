@@ -63,7 +63,4 @@ def command(
     packed = sum(entry.bytes for entry in built.manifest.files.values())
     print_line(f"{built.folder} ({len(built.manifest.files) + 1} files, {size(packed)})")
     print_line(f"{built.archive} ({size(built.archive.stat().st_size)})")
-    print_line(
-        f"unpacked elsewhere, it hears in {built.checked.utterances} recordings the same "
-        f"{built.checked.words} words as {result / built.manifest.target / 'model.onnx'}."
-    )
+    print_line(built.checked.sentence)

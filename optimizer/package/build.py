@@ -17,7 +17,7 @@ from ..report_schema import ORIGINAL, SummaryRow
 from ..result import result_folder
 from .archive import refuse_existing, write_archive
 from .bundle import Bundle
-from .check import Checked, check
+from .check import Checked, check_elsewhere
 from .kind import Filled, PackageKind
 from .licence import IDENTIFIER, licence_text
 from .manifest import (
@@ -88,7 +88,7 @@ def build(
         manifest = _describe(source, kind, filled, licence, folder)
         archive = folder.with_suffix(ARCHIVE_SUFFIX)
         write_archive(folder, archive)
-        checked = check(archive, source, kind.hear)
+        checked = check_elsewhere(archive, source, kind)
     return Built(output / folder.name, output / archive.name, manifest, checked)
 
 

@@ -19,7 +19,8 @@ from ...runtime.model_file import model_files, opset_domains
 from ...runtime.on_device import cost_table, integrity, recogniser, wave_file
 from ...runtime.session import KERNEL_DOMAIN_PREFIX
 from ...runtime.speech import decode, log_mel, sherpa_frames
-from .check import run_script
+from ...runtime.speech.manifest import Utterance
+from .check import Checked, same_texts, transcripts
 from .kind import MODEL, Filled, write_speech_files
 from .manifest import Kind, PackagedKernels
 from .scripts import bench, transcribe
@@ -72,10 +73,9 @@ class Bundle:
         usage = _USAGE.format(rate=source.model.frontend.sample_rate)
         return Filled(MODEL, usage, _copy_kernels(source, folder))
 
-    def hear(self, folder: Path, audio: Sequence[Path]) -> Sequence[str]:
-        """What `transcribe.py` prints."""
-        lines = run_script(folder / "transcribe.py", *audio).splitlines()
-        return [line.partition("\t")[2] for line in lines]
+    def check(self, folder: Path, source: Source, clips: Sequence[Utterance]) -> Checked:
+        """`transcribe.py` must hear what the result's model does."""
+        return same_texts(source, clips, transcripts(folder / "transcribe.py", clips))
 
 
 def _file(module: ModuleType) -> Path:

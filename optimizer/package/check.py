@@ -6,20 +6,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ...passes.errors import ConfpressError
-from ...runtime.asr import transcribe
+from ...runtime.asr import AsrModel, transcribe
 from ...runtime.session import create_session
 from ...runtime.speech.manifest import Utterance
 from .archive import unpack
 from .clips import write_clips
 from .source import Source
-
-#: Given an unpacked package and recordings, the texts that it hears.
-Hear = Callable[[Path, Sequence[Path]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -27,39 +25,72 @@ class Checked:
     """What a package was checked with.
 
     Attributes:
-        utterances: Recordings that it heard as the result's own model does.
-        words: Words in them.
+        words: Words that the result's own model hears in the clips.
+        sentence: What was found, for people.
     """
 
-    utterances: int
     words: int
+    sentence: str
 
 
-def check(archive: Path, source: Source, hear: Hear) -> Checked:
-    """Unpacks a package into a folder of its own and compares what it hears.
+class Checks(Protocol):
+    """How a kind of package is checked."""
+
+    def check(self, folder: Path, source: Source, clips: Sequence[Utterance]) -> Checked:
+        """Runs an unpacked package as its user would, and compares what it gives.
+
+        Raises:
+            ConfpressError: it does not run, or gives something else.
+        """
+
+
+def check_elsewhere(archive: Path, source: Source, kind: Checks) -> Checked:
+    """Unpacks a package into a folder of its own and checks it there.
 
     Raises:
-        ConfpressError: it does not run there, or hears another text than `confpress transcribe`.
+        ConfpressError: it does not run there, or gives something else than the result.
     """
     with tempfile.TemporaryDirectory(prefix="confpress-") as name:
         folder = Path(name) / "elsewhere ü"
         unpack(archive, folder)
         clips = write_clips(Path(name), source.model.frontend.sample_rate)
-        expected = expected_texts(source, clips)
-        heard = hear(folder, [clip.path for clip in clips])
+        return kind.check(folder, source, clips)
+
+
+def same_texts(source: Source, clips: Sequence[Utterance], heard: Sequence[str]) -> Checked:
+    """Compares what a package hears with what the result's own model does.
+
+    Raises:
+        ConfpressError: one text differs.
+    """
+    expected = own_texts(source.model, clips)
     for clip, text, own in zip(clips, heard, expected, strict=True):
         if text != own:
             raise ConfpressError(
                 f"the package hears '{text}' in {clip.id}, but {source.model.path} hears '{own}', "
                 "so it is not written."
             )
-    return Checked(len(clips), sum(len(text.split()) for text in expected))
+    words = sum(len(text.split()) for text in expected)
+    return Checked(
+        words,
+        f"Unpacked elsewhere, it hears the same {words} words in {len(clips)} recordings as "
+        f"{source.model.path}.",
+    )
 
 
-def expected_texts(source: Source, clips: Sequence[Utterance]) -> list[str]:
-    """What the result's own model hears."""
-    session = create_session(source.model.path)
-    return [each.text for each in transcribe(source.model, session, clips)]
+def own_texts(model: AsrModel, clips: Sequence[Utterance]) -> list[str]:
+    """What a model hears by `confpress transcribe`."""
+    return [each.text for each in transcribe(model, create_session(model.path), clips)]
+
+
+def transcripts(script: Path, clips: Sequence[Utterance]) -> list[str]:
+    """What a package's `transcribe.py` prints: a line for each clip, the text behind a tab.
+
+    Raises:
+        ConfpressError: it ends with an error.
+    """
+    lines = run_script(script, *(clip.path for clip in clips)).splitlines()
+    return [line.partition("\t")[2] for line in lines]
 
 
 def run_script(script: Path, *arguments: str | Path) -> str:

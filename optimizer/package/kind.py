@@ -1,4 +1,4 @@
-"""What the kinds of packages have in common: they are filled from a result, and can be heard."""
+"""What the kinds of packages have in common: they are filled from a result, and checked."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ...runtime.asr import TOKENS_NAME
 from ...runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
+from .check import Checks
 from .manifest import Kind, PackagedKernels
 from .source import Source
 
@@ -31,7 +32,7 @@ class Filled:
     kernels: PackagedKernels | None = None
 
 
-class PackageKind(Protocol):
+class PackageKind(Checks, Protocol):
     """A kind of package."""
 
     @property
@@ -47,13 +48,6 @@ class PackageKind(Protocol):
 
         Raises:
             ConfpressError: the model cannot run there; the sentence says why.
-        """
-
-    def hear(self, folder: Path, audio: Sequence[Path]) -> Sequence[str]:
-        """The text of each recording, by running the unpacked package as its user would.
-
-        Raises:
-            ConfpressError: it does not run.
         """
 
 
