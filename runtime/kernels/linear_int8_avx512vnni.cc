@@ -81,9 +81,9 @@ void tile(const LinearInt8Problem& p, size_t frame, size_t strip) {
 
 template <int kStrips, Activation kind>
 void column_of_tiles(const LinearInt8Problem& p, Range frames, size_t strip) {
-  const size_t tiles = ceil_div(frames.end - frames.begin, kTileFrames);
-  for (size_t i = 0; i < tiles; ++i) {
-    const Range tile_frames = part(frames, tiles, i);
+  const Parts tiles = cut(frames, ceil_div(frames.end - frames.begin, kTileFrames));
+  for (size_t i = 0; i < tiles.count; ++i) {
+    const Range tile_frames = part(tiles, i);
     const size_t frame = tile_frames.begin;
     switch (tile_frames.end - frame) {
       case 1:
@@ -110,9 +110,9 @@ void column_of_tiles(const LinearInt8Problem& p, Range frames, size_t strip) {
 
 template <Activation kind>
 void multiply_as(const LinearInt8Problem& p, Range frames, Range strips) {
-  const size_t tiles = ceil_div(strips.end - strips.begin, kTileStrips);
-  for (size_t i = 0; i < tiles; ++i) {
-    const Range tile_strips = part(strips, tiles, i);
+  const Parts tiles = cut(strips, ceil_div(strips.end - strips.begin, kTileStrips));
+  for (size_t i = 0; i < tiles.count; ++i) {
+    const Range tile_strips = part(tiles, i);
     const size_t strip = tile_strips.begin;
     switch (tile_strips.end - strip) {
       case 1:

@@ -70,10 +70,10 @@ void tile_of(const LinearInt8Problem& p, size_t count, size_t frame, size_t stri
 }
 
 void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
-  const size_t tiles = ceil_div(frames.end - frames.begin, kTileFrames);
+  const Parts tiles = cut(frames, ceil_div(frames.end - frames.begin, kTileFrames));
   for (size_t strip = strips.begin; strip < strips.end; ++strip) {
-    for (size_t i = 0; i < tiles; ++i) {
-      const Range range = part(frames, tiles, i);
+    for (size_t i = 0; i < tiles.count; ++i) {
+      const Range range = part(tiles, i);
       tile_of<kTileFrames>(p, range.end - range.begin, range.begin, strip);
     }
   }

@@ -37,7 +37,7 @@ static void lowbit_strips(const LinearLowbitProblem& p, Range frames, size_t str
   alignas(64) uint8_t decoded[kStrips * kChunkGroups * kGroupBytes];
   const size_t parts = 8 / static_cast<size_t>(p.bits);
   const size_t strip_bytes = p.groups / parts * kGroupBytes;
-  const size_t tiles = ceil_div(frames.end - frames.begin, Isa::kTileFrames);
+  const Parts tiles = cut(frames, ceil_div(frames.end - frames.begin, Isa::kTileFrames));
   for (size_t group = 0; group < p.groups; group += kChunkGroups) {
     const size_t groups = std::min(kChunkGroups, p.groups - group);
     for (size_t s = 0; s < kStrips; ++s) {
@@ -47,8 +47,8 @@ static void lowbit_strips(const LinearLowbitProblem& p, Range frames, size_t str
     LowbitTile tile{0,       strip,      group / p.block_groups,    0,
                     decoded, group == 0, group + groups == p.groups};
     tile.last_block = ceil_div(group + groups, p.block_groups);
-    for (size_t i = 0; i < tiles; ++i) {
-      const Range range = part(frames, tiles, i);
+    for (size_t i = 0; i < tiles.count; ++i) {
+      const Range range = part(tiles, i);
       tile.frame = range.begin;
       lowbit_tile_of<Isa, Isa::kTileFrames, kStrips>(p, range.end - range.begin, tile);
     }

@@ -104,13 +104,13 @@ void tile_of(const LinearSparseProblem& p, Range frames, size_t row, size_t star
 
 template <SlotReach kReach>
 void multiply_as(const LinearSparseProblem& p, Range frames, Range strips) {
-  const size_t tiles = ceil_div(frames.end - frames.begin, kTileFrames);
+  const Parts tiles = cut(frames, ceil_div(frames.end - frames.begin, kTileFrames));
   for (size_t strip = strips.begin; strip < strips.end; ++strip) {
     const size_t first = strip * kStripRows;
     for (size_t half = 0; half < kStripRows && first + half < p.rows; half += kLanes) {
       const size_t start = strip * p.strip_bytes() + half * kSlotValues;
-      for (size_t i = 0; i < tiles; ++i) {
-        tile_of<kReach, kTileFrames>(p, part(frames, tiles, i), first + half, start);
+      for (size_t i = 0; i < tiles.count; ++i) {
+        tile_of<kReach, kTileFrames>(p, part(tiles, i), first + half, start);
       }
     }
   }

@@ -15,7 +15,7 @@ namespace confpress {
 namespace {
 
 // A task multiplies this many tiles of frames with one tile of strips.
-constexpr size_t kTilesOfTask = 4;
+constexpr size_t kTilesOfTask = 8;
 constexpr unsigned kMostLogSlots = 3;
 
 const LinearSparseKernel& kernel_of(CpuPath path) {

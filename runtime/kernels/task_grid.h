@@ -18,32 +18,26 @@ class TaskGrid {
   // Tasks of at most so many frames and strips; a strip's weights take `strip_bytes`.
   TaskGrid(size_t frames, size_t frames_of_task, size_t strips, size_t strips_of_task,
            size_t strip_bytes)
-      : frames_(frames),
-        strips_(strips),
-        rows_(ceil_div(frames, frames_of_task)),
-        columns_(ceil_div(strips, strips_of_task)),
+      : frames_(cut({0, frames}, ceil_div(frames, frames_of_task))),
+        strips_(cut({0, strips}, ceil_div(strips, strips_of_task))),
         block_columns_(
-            std::clamp<size_t>(kBlockBytes / (strips_of_task * strip_bytes), 1, columns_)) {}
+            std::clamp<size_t>(kBlockBytes / (strips_of_task * strip_bytes), 1, strips_.count)) {}
 
-  size_t count() const { return rows_ * columns_; }
+  size_t count() const { return frames_.count * strips_.count; }
 
   // The frames and the strips of a task.
   std::pair<Range, Range> operator[](size_t task) const {
-    const size_t block = task / (rows_ * block_columns_);
-    const size_t first = block * block_columns_;
-    const size_t width = std::min(block_columns_, columns_ - first);
-    const size_t in_block = task - rows_ * first;
-    return {part({0, frames_}, rows_, in_block / width),
-            part({0, strips_}, columns_, first + in_block % width)};
+    const size_t first = divided(task, frames_.count * block_columns_).whole * block_columns_;
+    const size_t width = std::min(block_columns_, strips_.count - first);
+    const Quotient place = divided(task - frames_.count * first, width);
+    return {part(frames_, place.whole), part(strips_, first + place.rest)};
   }
 
  private:
   static constexpr size_t kBlockBytes = 256 * 1024;
 
-  size_t frames_;
-  size_t strips_;
-  size_t rows_;
-  size_t columns_;
+  Parts frames_;
+  Parts strips_;
   size_t block_columns_;
 };
 
