@@ -56,7 +56,7 @@ ACTIVATIONS: Final = tuple(ACTIVATED)
 ACTIVATION_OF: Final = {f"QuantLinear{suffix}": name for name, (suffix, _) in ACTIVATED.items()}
 
 #: The axes of ReduceMax were an attribute before opset 18.
-_REDUCE_AXES_AS_INPUT: Final = 18
+REDUCE_AXES_AS_INPUT: Final = 18
 
 # s is the scale of each frame. A frame that holds an infinity or NaN is NaN in all its outputs:
 # `poison` is 0 for finite frames and NaN for others, whatever a runtime's ReduceMax, Clip or Round
@@ -133,7 +133,7 @@ def frame_function(
     """
     reduce_max = (
         "ReduceMax <keepdims = 1> (magnitudes, last)"
-        if opset >= _REDUCE_AXES_AS_INPUT
+        if opset >= REDUCE_AXES_AS_INPUT
         else "ReduceMax <axes = [1], keepdims = 1> (magnitudes)"
     )
     frames = _FRAMES.format(epsilon=EPSILON, qmax=float(QMAX), reduce_max=reduce_max)

@@ -28,7 +28,7 @@ const AddNormKernel& kernel_of(CpuPath path) {
 
 class AddNormBase {
  public:
-  static constexpr size_t kOutputs = 2;
+  static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat};
 
   AddNormBase(const KernelInfo& info, size_t norms)
       : kernel_(kernel_of(cpu_path_choice().chosen.path)), norms_(norms) {

@@ -77,13 +77,13 @@ Tensor KernelContext::input(size_t index) const {
   return tensor_of(api_, value);
 }
 
-float* KernelContext::output(size_t index, const std::vector<int64_t>& shape) const {
+void* KernelContext::output_data(size_t index, const std::vector<int64_t>& shape) const {
   ort::Value* value = nullptr;
   check(api_, api_.KernelContext_GetOutput(context_, index, shape.data(), shape.size(), &value),
         "allocate an output");
   void* data = nullptr;
   check(api_, api_.GetTensorMutableData(value, &data), "give an output's data");
-  return static_cast<float*>(data);
+  return data;
 }
 
 KernelContext::Scratch::Scratch(const KernelContext& context, size_t bytes) : api_(context.api_) {

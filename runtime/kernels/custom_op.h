@@ -3,9 +3,9 @@
 // A kernel is a class with
 //   static constexpr const char* kName;                 the operator's name in domain confpress.v1
 //   static constexpr ort::ElementType kInputs[];        the element type of every input
-//   static constexpr size_t kOutputs;                   float outputs; one where it is left out
-//   explicit Kernel(const KernelInfo&);                 checks and prepares its weights
-//   void compute(KernelContext&) const;                 runs; const, for many threads run at once
+//   static constexpr ort::ElementType kOutputs[];       of every output; one of floats where left
+//   out explicit Kernel(const KernelInfo&);                 checks and prepares its weights void
+//   compute(KernelContext&) const;                 runs; const, for many threads run at once
 // and one line `const OperatorEntry entry{operator_of<Kernel>()};` in its source file makes the
 // library register it. Both members throw Error, which ONNX Runtime reports as its own; nothing
 // else crosses the C boundary either.
@@ -97,7 +97,11 @@ class KernelContext {
   KernelContext(const ort::Api& api, ort::KernelContext* context) : api_(api), context_(context) {}
 
   Tensor input(size_t index) const;
-  float* output(size_t index, const std::vector<int64_t>& shape) const;
+  // Memory of an output, whose element type is T.
+  template <class T = float>
+  T* output(size_t index, const std::vector<int64_t>& shape) const {
+    return static_cast<T*>(output_data(index, shape));
+  }
 
   // Memory of the session's arena, aligned to 64 bytes, freed with the object.
   class Scratch {
@@ -127,18 +131,21 @@ class KernelContext {
   }
 
  private:
+  void* output_data(size_t index, const std::vector<int64_t>& shape) const;
+
   const ort::Api& api_;
   ort::KernelContext* context_;
 };
 
+// The element types of a kernel's outputs.
+template <class Kernel, class = void>
+struct OutputsOf {
+  static constexpr ort::ElementType kTypes[] = {ort::kFloat};
+};
 template <class Kernel>
-constexpr auto outputs_of(int) -> decltype(Kernel::kOutputs) {
-  return Kernel::kOutputs;
-}
-template <class Kernel>
-constexpr size_t outputs_of(...) {
-  return 1;
-}
+struct OutputsOf<Kernel, std::void_t<decltype(Kernel::kOutputs)>> {
+  static constexpr const auto& kTypes = Kernel::kOutputs;
+};
 
 // The description that ONNX Runtime reads of a kernel class.
 template <class Kernel>
@@ -156,8 +163,8 @@ ort::CustomOp operator_of() {
   op.GetExecutionProviderType = [](Op) { return "CPUExecutionProvider"; };
   op.GetInputTypeCount = [](Op) { return std::size(Kernel::kInputs); };
   op.GetInputType = [](Op, size_t index) { return Kernel::kInputs[index]; };
-  op.GetOutputTypeCount = [](Op) { return size_t{outputs_of<Kernel>(0)}; };
-  op.GetOutputType = [](Op, size_t) { return ort::kFloat; };
+  op.GetOutputTypeCount = [](Op) { return std::size(OutputsOf<Kernel>::kTypes); };
+  op.GetOutputType = [](Op, size_t index) { return OutputsOf<Kernel>::kTypes[index]; };
   op.GetInputCharacteristic = [](Op, size_t) { return ort::kRequired; };
   op.GetOutputCharacteristic = [](Op, size_t) { return ort::kRequired; };
   op.GetInputMemoryType = [](Op, size_t) { return ort::kMemoryDefault; };

@@ -1,0 +1,105 @@
+// 4 places x 8 output channels, AVX2: int16 codes times weights widened to int16, vpmaddwd. Codes
+// up to 255 times weights would saturate vpmaddubsw's int16.
+#include <immintrin.h>
+
+#include "lanes_avx2.h"
+#include "quant_conv2d_places.h"
+
+#define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
+
+namespace confpress {
+namespace {
+
+using avx2::Lanes;
+
+constexpr int kTilePlaces = 4;
+constexpr size_t kLanes = 8;  // half a strip
+
+// The four codes of a group, four times.
+__m256i broadcast_group(const std::byte* codes) {
+  long long word = 0;
+  __builtin_memcpy(&word, codes, sizeof word);
+  return _mm256_set1_epi64x(word);
+}
+
+// The 4 input channels of 4 output channels, as int16.
+__m256i widened(const int8_t* weights) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weights)));
+}
+
+// Each channel's sum is in two neighbouring int32 of `low` (channels 0-3) and `high` (4-7).
+__m256i channel_sums(__m256i low, __m256i high) {
+  return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
+}
+
+// Adds what one tap over time gives.
+template <int kPlaces>
+void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap, size_t channel,
+             __m256 (&totals)[kPlaces]) {
+  const int8_t* weights =
+      weights_at(p, tap, channel / kConvStrip) + channel % kConvStrip * kConvGroup;
+  places.enter(tap);
+  __m256i low[kPlaces];
+  __m256i high[kPlaces];
+  CONFPRESS_UNROLL
+  for (int i = 0; i < kPlaces; ++i) low[i] = high[i] = _mm256_setzero_si256();
+  for (size_t column = 0; column < p.window.columns.taps; ++column) {
+    const std::byte* codes[kPlaces];
+    CONFPRESS_UNROLL
+    for (int i = 0; i < kPlaces; ++i) codes[i] = places.codes(i, column);
+    for (size_t group = 0; group < p.groups; ++group, weights += kConvGroupBytes) {
+      const __m256i w_low = widened(weights);
+      const __m256i w_high = widened(weights + kConvGroupBytes / 4);
+      CONFPRESS_UNROLL
+      for (int i = 0; i < kPlaces; ++i) {
+        const __m256i x = broadcast_group(codes[i] + group * kConvGroup * sizeof(int16_t));
+        low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(x, w_low));
+        high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(x, w_high));
+      }
+    }
+  }
+  const size_t at = tap * p.strips * kConvStrip + channel;
+  const __m256i of_ones = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.weight_sums + at));
+  const __m256 scales = _mm256_loadu_ps(p.weight_scales + at);
+  CONFPRESS_UNROLL
+  for (int i = 0; i < kPlaces; ++i) {
+    const __m256i of_zeros = _mm256_mullo_epi32(of_ones, _mm256_set1_epi32(places.zero(i)));
+    const __m256i sums = _mm256_sub_epi32(channel_sums(low[i], high[i]), of_zeros);
+    const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(places.scale(i)), scales);
+    totals[i] = _mm256_add_ps(totals[i], _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale));
+  }
+}
+
+template <int kPlaces>
+void tile(const QuantConv2dProblem& p, size_t place, size_t channel) {
+  PlaceRows<kPlaces> places(p, place);
+  __m256 totals[kPlaces];
+  CONFPRESS_UNROLL
+  for (int i = 0; i < kPlaces; ++i) totals[i] = _mm256_loadu_ps(p.bias + channel);
+  for (size_t tap = 0; tap < p.window.time.taps; ++tap) add_row(p, places, tap, channel, totals);
+  for (int i = 0; i < kPlaces; ++i) {
+    Lanes::store(p.y + (place + i) * p.channels + channel,
+                 activated<Lanes>(p.activation, totals[i]), p.channels - channel);
+  }
+}
+
+void half_strip(const QuantConv2dProblem& p, Range places, size_t channel) {
+  size_t place = places.begin;
+  for (; place + kTilePlaces <= places.end; place += kTilePlaces) {
+    tile<kTilePlaces>(p, place, channel);
+  }
+  for (; place < places.end; ++place) tile<1>(p, place, channel);
+}
+
+void multiply(const QuantConv2dProblem& p, Range places, Range strips) noexcept {
+  for (size_t channel = strips.begin * kConvStrip;
+       channel < strips.end * kConvStrip && channel < p.channels; channel += kLanes) {
+    half_strip(p, places, channel);
+  }
+}
+
+}  // namespace
+
+const QuantConv2dKernel kQuantConv2dAvx2{sizeof(int16_t), kTilePlaces, 1, multiply};
+
+}  // namespace confpress
