@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from ..passes.depthwise import DepthwiseConv2d
 from ..passes.frame_mask import FrameMask
 from ..passes.frames_major import FramesMajor
 from ..passes.fuse.attention import FuseRelPosAttention
@@ -179,7 +180,7 @@ LOWER: Mapping[Target, Stage] = {
     "portable": Stage(
         "lower.portable",
         "turn QDQ nodes into operators that stock ONNX Runtime runs fast",
-        lambda recipe, _: [LowerPortable(), MaskCodes(), MinimiseVersions()],
+        lambda recipe, _: [LowerPortable(), MaskCodes(), DepthwiseConv2d(), MinimiseVersions()],
         lossless=False,
     ),
     "cpu": Stage(
@@ -191,6 +192,7 @@ LOWER: Mapping[Target, Stage] = {
             FuseConvModule(),
             FuseAddNorm(),
             MaskCodes(),
+            DepthwiseConv2d(),
             MinimiseVersions(),
         ],
         lossless=False,
