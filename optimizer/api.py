@@ -20,6 +20,7 @@ def optimize(
     target: Target | Sequence[Target] | None = None,
     frontend: Path | str | None = None,
     tokens: Path | str | None = None,
+    decisions: Path | str | None = None,
     quiet: bool = True,
 ) -> Result:
     """Makes a trained Conformer in ONNX smaller and faster, with the proof beside it.
@@ -36,6 +37,8 @@ def optimize(
         target: `portable`, `cpu`, or several; None is what the recipe says.
         frontend: Description of the features; None is the one beside the model.
         tokens: Vocabulary; None is the one beside the model.
+        decisions: `decisions.json` of an earlier run of the same model, whose measured choices
+            are taken over: the models are the same, bit by bit.
         quiet: Whether the stages are not told of on standard error.
 
     Returns:
@@ -55,9 +58,10 @@ def optimize(
         validation=_path(validation),
         frontend=_path(frontend),
         tokens=_path(tokens),
+        decisions=_path(decisions),
     )
     command = ["confpress", "optimize", str(model), "-o", str(output)]
-    for name in ("calibration", "validation", "frontend", "tokens"):
+    for name in ("calibration", "validation", "frontend", "tokens", "decisions"):
         path = getattr(inputs, name)
         if path is not None:
             command += [f"--{name}", str(path)]

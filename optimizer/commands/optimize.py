@@ -84,6 +84,13 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
     metavar="N",
     help="Threads that latency is measured with [1].",
 )
+@click.option(
+    "--decisions",
+    type=PATH,
+    metavar="FILE",
+    help="`decisions.json` of an earlier result of MODEL: what was measured then is taken over, "
+    "and the models are the same, bit by bit.",
+)
 @frontend_option
 @tokens_option
 @json_option
@@ -103,6 +110,7 @@ def command(
     on_undecided: Outcome | None,
     max_seconds: float | None,
     threads: int | None,
+    decisions: Path | None,
     frontend: Path | None,
     tokens: Path | None,
     json_file: Path | None,
@@ -111,8 +119,9 @@ def command(
 
     OUT holds `portable/model.onnx` and `cpu/model.onnx`, the models to deploy;
     `interchange.onnx`, the same in standard operators; `report.html` and `report.json`, the
-    evidence; `manifest.json`, the hash of every file. It appears whole or not at all, and
-    replaces an earlier result of Confpress, but no other folder.
+    evidence; `decisions.json`, what was measured and built on; `manifest.json`, the hash of every
+    file. It appears whole or not at all, and replaces an earlier result of Confpress, but no
+    other folder. A run that was interrupted goes on where it was when it is called again.
 
     \b
     Examples:
@@ -126,8 +135,8 @@ def command(
     \b
     Exit status:
       0  done; with --max-wer-increase: passed, the 95 % interval lies within the limit
-      1  error, nothing was written
-      2  wrong usage, nothing was written
+      1  error, OUT is as it was
+      2  wrong usage, OUT is as it was
       3  --max-wer-increase: failed, the interval lies above the limit (OUT is written)
       4  --max-wer-increase: undecided, the interval contains the limit: more speech would
          decide (OUT is written)
@@ -150,7 +159,7 @@ def command(
             ("bench", "threads", [threads] if threads else None),
         )
     )
-    inputs = Inputs(model, calibration, validation, frontend, tokens)
+    inputs = Inputs(model, calibration, validation, frontend, tokens, decisions)
     if json_file is not None:
         check_output_file(json_file, inputs.files, outside=output)
     result = run_pipeline(inputs, recipe, output, command=called)
