@@ -14,9 +14,10 @@ from .options import PATH, json_option
 @click.option(
     "--for",
     "kind",
-    type=click.Choice(["bundle"]),
+    type=click.Choice(["bundle", "sherpa-onnx"]),
     required=True,
-    help="`bundle`: everything a device needs beside numpy and ONNX Runtime, programs included.",
+    help="`bundle`: everything a device needs beside numpy and ONNX Runtime, programs included. "
+    "`sherpa-onnx`: metadata and tokens with which sherpa-onnx loads the `portable` model.",
 )
 @click.option(
     "-o", "--output", type=PATH, metavar="OUT", help="The folder to write [RESULT-<kind>]."
@@ -48,6 +49,7 @@ def command(
     Examples:
       confpress package out --for bundle
       confpress package out --for bundle --target portable -o device --licence "CC BY 4.0"
+      confpress package out --for sherpa-onnx
     """  # noqa: D301 (\b tells click to keep lines)
     from ...runtime.progress import progress
     from ..console import check_output_file, print_line, write_json

@@ -31,10 +31,11 @@ from .manifest import (
 )
 from .readme import render_readme
 from .requirements import minimum_onnxruntime, operators
+from .sherpa import Sherpa
 from .source import Source, open_source
 
 #: Kinds by the name that `--for` takes.
-KINDS: Mapping[str, PackageKind] = {kind.name: kind for kind in (Bundle(),)}
+KINDS: Mapping[str, PackageKind] = {kind.name: kind for kind in (Bundle(), Sherpa())}
 
 ARCHIVE_SUFFIX = ".tar"
 
