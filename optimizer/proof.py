@@ -19,8 +19,8 @@ from ..runtime.streaming import StreamSource
 from .recipe import ProofSection
 from .records import Proof
 
-#: Of a stream: enough for what attention sees of the past to be full, and then to move on.
-_CHUNKS = 20
+#: Of a stream: what attention sees of the past fills and begins to move on.
+_CHUNKS = 6
 
 
 class Prover:
