@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
@@ -24,6 +25,9 @@ from .speech.decode import Tokens, greedy_ctc
 from .speech.frontend import FILE_NAME as FRONTEND_NAME
 from .speech.frontend import FrontEnd
 from .speech.manifest import Utterance
+
+if TYPE_CHECKING:
+    from .transcripts import KnownTranscripts
 
 TOKENS_NAME = "tokens.txt"
 # Lengths, in feature frames, at which the subsampling of a model is measured.
@@ -193,6 +197,7 @@ def transcribe(
     batch_size: int = 1,
     *,
     cache: FeatureCache | None = None,
+    known: KnownTranscripts | None = None,
 ) -> list[Transcript]:
     """Transcribe utterances with greedy CTC decoding.
 
@@ -202,6 +207,7 @@ def transcribe(
         utterances: What to transcribe.
         batch_size: Utterances of similar length that run together.
         cache: Features of earlier calls, of the same front end.
+        known: What this model was found to hear before; it takes up what is heard now.
 
     Returns:
         A transcript for each utterance, in their order.
@@ -226,12 +232,31 @@ def transcribe(
     with progress(f"Transcribing with {model.path.name}", total, "s of speech") as advance:
         for indices in _batches(utterances, batch_size):
             batch = [utterances[i] for i in indices]
-            scores = model.scores(session, [cache.get(u) for u in batch])
-            for index, utterance, row in zip(indices, batch, scores, strict=True):
-                ids, text = model.decode(row)
-                found[index] = Transcript(utterance.id, text, tuple(ids))
+            heard = known.of(batch) if known is not None else None
+            if heard is None:
+                heard = _hear(model, session, batch, cache)
+                if known is not None:
+                    known.keep(batch, heard)
+            found.update(zip(indices, heard, strict=True))
             advance(sum(u.seconds for u in batch))
+    if known is not None:
+        known.tell(model.path, len(utterances))
     return [found[i] for i in range(len(utterances))]
+
+
+def _hear(
+    model: AsrModel,
+    session: ort.InferenceSession,
+    batch: Sequence[Utterance],
+    cache: FeatureCache,
+) -> list[Transcript]:
+    """Transcripts of utterances that run together."""
+    scores = model.scores(session, [cache.get(utterance) for utterance in batch])
+    decoded = [model.decode(row) for row in scores]
+    return [
+        Transcript(utterance.id, text, tuple(ids))
+        for utterance, (ids, text) in zip(batch, decoded, strict=True)
+    ]
 
 
 def _batches(utterances: Sequence[Utterance], size: int) -> Iterator[list[int]]:
