@@ -8,4 +8,6 @@ import ml_dtypes
 
 from .number import NumberFormat
 
-FP4: Final = NumberFormat("fp4", 4, ml_dtypes.float4_e2m1fn, -6.0, 6.0, top=6.0, integer=False)
+FP4: Final = NumberFormat(
+    "fp4", 4, ml_dtypes.float4_e2m1fn, -6.0, 6.0, top=6.0, integer=False, mantissa=1, exponent=0
+)

@@ -13,8 +13,24 @@ import ml_dtypes
 from .number import NumberFormat
 
 FP8: Final = NumberFormat(
-    "fp8", 8, ml_dtypes.float8_e4m3fn, -448.0, 448.0, top=448.0, integer=False
+    "fp8",
+    8,
+    ml_dtypes.float8_e4m3fn,
+    -448.0,
+    448.0,
+    top=448.0,
+    integer=False,
+    mantissa=3,
+    exponent=-6,
 )
 FP8_E5M2: Final = NumberFormat(
-    "fp8_e5m2", 8, ml_dtypes.float8_e5m2, -57344.0, 57344.0, top=57344.0, integer=False
+    "fp8_e5m2",
+    8,
+    ml_dtypes.float8_e5m2,
+    -57344.0,
+    57344.0,
+    top=57344.0,
+    integer=False,
+    mantissa=2,
+    exponent=-14,
 )

@@ -17,6 +17,11 @@ from ..errors import ConfpressError
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[Any]
 
+#: How float32 stores its exponent.
+_MANTISSA = 23
+_BIAS = 127
+_EXPONENT = np.int32(0x7F800000)
+
 
 @dataclasses.dataclass(frozen=True)
 class NumberFormat:
@@ -29,6 +34,8 @@ class NumberFormat:
         lowest, highest: The least and the greatest finite value.
         top: The magnitude that the largest value of a symmetric group is scaled to.
         integer: Whether the values are the integers from ``lowest`` to ``highest``.
+        mantissa: Bits of a float's mantissa; 0 for integers.
+        exponent: The power of two of a float's least normal value.
     """
 
     name: str
@@ -38,6 +45,8 @@ class NumberFormat:
     highest: float
     top: float
     integer: bool
+    mantissa: int = 0
+    exponent: int = 0
 
     @property
     def signed(self) -> bool:
@@ -71,8 +80,16 @@ class NumberFormat:
 
     def round(self, values: Floats) -> Floats:
         """``decode(encode(values))`` for values that are known to be finite."""
-        nearest = self._nearest(values)
-        return nearest if self.integer else nearest.astype(self.dtype).astype(np.float32)
+        nearest: Floats = self._nearest(values)
+        if self.integer:
+            return nearest
+        # The distance of neighbours is the power of two of the value, or of the least normal one,
+        # less the mantissa's bits; all read off float32's own exponent, as a cast is slow.
+        own = np.asarray(nearest, np.float32).view(np.int32) & _EXPONENT
+        least = np.maximum(own, np.int32((_BIAS + self.exponent) << _MANTISSA))
+        step = (least - np.int32(self.mantissa << _MANTISSA)).view(np.float32)
+        rounded: Floats = np.rint(nearest / step) * step
+        return rounded
 
     def codes(self) -> Codes:
         """Every code, in the order of its bits."""

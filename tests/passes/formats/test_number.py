@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.formats import FORMATS, NumberFormat, number_format
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 #: Exponent bits, mantissa bits, exponent bias of the float formats.
@@ -92,3 +92,12 @@ def test_infinities_have_no_code(number: NumberFormat, bad: float) -> None:
 def test_unknown_formats_are_named() -> None:
     with pytest.raises(ConfpressError, match="no format 'fp3'"):
         number_format("fp3")
+
+
+@pytest.mark.parametrize("number", list(FORMATS.values()), ids=list(FORMATS))
+@settings(max_examples=200, deadline=None)
+@given(value=st.floats(-70000, 70000, width=32))
+def test_rounding_is_encoding_and_decoding(number: NumberFormat, value: float) -> None:
+    """Close to zero, between codes, and beyond the largest."""
+    values = np.array([value, value / 448, value / 7e4, value * 1e-8], np.float32)
+    np.testing.assert_array_equal(number.round(values), number.decode(number.encode(values)))
