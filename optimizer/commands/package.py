@@ -14,9 +14,10 @@ from .options import PATH, json_option
 @click.option(
     "--for",
     "kind",
-    type=click.Choice(["bundle", "sherpa-onnx"]),
+    type=click.Choice(["bundle", "ort", "sherpa-onnx"]),
     required=True,
     help="`bundle`: everything a device needs beside numpy and ONNX Runtime, programs included. "
+    "`ort`: the `portable` model in ORT format, with the kernels that a minimal build needs. "
     "`sherpa-onnx`: metadata and tokens with which sherpa-onnx loads the `portable` model.",
 )
 @click.option(
@@ -41,8 +42,8 @@ def command(
 ) -> None:
     """Packs RESULT, a folder of `confpress optimize`, and checks the package by running it.
 
-    OUT gets a folder named after the kind and the same as a tar, which is equal bit for bit
-    whenever it is made from the same result. The package is unpacked elsewhere and must hear in
+    OUT gets a folder named after the kind and the same as a tar. Made again from the same result,
+    the tar is equal bit for bit (but for `ort`, which ONNX Runtime writes). The package is unpacked elsewhere and must hear in
     some clips what the result's model hears; else nothing is written.
 
     \b

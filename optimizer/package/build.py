@@ -29,13 +29,14 @@ from .manifest import (
     Provenance,
     list_files,
 )
+from .ort_format import OrtFormat
 from .readme import render_readme
 from .requirements import minimum_onnxruntime, operators
 from .sherpa import Sherpa
 from .source import Source, open_source
 
 #: Kinds by the name that `--for` takes.
-KINDS: Mapping[str, PackageKind] = {kind.name: kind for kind in (Bundle(), Sherpa())}
+KINDS: Mapping[str, PackageKind] = {kind.name: kind for kind in (Bundle(), OrtFormat(), Sherpa())}
 
 ARCHIVE_SUFFIX = ".tar"
 
@@ -67,7 +68,8 @@ def build(
 ) -> Built:
     """Makes a package of a result and checks it; nothing appears where the check fails.
 
-    The same result gives the same archive, bit for bit.
+    The same result gives the same archive, bit for bit, but for ORT format: ONNX Runtime writes a
+    table of it in an order that changes from run to run.
 
     Args:
         result: Folder of `confpress optimize`.
@@ -102,7 +104,7 @@ def _describe(
         package=kind.name,
         confpress=__version__,
         target=source.target,
-        model=_model(source, filled.model),
+        model=_model(source, filled),
         kernels=filled.kernels,
         licences=Licences(confpress=IDENTIFIER, model=licence),
         provenance=Provenance(
@@ -123,16 +125,18 @@ def _describe(
     return manifest
 
 
-def _model(source: Source, file: str) -> PackagedModel:
+def _model(source: Source, filled: Filled) -> PackagedModel:
     path = source.model.path
     model = load_model(path)
+    opset = model.opset_imports[""]
     return PackagedModel(
-        file=file,
+        file=filled.model,
         interface=_interface(source.model),
         longest_seconds=source.model.longest_seconds(create_session(path)),
-        opset=model.opset_imports[""],
+        opset=opset,
         ir_version=model.ir_version,
-        minimum_onnxruntime=minimum_onnxruntime(model.opset_imports[""], model.ir_version),
+        minimum_onnxruntime=filled.minimum_onnxruntime
+        or minimum_onnxruntime(opset, model.ir_version),
         operators=operators(model),
     )
 

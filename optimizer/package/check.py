@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import onnxruntime as ort
+
 from ...passes.errors import ConfpressError
 from ...runtime.asr import AsrModel, transcribe
 from ...runtime.session import create_session
@@ -57,13 +59,24 @@ def check_elsewhere(archive: Path, source: Source, kind: Checks) -> Checked:
         return kind.check(folder, source, clips)
 
 
-def same_texts(source: Source, clips: Sequence[Utterance], heard: Sequence[str]) -> Checked:
+def same_texts(
+    source: Source,
+    clips: Sequence[Utterance],
+    heard: Sequence[str],
+    session: ort.InferenceSession | None = None,
+) -> Checked:
     """Compares what a package hears with what the result's own model does.
+
+    Args:
+        source: The result.
+        clips: What was heard.
+        heard: The package's texts.
+        session: A session of the result's model; None is one as `confpress transcribe` makes it.
 
     Raises:
         ConfpressError: one text differs.
     """
-    expected = own_texts(source.model, clips)
+    expected = own_texts(source.model, clips, session)
     for clip, text, own in zip(clips, heard, expected, strict=True):
         if text != own:
             raise ConfpressError(
@@ -78,9 +91,12 @@ def same_texts(source: Source, clips: Sequence[Utterance], heard: Sequence[str])
     )
 
 
-def own_texts(model: AsrModel, clips: Sequence[Utterance]) -> list[str]:
+def own_texts(
+    model: AsrModel, clips: Sequence[Utterance], session: ort.InferenceSession | None = None
+) -> list[str]:
     """What a model hears by `confpress transcribe`."""
-    return [each.text for each in transcribe(model, create_session(model.path), clips)]
+    session = create_session(model.path) if session is None else session
+    return [each.text for each in transcribe(model, session, clips)]
 
 
 def transcripts(script: Path, clips: Sequence[Utterance]) -> list[str]:

@@ -25,11 +25,13 @@ class Filled:
         model: The model's file name.
         usage: How to use it, as Markdown for the README.
         kernels: The kernel library; None without.
+        minimum_onnxruntime: Where it is not the model's versions that tell.
     """
 
     model: str
     usage: str
     kernels: PackagedKernels | None = None
+    minimum_onnxruntime: str | None = None
 
 
 class PackageKind(Checks, Protocol):
