@@ -22,6 +22,7 @@ def optimize(
     tokens: Path | str | None = None,
     decisions: Path | str | None = None,
     quiet: bool = True,
+    cache: bool = True,
 ) -> Result:
     """Makes a trained Conformer in ONNX smaller and faster, with the proof beside it.
 
@@ -40,6 +41,7 @@ def optimize(
         decisions: `decisions.json` of an earlier run of the same model, whose measured choices
             are taken over: the models are the same, bit by bit.
         quiet: Whether the stages are not told of on standard error.
+        cache: Whether what earlier runs heard and observed is taken from the user's cache folder.
 
     Returns:
         The result: its folder, the report, the models' paths.
@@ -65,7 +67,7 @@ def optimize(
         path = getattr(inputs, name)
         if path is not None:
             command += [f"--{name}", str(path)]
-    return run_pipeline(inputs, chosen, Path(output), command=command, quiet=quiet)
+    return run_pipeline(inputs, chosen, Path(output), command=command, quiet=quiet, cache=cache)
 
 
 def _recipe(recipe: Recipe | Path | str | None) -> Recipe:

@@ -7,8 +7,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from ..passes.quantize import Range, values_to_calibrate
+from ..runtime.cache import Cache
 from ..runtime.calibrate import CalibrationSet, Observed, calibrate, load_calibration
 from ..runtime.speech.frontend import FrontEnd
+from ..runtime.statistics_cache import known_statistics
 from .recipe import Recipe
 
 #: Convolutions have their channels on this axis.
@@ -41,7 +43,11 @@ def why_no_ranges(model: ir.Model, recordings: CalibrationSet | None, recipe: Re
 
 
 def calibrated_ranges(
-    model: ir.Model, recordings: CalibrationSet, recipe: Recipe
+    model: ir.Model,
+    recordings: CalibrationSet,
+    recipe: Recipe,
+    cache: Cache | None = None,
+    key: str = "",
 ) -> dict[str, Range]:
     """Runs the recordings through a model and takes the ranges that the recipe asks for.
 
@@ -49,6 +55,8 @@ def calibrated_ranges(
         model: The model as it will be quantised.
         recordings: Speech; only one utterance is in memory at a time.
         recipe: Its section `calibration` says how ranges are chosen.
+        cache: Statistics of earlier runs; None knows none.
+        key: Stands for the model and the recordings, where there is a cache.
 
     Returns:
         The range of every activation that gets a constant scale, by value name.
@@ -58,7 +66,8 @@ def calibrated_ranges(
     """
     options = recipe.calibration
     watched = [Observed(name, channel_axis=_CHANNEL_AXIS) for name in values_to_calibrate(model)]
+    found = known_statistics(cache or Cache(), key, lambda: calibrate(model, recordings, watched))
     return {
         name: statistics.range(options.method, percentile=options.percentile, symmetric=False)
-        for name, statistics in calibrate(model, recordings, watched).items()
+        for name, statistics in found.items()
     }

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..passes.errors import ConfpressError
+from ..runtime.cache import Cache, user_cache_folder
 
 #: Where the output is no terminal (a file, a pipe), lines are not folded at 80 columns.
 _PLAIN_WIDTH = 200
@@ -58,6 +59,11 @@ def print_step(text: str) -> None:
     """Tells on standard error what has just been done."""
     console = Console(file=sys.stderr)
     console.print(text, markup=False, highlight=False, soft_wrap=True, style="dim")
+
+
+def user_cache(*, quiet: bool = False) -> Cache:
+    """What is known from earlier runs of this user; what it says goes to standard error."""
+    return Cache(user_cache_folder(), (lambda _: None) if quiet else print_step)
 
 
 def output() -> Console:

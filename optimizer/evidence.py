@@ -21,8 +21,9 @@ from ..runtime.machine import usable_cores
 from ..runtime.module_profile import ModuleProfile, profile_modules
 from ..runtime.record import Record
 from ..runtime.runner import Runner
-from ..runtime.session import SessionOptions
+from ..runtime.session import DEFAULT_OPTIONS, SessionOptions
 from ..runtime.speech.manifest import Utterance
+from ..runtime.transcripts import SpeechCache
 from ..runtime.validate import SECONDS, Validation, validate
 from .gate import Verdict, judge
 from .job import Job
@@ -163,7 +164,13 @@ def _validate(
             "validate.original",
             "transcribe with the original",
             _HEARD,
-            lambda _: transcribe(job.original, job.session, job.validation, cache=cache),
+            lambda _: transcribe(
+                job.original,
+                job.session,
+                job.validation,
+                cache=cache,
+                known=SpeechCache(job.cache, job.content).of(job.original, DEFAULT_OPTIONS),
+            ),
         )
     else:
         evidence.notes.append(
@@ -214,6 +221,7 @@ def _judge_model(
             options=options,
             reference_heard=heard,
             cache=cache,
+            known=SpeechCache(job.cache, job.content),
         ),
         lowering=_validate_briefly(interchange, model, options=options),
         modules=modules,

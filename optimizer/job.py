@@ -12,6 +12,7 @@ import onnxruntime as ort
 from ..passes.errors import ConfpressError
 from ..passes.lower.qdq import refuse_lowered
 from ..runtime.asr import AsrModel
+from ..runtime.cache import Cache
 from ..runtime.calibrate import CalibrationSet
 from ..runtime.fingerprint import digest, model_digest, program_digest
 from ..runtime.model_file import load_model
@@ -63,6 +64,7 @@ class Job:
         key: Stands for the model, what belongs to it, and the program.
         content: Hash of the audio of every recording, by path.
         findings: What an earlier run measured, to be taken over; None without.
+        cache: What is known from runs of other outputs.
         calibration: Recordings to calibrate on; None without.
         validation: Recordings to validate on; empty without.
     """
@@ -75,6 +77,7 @@ class Job:
     key: str
     content: Mapping[Path, str]
     findings: Findings | None
+    cache: Cache
     calibration: CalibrationSet | None
     validation: tuple[Utterance, ...]
 
@@ -88,8 +91,13 @@ class Job:
         return frontend.frames(math.ceil(seconds * frontend.sample_rate))
 
 
-def open_job(inputs: Inputs, recipe: Recipe) -> Job:
+def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
     """Opens and checks everything that a run needs.
+
+    Args:
+        inputs: What the user gave.
+        recipe: What to do.
+        cache: What is known from earlier runs; None is nothing.
 
     Raises:
         ConfpressError: something is missing, broken, empty, or does not fit together.
@@ -121,6 +129,7 @@ def open_job(inputs: Inputs, recipe: Recipe) -> Job:
         key=digest(program_digest(), model, original.frontend, original.tokens, findings),
         content=content,
         findings=findings,
+        cache=cache or Cache(),
         calibration=calibration,
         validation=tuple(validation),
     )

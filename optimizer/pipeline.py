@@ -166,9 +166,13 @@ class Pipeline:
             self.steps.recorder.skip(*_CALIBRATE, str(reason))
             return point, findings
         audio = [job.content[utterance.path] for utterance in recordings.utterances]
-        key = digest(point.key, job.recipe.calibration, audio)
+        speech = digest(point.key, audio)
+        key = digest(speech, job.recipe.calibration)
         ranges = self.steps.run(
-            key, *_CALIBRATE, _RANGES, lambda _: calibrated_ranges(model, recordings, job.recipe)
+            key,
+            *_CALIBRATE,
+            _RANGES,
+            lambda _: calibrated_ranges(model, recordings, job.recipe, job.cache, speech),
         )
         point = dataclasses.replace(point, key=key)
         return point, findings.model_copy(update={"ranges": ranges})

@@ -15,6 +15,7 @@ from ..runtime.environment import describe_environment
 from ..runtime.model_file import file_bytes, load_model, sha256
 from ..runtime.speech.manifest import Utterance
 from .census import census
+from .console import user_cache
 from .evidence import gather
 from .job import Inputs, Job, open_job
 from .manifest import file_entry, write_manifest
@@ -24,7 +25,7 @@ from .recorder import Recorder
 from .report_html import render
 from .report_schema import ORIGINAL, DataRecord, ModelRecord, Report
 from .result import result_folder, steps_folder
-from .steps import Steps
+from .steps import resumable_steps
 from .summary import summarise
 
 REPORT_JSON = "report.json"
@@ -60,6 +61,7 @@ def run_pipeline(
     *,
     command: Sequence[str],
     quiet: bool = False,
+    cache: bool = True,
 ) -> Result:
     """Optimises a model and writes the result folder, whole or not at all.
 
@@ -69,14 +71,17 @@ def run_pipeline(
         output: The result folder; an earlier result of ours there is replaced.
         command: What to type to get the same, for report and manifest.
         quiet: Whether the stages are not told of on standard error.
+        cache: Whether the user's cache folder is used.
 
     Raises:
         ConfpressError: an input is bad, the output cannot be written, or a stage fails.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    with result_folder(output, inputs.files) as folder:
-        steps = Steps(steps_folder(folder), Recorder(quiet))
-        job = open_job(inputs, recipe)
+    with (
+        result_folder(output, inputs.files) as folder,
+        resumable_steps(steps_folder(folder), Recorder(quiet)) as steps,
+    ):
+        job = open_job(inputs, recipe, user_cache(quiet=quiet) if cache else None)
         models = Pipeline(job, folder, steps).run()
         evidence = gather(job, models, steps)
         records = _model_records(job, models, folder)

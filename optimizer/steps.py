@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..passes.errors import ConfpressError
 from ..runtime.fingerprint import model_digest
 from ..runtime.model_file import load_model, save_model
-from .console import write_json
+from .console import print_step, write_json
 from .recorder import Notes, Recorder
 from .records import StageRecord
 
@@ -112,3 +113,21 @@ class Steps:
             write_json(self.folder / f"{key}.json", {"record": record, "value": value})
         except OSError as error:
             raise ConfpressError(f"cannot write in {self.folder}: {error.strerror}.") from error
+
+
+@contextmanager
+def resumable_steps(folder: Path, recorder: Recorder) -> Iterator[Steps]:
+    """The steps of a run, which says where it fails that the next one can go on.
+
+    Args:
+        folder: Where finished steps are kept.
+        recorder: Where all steps are recorded.
+    """
+    try:
+        yield Steps(folder, recorder)
+    except BaseException:
+        if folder.is_dir() and not recorder.quiet:
+            print_step(
+                f"What was finished is kept in {folder.parent}; the same command goes on from it."
+            )
+        raise

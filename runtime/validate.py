@@ -25,6 +25,7 @@ from .session import DEFAULT_OPTIONS, SessionOptions, create_session
 from .speech.manifest import Utterance
 from .speech.wer import ErrorCounts, Interval, character_errors, word_errors
 from .streaming import CHUNKS, StreamComparison, StreamSource, compare_streaming
+from .transcripts import SpeechCache
 
 #: Two lengths and two batch sizes: sizes baked in by an exporter show at the second of each.
 SECONDS = (3.0, 10.0)
@@ -120,6 +121,7 @@ def validate(
     batch_size: int = 1,
     reference_heard: Sequence[Transcript] | None = None,
     cache: FeatureCache | None = None,
+    known: SpeechCache | None = None,
 ) -> Validation:
     """Compare two models by numbers and by words.
 
@@ -136,6 +138,7 @@ def validate(
         batch_size: Utterances that are transcribed together.
         reference_heard: The reference's transcripts, where they are known from an earlier call.
         cache: Features of earlier calls, of the same front end.
+        known: What was heard before; it takes up what is heard now.
 
     Raises:
         ConfpressError: a model cannot be run, audio cannot be read, or outputs are not finite.
@@ -165,15 +168,20 @@ def validate(
             }
     speech = None
     if utterances:
-        cache = cache or FeatureCache(reference.frontend)
-        before = reference_heard or transcribe(
-            reference, runners[0].session, utterances, batch_size, cache=cache
-        )
-        same = candidate.frontend == reference.frontend
-        after = transcribe(
-            candidate, runners[1].session, utterances, batch_size, cache=cache if same else None
-        )
-        speech = compare_speech(utterances, before, after)
+        features = cache or FeatureCache(reference.frontend)
+
+        def hear(model: AsrModel, runner: Runner) -> list[Transcript]:
+            return transcribe(
+                model,
+                runner.session,
+                utterances,
+                batch_size,
+                cache=features if model.frontend == features.frontend else None,
+                known=known.of(model, options) if known is not None else None,
+            )
+
+        before = reference_heard or hear(reference, runners[0])
+        speech = compare_speech(utterances, before, hear(candidate, runners[1]))
     return Validation(
         reference=describe_file(reference.path),
         candidate=describe_file(candidate.path),

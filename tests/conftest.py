@@ -72,6 +72,14 @@ def calibration_folder() -> Path:
     return _shared("data/librispeech/train_clean_calibration")
 
 
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of this test, instead of the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
 @pytest.fixture
 def make_ctc(tmp_path: Path) -> MakeModel:
     """Writes small CTC models with a front end and tokens beside them; see `write_ctc`."""

@@ -13,6 +13,7 @@ from .options import (
     frontend_option,
     json_option,
     model_argument,
+    no_cache_option,
     on_undecided_option,
     tokens_option,
 )
@@ -93,6 +94,7 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
 )
 @frontend_option
 @tokens_option
+@no_cache_option
 @json_option
 @click.pass_obj
 def command(
@@ -113,6 +115,7 @@ def command(
     decisions: Path | None,
     frontend: Path | None,
     tokens: Path | None,
+    no_cache: bool,
     json_file: Path | None,
 ) -> int:
     """Optimises MODEL, a Conformer-CTC in ONNX, and writes the result folder OUT.
@@ -162,7 +165,7 @@ def command(
     inputs = Inputs(model, calibration, validation, frontend, tokens, decisions)
     if json_file is not None:
         check_output_file(json_file, inputs.files, outside=output)
-    result = run_pipeline(inputs, recipe, output, command=called)
+    result = run_pipeline(inputs, recipe, output, command=called, cache=not no_cache)
     write_json(json_file, result.report)
     print_summary(result.report)
     print_line(f"{output / 'report.html'} has the evidence.")

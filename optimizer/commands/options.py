@@ -49,6 +49,12 @@ subset_option = click.option(
     "--subset", metavar="TEXT", help="Take only the utterances whose path contains this text."
 )
 
+no_cache_option = click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Neither take anything from the user's cache (~/.cache/confpress) nor add to it.",
+)
+
 on_undecided_option = click.option(
     "--on-undecided",
     type=click.Choice(["pass", "fail"]),

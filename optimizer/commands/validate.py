@@ -12,6 +12,7 @@ from .options import (
     chunk_option,
     frontend_option,
     json_option,
+    no_cache_option,
     on_undecided_option,
     subset_option,
     threads_option,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 @frontend_option
 @tokens_option
 @threads_option
+@no_cache_option
 @json_option
 def command(
     reference: Path,
@@ -72,6 +74,7 @@ def command(
     frontend: Path | None,
     tokens: Path | None,
     threads: int | None,
+    no_cache: bool,
     json_file: Path | None,
 ) -> int:
     """Compares model B with model A: their outputs, and the words they hear.
@@ -82,6 +85,9 @@ def command(
 
     Streaming models (those that hand states on) are compared chunk by chunk, with carried states:
     outputs over 200 chunks, whether errors grow along them, and the time that a chunk takes.
+
+    What models heard is kept in the user's cache, utterance by utterance: an interrupted run goes
+    on, and what is known is not computed again (--no-cache does).
 
     \b
     Examples:
@@ -99,12 +105,12 @@ def command(
     """  # noqa: D301 (\b tells click to keep lines)
     from ...passes.errors import ConfpressError
     from ...runtime.asr import AsrModel
-    from ...runtime.layerwise import compare_modules
+    from ...runtime.cache import Cache
     from ...runtime.session import SessionOptions
     from ...runtime.speech.manifest import load_utterances
-    from ...runtime.validate import validate
-    from ..console import check_output_file, print_line, write_json
+    from ..console import check_output_file, print_line, user_cache, write_json
     from ..gate import exit_status, judge
+    from ..known_validation import validate_once
     from ..tables import print_modules, print_outputs, print_speech, print_stream
 
     inputs = [p for p in (reference, candidate, data, frontend, tokens) if p is not None]
@@ -115,10 +121,16 @@ def command(
         raise ConfpressError("a limit on the word error rate needs speech with texts: give --data.")
     options = SessionOptions(threads=threads or 1)
     models = [AsrModel.load(path, frontend, tokens, chunk) for path in (reference, candidate)]
-    found = validate(models[0], models[1], utterances, options=options, batch_size=batch_size)
-    modules = None
-    if layers:
-        modules = compare_modules(models[0], models[1], utterances, options)
+    once = validate_once(
+        models[0],
+        models[1],
+        utterances,
+        options,
+        batch_size=batch_size,
+        layers=layers,
+        cache=Cache() if no_cache else user_cache(),
+    )
+    found, modules = once.validation, once.modules
     verdict = None
     if max_wer_increase is not None and found.speech is not None:
         verdict = judge({str(candidate): found.speech}, max_wer_increase)
