@@ -1,6 +1,7 @@
-"""A CTC model as a recogniser: features in, text out.
+"""A CTC model or a transducer as a recogniser: features in, text out.
 
-The model comes with its front end and tokens, which lie beside it as small files.
+The model comes with its front end and tokens, which lie beside it as small files. A transducer is
+a folder of three models, of which the encoder is the one that is optimised and measured.
 """
 
 from __future__ import annotations
@@ -9,22 +10,24 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
 from ..passes.positions import MAX_FRAMES_KEY
+from .ctc import GreedyCtc
 from .interface import FloatArray, Interface, read_interface
 from .model_file import load_model
 from .progress import progress
 from .runner import Runner
 from .speech.audio import read_audio
-from .speech.decode import Tokens, greedy_ctc
+from .speech.decode import Tokens
 from .speech.frontend import FILE_NAME as FRONTEND_NAME
 from .speech.frontend import FrontEnd
 from .speech.manifest import Utterance
+from .transducer import DECODER, ENCODER, JOINER, GreedyTransducer, find_parts
 
 if TYPE_CHECKING:
     from .transcripts import KnownTranscripts
@@ -34,18 +37,33 @@ TOKENS_NAME = "tokens.txt"
 _PROBE_FRAMES = (64, 128)
 
 
+class Search(Protocol):
+    """How a network's scores become tokens."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Models that the search runs besides the network."""
+
+    def symbols(self, scores: int | None) -> int | None:
+        """How many symbols there are where a frame has so many scores; None where unknown."""
+
+    def best_path(self, scores: FloatArray, blank: int) -> list[int]:
+        """Token ids of one utterance's scores, float32 [frames, vocabulary or channels]."""
+
+
 @dataclass(frozen=True)
 class AsrModel:
-    """A CTC model with what it needs to hear and to spell.
+    """A model with what it needs to hear and to spell.
 
     Attributes:
-        path: The ONNX file.
+        path: The ONNX file; of a transducer the encoder's.
         interface: Its inputs and outputs.
         frontend: How its features are made.
         tokens: Its vocabulary; None where no token table was found.
         frontend_path: Where the front end was read from; None means the default one.
         max_encoder_frames: The longest utterance that its position table serves, in frames after
             subsampling; None is any.
+        search: How scores become tokens.
     """
 
     path: Path
@@ -54,6 +72,7 @@ class AsrModel:
     tokens: Tokens | None
     frontend_path: Path | None
     max_encoder_frames: int | None
+    search: Search = field(default_factory=GreedyCtc)
 
     @classmethod
     def load(
@@ -62,13 +81,15 @@ class AsrModel:
         frontend: FrontEnd | Path | str | None = None,
         tokens: Tokens | Path | str | None = None,
         chunk_seconds: float | None = None,
+        search: Search | None = None,
     ) -> AsrModel:
-        """Find what belongs to a model.
+        """Find what belongs to a model: a CTC model's file, or the folder of a transducer.
 
         `<stem>.frontend.json` or `frontend.json`, and `<stem>.tokens.txt` or `tokens.txt`, are
         looked for beside the model and in the folder above. Without a front end the default one
         is taken if its number of features is the model's. `chunk_seconds` is for streaming models
-        that do not say how far it is from one chunk to the next.
+        that do not say how far it is from one chunk to the next; `search` is for an encoder whose
+        transducer is known.
 
         Raises:
             ConfpressError: a file is missing or broken, the model's inputs are not features,
@@ -76,12 +97,18 @@ class AsrModel:
                 that takes whole utterances.
         """
         path = Path(path)
+        if path.is_dir():
+            parts = find_parts(path)
+            path, search = parts[ENCODER], GreedyTransducer(parts[DECODER], parts[JOINER])
         model = load_model(path)
         frontend_path = None
         if not isinstance(frontend, FrontEnd):
             frontend_path = Path(frontend) if frontend else _beside(path, FRONTEND_NAME)
             frontend = FrontEnd.load(frontend_path) if frontend_path else FrontEnd()
-        interface = read_interface(model, name=str(path))
+        search = search or GreedyCtc()
+        interface = dataclasses.replace(
+            read_interface(model, name=str(path)), encoder=bool(search.files)
+        )
         if interface.mels != frontend.n_mels:
             origin = f"{frontend_path}" if frontend_path else "the default front end"
             raise ConfpressError(
@@ -100,12 +127,23 @@ class AsrModel:
             tokens_path = Path(tokens) if tokens else _beside(path, TOKENS_NAME)
             tokens = Tokens.load(tokens_path) if tokens_path else None
         limit = model.metadata_props.get(MAX_FRAMES_KEY)
-        loaded = cls(
-            path, interface, frontend, tokens, frontend_path, int(limit) if limit else None
-        )
-        if interface.vocabulary is not None:
-            loaded._check_vocabulary(interface.vocabulary)
+        longest = int(limit) if limit else None
+        loaded = cls(path, interface, frontend, tokens, frontend_path, longest, search)
+        loaded._check_vocabulary(interface.vocabulary)
         return loaded
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every model that takes part in what it hears."""
+        return (self.path, *self.search.files)
+
+    def with_model(self, path: Path) -> AsrModel:
+        """The same recogniser with another file for its model or encoder.
+
+        Raises:
+            ConfpressError: as `load`.
+        """
+        return AsrModel.load(path, self.frontend, self.tokens, search=self.search)
 
     def scores(
         self, session: ort.InferenceSession, batch: Sequence[FloatArray]
@@ -124,7 +162,7 @@ class AsrModel:
                 f"{self.path} has no {TOKENS_NAME} beside it, so its output cannot be spelled."
             )
         self._check_vocabulary(scores.shape[-1])
-        ids = greedy_ctc(scores, blank=self.tokens.blank)
+        ids = self.search.best_path(scores, self.tokens.blank)
         return ids, self.tokens.text(ids)
 
     def longest_seconds(self, session: ort.InferenceSession) -> float | None:
@@ -144,14 +182,15 @@ class AsrModel:
         silence = np.zeros((self.interface.mels, frames), dtype=np.float32)
         return len(self.scores(session, [silence])[0])
 
-    def _check_vocabulary(self, scores: int) -> None:
-        if self.tokens is None:
+    def _check_vocabulary(self, scores: int | None) -> None:
+        given = self.search.symbols(scores)
+        if self.tokens is None or given is None:
             return
         needed = max(len(self.tokens.pieces), self.tokens.blank + 1)
-        if scores != needed:
+        if given != needed:
             raise ConfpressError(
-                f"{self.path} gives {scores} scores a frame, but its tokens are {needed} with the "
-                "blank."
+                f"{self.files[-1]} gives {given} scores a frame, but its tokens are {needed} with "
+                "the blank."
             )
 
 
@@ -199,7 +238,7 @@ def transcribe(
     cache: FeatureCache | None = None,
     known: KnownTranscripts | None = None,
 ) -> list[Transcript]:
-    """Transcribe utterances with greedy CTC decoding.
+    """Transcribe utterances, greedily.
 
     Args:
         model: The model.

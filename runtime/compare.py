@@ -178,8 +178,9 @@ def compare_stream(
                 continue
             if name not in actual:
                 raise ConfpressError(f"the model compared has no output '{name}'.")
-            sums.setdefault(name, DifferenceSums(name, name == scores)).add(arrays, actual[name])
-        chunk = DifferenceSums(scores, scores=True)
+            ranked = name == scores and not reference.interface.encoder
+            sums.setdefault(name, DifferenceSums(name, ranked)).add(arrays, actual[name])
+        chunk = DifferenceSums(scores, scores=False)
         chunk.add(expected[scores], actual[scores])
         errors.append(chunk.relative)
     return StreamDifference(tuple(each.result(chunks[0]) for each in sums.values()), tuple(errors))
@@ -233,7 +234,8 @@ def batch_dependence(runner: Runner, batch: Sequence[FloatArray]) -> OutputDiffe
     """
     size = runner.interface.batch or 1
     alone = [runner.scores([features] * size)[0] for features in batch]
-    return difference(runner.interface.scores, batch, alone, runner.scores(batch), True)
+    face = runner.interface
+    return difference(face.scores, batch, alone, runner.scores(batch), not face.encoder)
 
 
 def difference(

@@ -1,4 +1,4 @@
-"""What to feed a CTC model and which of its outputs are scores, as plain data for running it."""
+"""What to feed a speech model and which output holds scores, as plain data for running it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class State:
 
 @dataclass(frozen=True)
 class Interface:
-    """A CTC model's inputs and outputs.
+    """Inputs and outputs of a CTC model, or of a transducer's encoder.
 
     Attributes:
         model: What to call the model in errors.
@@ -63,12 +63,15 @@ class Interface:
         length_dtype: Its type.
         mask: Input that is true in valid frames, [batch, frames], where there is one.
         mask_dtype: Its type.
-        scores: Output of log probabilities or logits, [batch, frames, vocabulary].
+        scores: Output of log probabilities or logits, [batch, frames, vocabulary]; a transducer's
+            encoder has its frames there, [batch, frames, channels].
         vocabulary: Number of scores a frame, blank included, where the file says so.
         score_lengths: Output of the valid frames of `scores`, where there is one.
         states: What a streaming model hands on; none where the model takes whole utterances.
         chunk_window: Frames that a streaming model reads at once, where its metadata says so.
         chunk_shift: Frames from one chunk to the next, likewise.
+        scores_turned: Whether the output has its frames last, as encoders of NeMo do.
+        encoder: Whether `scores` are no scores, but what a transducer's joiner takes.
     """
 
     model: str
@@ -88,6 +91,8 @@ class Interface:
     states: tuple[State, ...] = ()
     chunk_window: int | None = None
     chunk_shift: int | None = None
+    scores_turned: bool = False
+    encoder: bool = False
 
     @property
     def knows_padding(self) -> bool:
@@ -167,6 +172,7 @@ def read_interface(model: ir.Model, *, name: str = "the model") -> Interface:
         )
     sizes = _sizes(found.features)
     scores = _sizes(found.logprobs)
+    turned = len(scores) == 3 and scores[1] is not None and scores[2] is None
     return Interface(
         model=name,
         features=str(found.features.name),
@@ -180,7 +186,7 @@ def read_interface(model: ir.Model, *, name: str = "the model") -> Interface:
         mask=_name(found.mask),
         mask_dtype=_dtype(found.mask),
         scores=str(found.logprobs.name),
-        vocabulary=scores[-1] if scores else None,
+        vocabulary=scores[1 if turned else -1] if scores else None,
         score_lengths=_name(found.output_lengths),
         states=tuple(
             State(
@@ -195,6 +201,7 @@ def read_interface(model: ir.Model, *, name: str = "the model") -> Interface:
         ),
         chunk_window=_metadata(model, _WINDOW_KEYS),
         chunk_shift=_metadata(model, _SHIFT_KEYS),
+        scores_turned=turned,
     )
 
 

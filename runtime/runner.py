@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -71,12 +71,24 @@ class Runner:
             ConfpressError: as `outputs`.
         """
         names = [output.name for output in self.session.get_outputs()]
-        states = None
+        states: dict[str, npt.NDArray[Any]] | None = None
         for chunk in chunks:
-            arrays = run_session(self.session, self.interface.feeds(chunk, states))
-            found = dict(zip(names, arrays, strict=True))
+            found = self._run(chunk, states, names)
             states = {state.output: found[state.output] for state in self.interface.states}
             yield self._by_utterance(found, chunk)
+
+    def _run(
+        self,
+        batch: Sequence[FloatArray],
+        states: Mapping[str, npt.NDArray[Any]] | None,
+        names: Sequence[str],
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Outputs by name, the scores' frames before what is in them."""
+        arrays = run_session(self.session, self.interface.feeds(batch, states), names)
+        found = dict(zip(names, arrays, strict=True))
+        if self.interface.scores_turned:
+            found[self.interface.scores] = found[self.interface.scores].swapaxes(1, 2)
+        return found
 
     def _by_utterance(
         self, found: dict[str, npt.NDArray[Any]], batch: Sequence[FloatArray]
@@ -125,8 +137,7 @@ class Runner:
     def _whole(self, batch: Sequence[FloatArray]) -> list[FloatArray]:
         face = self.interface
         names = [face.scores] if face.score_lengths is None else [face.scores, face.score_lengths]
-        arrays = run_session(self.session, face.feeds(batch), names)
-        found = dict(zip(names, arrays, strict=True))
+        found = self._run(batch, None, names)
         valid = self._valid(found, batch)
         return [
             np.asarray(row[:count], dtype=np.float32)
