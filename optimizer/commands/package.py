@@ -43,8 +43,8 @@ def command(
     """Packs RESULT, a folder of `confpress optimize`, and checks the package by running it.
 
     OUT gets a folder named after the kind and the same as a tar. Made again from the same result,
-    the tar is equal bit for bit (but for `ort`, which ONNX Runtime writes). The package is unpacked elsewhere and must hear in
-    some clips what the result's model hears; else nothing is written.
+    the tar is equal bit for bit (but for `ort`, which ONNX Runtime writes). The package is unpacked
+    elsewhere and must hear in some clips what the result's model hears; else nothing is written.
 
     \b
     Examples:
