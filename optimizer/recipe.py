@@ -88,6 +88,10 @@ class SubsamplingSection(Switch):
     """Lays out and masks what the subsampling's convolutions leave without copies of it."""
 
 
+class FoldScalesSection(Switch):
+    """Folds constant factors (one half, roots of sizes) into the weights before them."""
+
+
 class MergeLinearsSection(Switch):
     """Computes linear layers that read the same value (q, k, v of attention) as one."""
 
@@ -244,6 +248,7 @@ class Recipe(Section):
     relative_shift: RelativeShiftSection = RelativeShiftSection()
     softmax_mask: SoftmaxMaskSection = SoftmaxMaskSection()
     subsampling: SubsamplingSection = SubsamplingSection()
+    fold_scales: FoldScalesSection = FoldScalesSection()
     merge_linears: MergeLinearsSection = MergeLinearsSection()
     smooth: SmoothSection = SmoothSection()
     sparsify: SparsifySection = SparsifySection()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ..passes.depthwise import DepthwiseConv2d
+from ..passes.fold_scales import FoldScales
 from ..passes.frame_mask import FrameMask
 from ..passes.frames_major import FramesMajor
 from ..passes.fuse.attention import FuseRelPosAttention
@@ -148,6 +149,11 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
         "subsampling",
         "lay out and mask what the subsampling leaves without copies",
         _switched("subsampling", lambda recipe: [FrameMask(), FramesMajor()]),
+    ),
+    Stage(
+        "fold_scales",
+        "fold constant factors into the weights before them",
+        _switched("fold_scales", lambda recipe: [FoldScales()]),
     ),
     Stage(
         "merge_linears",

@@ -18,6 +18,9 @@ from .frame_mask import flattened_frames
 from .linear import matmul_layers
 from .rewrite import Patch, constant
 
+#: What stands between a convolution and the layout change: activations and masks.
+_ELEMENTWISE = frozenset(("Add", "Clip", "Div", "Mul", "Relu", "Sigmoid", "Where"))
+
 
 @dataclasses.dataclass(frozen=True)
 class FramesMajor(InPlacePass):
@@ -35,9 +38,10 @@ class FramesMajor(InPlacePass):
                 continue
             if flattened.transpose.attributes.get_ints("perm") != (0, 2, 1, 3):
                 continue
+            if not _is_of_convolution(flattened.value):
+                continue
             flattened.transpose.attributes["perm"] = ir.AttrInt64s("perm", (0, 2, 3, 1))
-            between = flattened.transpose.outputs[0]
-            between.shape = None
+            flattened.transpose.outputs[0].shape = None
             rows = weight.reshape(flattened.channels, flattened.mels, flattened.width)
             permuted = rows.swapaxes(0, 1).reshape(weight.shape)
             patch = Patch(layer.node, layer.weight.name)
@@ -46,3 +50,18 @@ class FramesMajor(InPlacePass):
             )
             journal.change(layer.id, "reads frames with their channels last")
         return journal.result(model)
+
+
+def _is_of_convolution(value: ir.Value) -> bool:
+    """Whether a convolution computes a value, but for an activation and a mask; heads do not."""
+    pending: list[ir.Value | None] = [value]
+    while pending:
+        current = pending.pop()
+        node = current.producer() if current is not None else None
+        if node is None:
+            continue
+        if node.op_type == "Conv":
+            return True
+        if node.op_type in _ELEMENTWISE:
+            pending.extend(node.inputs)
+    return False

@@ -13,10 +13,12 @@ from tests.passes.graphs import difference, operators, parse
 # What follows a subsampling's convolutions: [batch, 3 channels, frames, 4 mels] to frames of 5.
 TAIL = """
 <ir_version: 10, opset_import: ["": {opset}]>
-net (float[b, 3, t, 4] x, bool[b, 1, {frames}, 1] m, float[12, 5] w, float[5] c)
+net (float[b, 3, t, 4] x, float[3, 3, 1, 1] v, bool[b, 1, {frames}, 1] m, float[12, 5] w,
+     float[5] c)
   => (float[b, t, 5] y, int64[4] sizes)
 {{
   factor = Cast <to = 1> (m)
+  convolved = Conv (x, v)
   masked = Mul ({masked})
   sizes = Shape (masked)
   turned = Transpose <perm = [0, 2, 1, 3]> (masked)
@@ -29,11 +31,12 @@ net (float[b, 3, t, 4] x, bool[b, 1, {frames}, 1] m, float[12, 5] w, float[5] c)
 RANDOM = np.random.default_rng(0)
 
 
-def tail(*, biased: bool = True, frames: str = "t", masked: str = "x, factor") -> ir.Model:
+def tail(*, biased: bool = True, frames: str = "t", masked: str = "convolved, factor") -> ir.Model:
     """The graph with its sizes inferred."""
     bias = "z = Add (product, c)" if biased else "z = Identity (product)"
     return parse(
         TAIL.format(opset=13, frames=frames, masked=masked, bias=bias),
+        v=RANDOM.standard_normal((3, 3, 1, 1)).astype(np.float32),
         w=RANDOM.standard_normal((12, 5)).astype(np.float32),
         c=RANDOM.standard_normal(5).astype(np.float32),
     )
@@ -54,7 +57,7 @@ def feeds(valid: tuple[int, ...], frames: int = 6) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("biased", [True, False], ids=["bias", "no bias"])
-@pytest.mark.parametrize("masked", ["x, factor", "factor, x"])
+@pytest.mark.parametrize("masked", ["convolved, factor", "factor, convolved"])
 @pytest.mark.parametrize("valid", [(6,), (6, 4, 0)])
 def test_a_mask_before_the_product_moves_behind_it(
     biased: bool, masked: str, valid: tuple[int, ...]
@@ -93,6 +96,13 @@ def test_frames_are_read_with_their_channels_last(valid: tuple[int, ...]) -> Non
     (transpose,) = (n for n in model.graph if n.op_type == "Transpose")
     assert transpose.attributes.get_ints("perm") == (0, 2, 3, 1)
     assert difference(original, model, feeds(valid)) < 1e-5
+    assert not FramesMajor()(model).modified
+
+
+def test_heads_keep_their_layout() -> None:
+    model = inferred(tail())
+    (convolution,) = (n for n in model.graph if n.op_type == "Conv")
+    ir.convenience.replace_all_uses_with(convolution.outputs[0], model.graph.inputs[0])
     assert not FramesMajor()(model).modified
 
 
