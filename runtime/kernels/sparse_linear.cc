@@ -14,8 +14,10 @@
 namespace confpress {
 namespace {
 
-// A task multiplies this many tiles of frames with one tile of strips.
-constexpr size_t kTilesOfTask = 8;
+// A task multiplies this many tiles of frames with one tile of strips. Where Y is larger than a
+// part of a second cache, one: processors fetch ahead what is written only in few rows at a time.
+constexpr size_t kTilesOfTask = 4;
+constexpr size_t kCachedBytes = 256 * 1024;
 constexpr unsigned kMostLogSlots = 3;
 
 const LinearSparseKernel& kernel_of(CpuPath path) {
@@ -143,7 +145,8 @@ class SparseLinearBase {
                                       frames.y,
                                       rows_,
                                       activation_};
-    const TaskGrid grid(frames.count, kernel_.tile_frames * kTilesOfTask, strips_,
+    const bool cached = frames.count * rows_ * sizeof(float) <= kCachedBytes;
+    const TaskGrid grid(frames.count, kernel_.tile_frames * (cached ? kTilesOfTask : 1), strips_,
                         kernel_.tile_strips, 2 * problem.strip_bytes());
     context.parallel_for(grid.count(), [&](size_t task) noexcept {
       const auto [frame_range, strip_range] = grid[task];
