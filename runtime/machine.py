@@ -72,7 +72,7 @@ def _load_average() -> float | None:
 def _system() -> str:
     try:
         return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, {platform.platform()}"
-    except (OSError, KeyError):
+    except (OSError, KeyError, AttributeError):  # Python before 3.10
         return platform.platform()
 
 
