@@ -24,7 +24,7 @@ from .errors import ConfpressError
 from .format_plan import FormatPlan, LayerFormat
 from .frame_mask import masked_value
 from .linear import MatMulLayer, matmul_layers, only_user
-from .quantize_linear import INT8_DYNAMIC, LinearFormats, opset_of
+from .quantize_linear import INT8_DYNAMIC, LinearFormats, Repaired, opset_of
 from .rewrite import Patch, constant
 from .versions import WORKING_OPSET, raise_opset
 
@@ -59,6 +59,7 @@ class Quantize(InPlacePass):
         plan: Formats of linear layers by their id; it takes the place of ``linear``.
         importance: E[x²] of the inputs of linear layers, [K], by the input's value name; scales
             that are searched for heed it.
+        repaired: What an error repair made of linear layers, by their id.
     """
 
     linear: Format = "int8"
@@ -67,6 +68,7 @@ class Quantize(InPlacePass):
     ranges: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     plan: FormatPlan | None = None
     importance: Mapping[str, npt.NDArray[np.float64]] = dataclasses.field(default_factory=dict)
+    repaired: Mapping[str, Repaired] = dataclasses.field(default_factory=dict)
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
@@ -81,7 +83,8 @@ class Quantize(InPlacePass):
         formats = LinearFormats(journal)
         for layer, form in wanted:
             if self._wants(layer.id, journal):
-                formats.apply(layer, form, self.importance.get(str(layer.input.name)))
+                importance = self.importance.get(str(layer.input.name))
+                formats.apply(layer, form, importance, self.repaired.get(layer.id))
         if self.convolution == "int8":
             for node in list(model.graph):
                 if node.op_type == "Conv" and self._wants(layer_of(node), journal):

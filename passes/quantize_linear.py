@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from .format_plan import PLAIN, Activations, LayerFormat
 from .formats import FP8, SCALE_DTYPES, QuantizedMatrix, quantize_matrix
 from .linear import MatMulLayer
 from .quantlinear import EPSILON
-from .rewrite import Patch, constant
+from .rewrite import Patch, constant, replace_value
 
 #: Matrices with fewer weights gain nothing.
 LEAST_WEIGHTS: Final = 1024
@@ -34,16 +35,33 @@ def opset_of(form: LayerFormat) -> int:
     return max(_OPSETS.get(form.weight, 0), _E8M0_OPSET if form.scale_type == "e8m0" else 0)
 
 
+@dataclasses.dataclass(frozen=True)
+class Repaired:
+    """What an error repair made of one layer (:mod:`confpress.optimizer.repair`).
+
+    Attributes:
+        matrix: The quantised weight.
+        bias: float32 [N], added to the layer's result; None adds nothing.
+    """
+
+    matrix: QuantizedMatrix
+    bias: npt.NDArray[np.float32] | None = None
+
+
 class LinearFormats:
     """Writes formats into the linear layers of a graph; what is equal is written once."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._inputs: dict[tuple[ir.Value, Activations], ir.Value] = {}
-        self._weights: dict[tuple[ir.Value, LayerFormat], ir.Value] = {}
+        self._weights: dict[tuple[ir.Value, LayerFormat, int], ir.Value] = {}
 
     def apply(
-        self, layer: MatMulLayer, form: LayerFormat, importance: npt.NDArray[np.floating] | None
+        self,
+        layer: MatMulLayer,
+        form: LayerFormat,
+        importance: npt.NDArray[np.floating] | None,
+        repaired: Repaired | None = None,
     ) -> None:
         """Gives a layer its format, or says why not.
 
@@ -51,6 +69,7 @@ class LinearFormats:
             layer: The layer.
             form: Its format.
             importance: E[x²] of its inputs, [K], for scales that are searched for.
+            repaired: What a repair made of it.
         """
         reason = why_not_linear(layer, form)
         if reason is not None:
@@ -58,16 +77,21 @@ class LinearFormats:
             return
         if form.weight == "float32":
             return
-        key = (layer.weight, form)
+        matrix = None if repaired is None else repaired.matrix
+        key = (layer.weight, form, id(matrix))
         if key not in self._weights:
-            self._weights[key] = _weight(layer, form, importance)
+            self._weights[key] = _weight(layer, form, importance, matrix)
         layer.node.replace_input_with(1, self._weights[key])
         if form.activations != "float32":
             source = (layer.input, form.activations)
             if source not in self._inputs:
                 self._inputs[source] = _dynamic_qdq(layer, form.activations)
             layer.node.replace_input_with(0, self._inputs[source])
-        self._journal.change(layer.id, f"linear: {form.label}")
+        if repaired is not None and repaired.bias is not None:
+            _add_bias(layer, repaired.bias)
+        self._journal.change(
+            layer.id, f"linear: {form.label}{'' if repaired is None else ', repaired'}"
+        )
 
 
 def why_not_linear(layer: MatMulLayer, form: LayerFormat = INT8_DYNAMIC) -> str | None:
@@ -88,8 +112,30 @@ def why_not_linear(layer: MatMulLayer, form: LayerFormat = INT8_DYNAMIC) -> str 
     return None
 
 
+def _add_bias(layer: MatMulLayer, bias: npt.NDArray[np.float32]) -> None:
+    """Adds to a layer's bias, which it is given where it has none."""
+    old = constant(layer.bias)
+    if layer.add is not None and layer.bias is not None and old is not None:
+        patch = Patch(layer.add, layer.bias.name)
+        new = patch.constant((old + bias).astype(np.float32), "repaired")
+        layer.add.replace_input_with(layer.add.inputs.index(layer.bias), new)
+        return
+    result = layer.node.outputs[0]
+    patch = Patch(layer.node)
+    add = ir.node("Add", [result, patch.constant(bias, "bias")], name=f"{patch.name}/bias")
+    add.metadata_props.update(layer.node.metadata_props)
+    patch.graph.insert_after(layer.node, add)
+    name = result.name
+    replace_value(result, add.outputs[0])
+    add.replace_input_with(0, result)
+    result.name, add.outputs[0].name = f"{name}.unbiased", name
+
+
 def _weight(
-    layer: MatMulLayer, form: LayerFormat, importance: npt.NDArray[np.floating] | None
+    layer: MatMulLayer,
+    form: LayerFormat,
+    importance: npt.NDArray[np.floating] | None,
+    matrix: QuantizedMatrix | None = None,
 ) -> ir.Value:
     """The float32 value of the weight, behind the nodes that decode it."""
     array = constant(layer.weight)
@@ -101,7 +147,8 @@ def _weight(
         half = np.clip(array, -limit, limit).astype(np.float16)
         result = patch.op("Cast", patch.constant(half, "float16"), to=int(ir.DataType.FLOAT))
     else:
-        matrix = quantize_matrix(array, form.scheme, importance, name=str(layer.weight.name))
+        if matrix is None:
+            matrix = quantize_matrix(array, form.scheme, importance, name=str(layer.weight.name))
         result = dequantize_nodes(patch, matrix)
     result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(array.shape)
     return result

@@ -42,12 +42,14 @@ class Observed:
             where statistics by channel are not wanted.
         gram: Whether to sum x·xᵀ over its channels.
         rows: How many positions to keep a sample of, [rows, channels].
+        histogram: Whether to count magnitudes; ranges need it.
     """
 
     name: str
     channel_axis: int | None = None
     gram: bool = False
     rows: int = 0
+    histogram: bool = True
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,9 @@ def calibrate(
             no features.
     """
     observed = [Observed(v) if isinstance(v, str) else v for v in values]
-    statistics = {v.name: Statistics(v.name, v.channel_axis, v.gram, v.rows) for v in observed}
+    statistics = {
+        v.name: Statistics(v.name, v.channel_axis, v.gram, v.rows, v.histogram) for v in observed
+    }
     if not statistics:
         return {}
     watched = _Watched.start(model, list(statistics), options, max_frames)

@@ -46,13 +46,15 @@ class Statistics:
         channel_count: Elements seen per channel.
         gram: Sum of x·xᵀ over all positions, float64 [channels, channels], where it was asked for.
         sample: float32 [rows, channels], drawn evenly from all positions; at most ``rows``.
-        histogram: int64, counts by sign, exponent and leading mantissa bits.
+        histogram: int64, counts by sign, exponent and leading mantissa bits; zeros where it was
+            not asked for, which saves most of the time.
     """
 
     name: str
     channel_axis: int | None = None
     with_gram: bool = False
     rows: int = 0
+    with_histogram: bool = True
     count: int = 0
     channel_minimum: npt.NDArray[np.float32] = field(default_factory=_nothing)
     channel_maximum: npt.NDArray[np.float32] = field(default_factory=_nothing)
@@ -121,7 +123,8 @@ class Statistics:
         if self.rows:
             self._draw(rows)
         self.count += rows.size
-        self._count_bins(rows)
+        if self.with_histogram:
+            self._count_bins(rows)
 
     def _rows(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """As [positions, channels]."""
