@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 from ...passes import errors
 from ...runtime import machine, turns
 from ...runtime.on_device import cost_table, integrity, recogniser, wave_file
 from ...runtime.speech import decode, log_mel, sherpa_frames
-from .scripts import bench, transcribe
 
 #: Modules that the scripts import; they import numpy, ONNX Runtime and each other.
 _MODULES = (
     *(errors, machine, turns, decode, log_mel, sherpa_frames),
     *(integrity, recogniser, wave_file, cost_table),
 )
-_SCRIPTS = (transcribe, bench)
+#: Programs of packages, which stand there beside the modules that they import.
+SCRIPTS = Path(__file__).parent / "scripts"
 
 _PACKAGE_TEXT = '"""The part of Confpress that this package runs with."""\n'
 
@@ -45,8 +44,8 @@ text = recogniser.text(audio)  # float32 [samples], {rate} Hz, full scale 1.0
 
 def write_programs(folder: Path) -> None:
     """Copies `transcribe.py`, `bench.py` and what they import."""
-    for script in _SCRIPTS:
-        shutil.copyfile(_file(script), folder / _file(script).name)
+    for name in ("transcribe.py", "bench.py"):
+        shutil.copyfile(SCRIPTS / name, folder / name)
     for module in _MODULES:
         *packages, name = module.__name__.split(".")
         place = folder
@@ -55,14 +54,10 @@ def write_programs(folder: Path) -> None:
             place.mkdir(exist_ok=True)
             # Ours import more than these modules need.
             (place / "__init__.py").write_text(_PACKAGE_TEXT, encoding="utf-8")
-        shutil.copyfile(_file(module), place / f"{name}.py")
+        assert module.__file__ is not None, "modules of ours are files"
+        shutil.copyfile(module.__file__, place / f"{name}.py")
 
 
 def programs_usage(sample_rate: int) -> str:
     """How to use them, for a README."""
     return _USAGE.format(rate=sample_rate)
-
-
-def _file(module: ModuleType) -> Path:
-    assert module.__file__ is not None, "modules of ours are files"
-    return Path(module.__file__)

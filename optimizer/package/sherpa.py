@@ -21,7 +21,7 @@ from ...runtime.speech.manifest import Utterance
 from .check import Checked, own_texts, transcripts
 from .kind import MODEL, Filled
 from .manifest import Kind
-from .scripts import transcribe_sherpa
+from .programs import SCRIPTS
 from .sherpa_features import refuse_other_features
 from .sherpa_model import refuse_other_interface, sherpa_tokens, subsampling
 from .source import Source
@@ -86,7 +86,7 @@ class Sherpa:
         save_model(model, folder / MODEL)
         tokens.save(folder / TOKENS_NAME)
         sherpa_frontend(source).save(folder / FRONTEND_NAME)
-        shutil.copyfile(transcribe_sherpa.__file__, folder / "transcribe.py")
+        shutil.copyfile(SCRIPTS / "transcribe_sherpa.py", folder / "transcribe.py")
         return Filled(MODEL, _USAGE.format(rate=frontend.sample_rate, mels=frontend.n_mels))
 
     def check(self, folder: Path, source: Source, clips: Sequence[Utterance]) -> Checked:

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from ...passes.errors import ConfpressError
 from ...runtime.asr import AsrModel
 from ..manifest import Manifest, verify
-from ..report_schema import Report
-from ..run import REPORT_JSON
+from ..report_schema import REPORT_JSON, Report
 
 #: Targets in the order in which a package takes them, where it may take any.
 TARGETS = ("cpu", "portable")

@@ -151,6 +151,18 @@ def test_a_machine_without_kernels_gets_the_same_text(
     assert done.stdout == f"{clips[0].path}\t{expected}\n"
 
 
+def test_packing_needs_no_other_runtime() -> None:
+    """sherpa-onnx is an extra: what imports it runs in packages alone."""
+    script = (
+        "import sys; sys.modules['sherpa_onnx'] = None; "
+        "from confpress.optimizer.package.build import KINDS; print(*KINDS)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "bundle ort sherpa-onnx\n"
+
+
 def test_weights_beside_the_model_are_packed(small_result: Path, tmp_path: Path) -> None:
     result = Path(shutil.copytree(small_result, tmp_path / "out"))
     path = result / "cpu" / "model.onnx"
