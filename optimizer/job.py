@@ -29,7 +29,7 @@ class Inputs:
     """What the user gave.
 
     Attributes:
-        model: The ONNX file.
+        model: The ONNX file, or the folder of a transducer.
         calibration: Folder or manifest of speech that sets the ranges; None without.
         validation: Folder or manifest of speech that results are judged by; None without.
         frontend: Description of the features; None is what lies beside the model.
@@ -104,9 +104,9 @@ def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
     """
     original = AsrModel.load(inputs.model, inputs.frontend, inputs.tokens)
     try:
-        refuse_lowered(load_model(inputs.model))
+        refuse_lowered(load_model(original.path))
     except ConfpressError as error:
-        raise ConfpressError(f"{inputs.model}: {error}") from error
+        raise ConfpressError(f"{original.path}: {error}") from error
     calibration = None
     if inputs.calibration is not None:
         calibration = load_recordings(inputs.calibration, original.frontend, recipe)
@@ -118,15 +118,15 @@ def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
     speech = [utterance for each in uses.values() for utterance in each]
     content = audio_digests(speech, original.frontend.sample_rate)
     refuse_overlap(uses, content)
-    model = model_digest(inputs.model)
+    model, *searched = (model_digest(path) for path in original.files)
     findings = read_decisions(inputs.decisions, model) if inputs.decisions else None
     return Job(
         inputs=inputs,
         recipe=recipe,
         original=original,
-        session=create_session(inputs.model),
+        session=create_session(original.path),
         model=model,
-        key=digest(program_digest(), model, original.frontend, original.tokens, findings),
+        key=digest(program_digest(), model, searched, original.frontend, original.tokens, findings),
         content=content,
         findings=findings,
         cache=cache or Cache(),

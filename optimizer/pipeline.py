@@ -88,7 +88,7 @@ class Pipeline:
         if job.recipe.proof.enabled:
             prover = Prover(job.original, job.session, job.recipe.proof, job.longest_frames)
         findings = job.findings or Findings(encoder_frames=_encoder_frames(job))
-        point = _Point(job.key, lambda: load_model(job.inputs.model))
+        point = _Point(job.key, lambda: load_model(job.original.path))
         for stage in LOSSLESS_STAGES:
             point = self._stage(stage, point, findings, prover)
         point = self._stage(SPARSIFY, point, findings)
@@ -98,7 +98,9 @@ class Pipeline:
         models = {INTERCHANGE: self._finish(point, self.folder / f"{INTERCHANGE}.onnx")}
         for target in job.recipe.lower.targets:
             lowered = self._stage(LOWER[target], point, findings, slot=target)
-            models[target] = self._finish(lowered, self.folder / target / "model.onnx")
+            path = self.folder / target / job.original.search.file
+            models[target] = self._finish(lowered, path)
+            job.original.search.copy_to(path.parent)
         Decisions(model=job.model, findings=findings).write(self.folder)
         return models
 
@@ -184,7 +186,7 @@ class Pipeline:
         original.frontend.save(path.with_name(FRONTEND_NAME))
         if original.tokens is not None:
             original.tokens.save(path.with_name(TOKENS_NAME))
-        return AsrModel.load(path, original.frontend, original.tokens)
+        return original.with_model(path)
 
 
 def _encoder_frames(job: Job) -> int | None:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from .. import __version__
 from ..runtime.asr import AsrModel
+from ..runtime.ctc import CTC_FILE
 from ..runtime.environment import describe_environment
+from ..runtime.fingerprint import digest
 from ..runtime.model_file import file_bytes, load_model, sha256
 from ..runtime.speech.manifest import Utterance
 from .census import census
@@ -23,12 +25,11 @@ from .pipeline import INTERCHANGE, Pipeline
 from .recipe import Recipe
 from .recorder import Recorder
 from .report_html import render
-from .report_schema import ORIGINAL, DataRecord, ModelRecord, Report
+from .report_schema import ORIGINAL, REPORT_JSON, DataRecord, ModelRecord, Report
 from .result import result_folder, steps_folder
 from .steps import resumable_steps
 from .summary import summarise
 
-REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
 
 
@@ -50,8 +51,9 @@ class Result:
         return self.folder / f"{INTERCHANGE}.onnx"
 
     def model(self, target: str) -> Path:
-        """The deployable model of a target."""
-        return self.folder / target / "model.onnx"
+        """The deployable model of a target; the folder of a transducer."""
+        path = self.folder / target / CTC_FILE
+        return path if path.is_file() else path.parent
 
 
 def run_pipeline(
@@ -113,7 +115,7 @@ def run_pipeline(
             command=command,
             created=report.started,
             versions=report.environment.libraries | {"confpress": __version__},
-            source=file_entry(inputs.model),
+            source=file_entry(job.original.path),
         )
     return Result(output, report)
 
@@ -131,7 +133,7 @@ def _relative(report: Report, folder: Path) -> Report:
 
 
 def _model_records(job: Job, models: dict[str, AsrModel], folder: Path) -> tuple[ModelRecord, ...]:
-    paths = {ORIGINAL: job.inputs.model} | {name: m.path for name, m in models.items()}
+    paths = {ORIGINAL: job.original.path} | {name: m.path for name, m in models.items()}
     return tuple(_model_record(name, path) for name, path in paths.items())
 
 
@@ -152,22 +154,23 @@ def _calibration_record(job: Job) -> DataRecord | None:
     if job.calibration is None:
         return None
     return _data_record(
-        job.inputs.calibration, job.recipe.calibration.subset, job.calibration.utterances
+        job, job.inputs.calibration, job.recipe.calibration.subset, job.calibration.utterances
     )
 
 
 def _validation_record(job: Job) -> DataRecord | None:
     if not job.validation:
         return None
-    return _data_record(job.inputs.validation, job.recipe.validation.subset, job.validation)
+    return _data_record(job, job.inputs.validation, job.recipe.validation.subset, job.validation)
 
 
 def _data_record(
-    path: Path | None, subset: str | None, utterances: Sequence[Utterance]
+    job: Job, path: Path | None, subset: str | None, utterances: Sequence[Utterance]
 ) -> DataRecord:
     return DataRecord(
         path=str(path),
         subset=subset,
         utterances=len(utterances),
         seconds=sum(u.seconds for u in utterances),
+        content=digest(*(job.content[u.path] for u in utterances)),
     )

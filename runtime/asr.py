@@ -41,8 +41,15 @@ class Search(Protocol):
     """How a network's scores become tokens."""
 
     @property
+    def file(self) -> str:
+        """What the network's file is called in a result."""
+
+    @property
     def files(self) -> Sequence[Path]:
         """Models that the search runs besides the network."""
+
+    def copy_to(self, folder: Path) -> None:
+        """Copies these models into a result, so that it runs alone."""
 
     def symbols(self, scores: int | None) -> int | None:
         """How many symbols there are where a frame has so many scores; None where unknown."""

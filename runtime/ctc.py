@@ -10,14 +10,26 @@ from .interface import FloatArray
 from .speech.decode import greedy_ctc
 
 
+#: The model's file in a result.
+CTC_FILE = "model.onnx"
+
+
 @dataclass(frozen=True)
 class GreedyCtc:
     """The most likely token of each frame, repeats merged."""
 
     @property
+    def file(self) -> str:
+        """What the network's file is called in a result."""
+        return CTC_FILE
+
+    @property
     def files(self) -> Sequence[Path]:
         """Models that the search runs: none."""
         return ()
+
+    def copy_to(self, folder: Path) -> None:
+        """Copies the models that the search runs: none."""
 
     def symbols(self, scores: int | None) -> int | None:
         """How many symbols there are, the blank included.

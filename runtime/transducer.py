@@ -8,6 +8,7 @@ stateless ones behind -1, which stands for no token.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
 from .interface import FloatArray
+from .model_file import model_files
 from .session import create_session, run_session
 
 Array = npt.NDArray[Any]
@@ -83,9 +85,25 @@ class GreedyTransducer:
     joiner: Path
 
     @property
+    def file(self) -> str:
+        """What the encoder's file is called in a result."""
+        return f"{ENCODER}.onnx"
+
+    @property
     def files(self) -> Sequence[Path]:
         """Models that the search runs."""
         return self.decoder, self.joiner
+
+    def copy_to(self, folder: Path) -> None:
+        """Copies decoder and joiner, under the names by which they are found.
+
+        Raises:
+            ConfpressError: a file cannot be read.
+        """
+        for part, path in ((DECODER, self.decoder), (JOINER, self.joiner)):
+            for source in model_files(path):
+                name = f"{part}.onnx" if source == path else source.name
+                shutil.copyfile(source, folder / name)
 
     def symbols(self, scores: int | None) -> int | None:
         """How many symbols there are, the blank included.
