@@ -3,25 +3,77 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ..passes.format_choice import Criterion, format_errors, mofq
+from ..passes.base import run
+from ..passes.errors import ConfpressError
+from ..passes.format_choice import Criterion, LayerInputs, format_errors, mofq
 from ..passes.format_plan import PLAIN, FormatPlan
+from ..passes.lower.portable import LowerPortable
+from ..passes.lower.reference import LowerReference
+from ..passes.quantize import Quantize
+from ..passes.quantize_linear import Repaired
+from ..passes.versions import MinimiseVersions
 from ..runtime.calibrate import CalibrationSet
+from ..runtime.interface import FloatArray
+from ..runtime.model_file import file_bytes, save_model
+from .format_budget import allocate
 from .formats import (
     EIGHT_BIT_BOTH,
     FOUR_BIT,
     SAMPLED_ROWS,
+    budget_of,
+    divergence,
     observe_inputs,
+    sensitivities,
 )
+from .repair import Repair, repair
 
 #: `mofq4`: 4-bit weights, int4 or FP4. `mofq8`: weights and frames of 8 bits, int8 or FP8.
-Choice = Literal["mofq4", "mofq8"]
+#: `mixed`: what fits a size best, of 2 to 32 bits.
+Choice = Literal["mofq4", "mofq8", "mixed"]
+
+#: Speech that sensitivities are measured on, of which every recording gives its beginning.
+PROBED_RECORDINGS = 8
+PROBED_FRAMES = 300
+#: Rounds in which the room for weights is corrected by the size of the file that came out.
+_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What formats are chosen by.
+
+    Attributes:
+        choice: How; None where ``plan`` says the formats.
+        plan: Formats that were given.
+        integer_frames: Whether layers of integers and low bits get int8 frames, so that target
+            ``cpu`` computes them in integers; otherwise codes are storage.
+        exclude: Patterns of layer ids that stay float32.
+        repair: How quantised layers are repaired; None leaves them as they are rounded.
+        max_bytes: Size of the file that ``mixed`` has to keep.
+    """
+
+    choice: Choice | None = None
+    plan: FormatPlan | None = None
+    integer_frames: bool = True
+    exclude: tuple[str, ...] = ()
+    repair: Repair | None = None
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.choice is None) == (self.plan is None):
+            raise ConfpressError("formats are either chosen or given by a plan.")
+        if (self.choice == "mixed") != (self.max_bytes is not None):
+            raise ConfpressError("a size goes with the choice 'mixed', and with no other.")
 
 
 @dataclass(frozen=True)
@@ -31,44 +83,54 @@ class Formats:
     Attributes:
         plan: The format of every layer.
         importance: E[x²] of layers' inputs, by value name, for the search of scales.
+        repaired: Layers that were repaired, by id.
+        notes: What was found on the way, in sentences.
     """
 
     plan: FormatPlan
     importance: dict[str, npt.NDArray[np.float64]]
+    repaired: dict[str, Repaired] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def quantize(self) -> Quantize:
+        """The pass that gives linear layers their formats, and leaves convolutions alone."""
+        return Quantize(
+            convolution="float32",
+            plan=self.plan,
+            importance=self.importance,
+            repaired=self.repaired,
+        )
 
 
-def choose_formats(
-    model: ir.Model,
-    recordings: CalibrationSet,
-    choice: Choice,
-    *,
-    integer_frames: bool = True,
-    exclude: tuple[str, ...] = (),
-) -> Formats:
-    """Chooses a format for each linear layer.
+def choose_formats(model: ir.Model, recordings: CalibrationSet, wish: Wish) -> Formats:
+    """Chooses a format for each linear layer, and repairs what is quantised.
 
     Args:
         model: The float32 model as it will be quantised.
         recordings: Calibration speech; one recording at a time is in memory.
-        choice: How.
-        integer_frames: For ``mofq4``: whether layers get int8 frames, so that target ``cpu``
-            computes them in integers; otherwise codes are storage.
-        exclude: Patterns of layer ids that stay float32.
+        wish: How.
 
     Raises:
-        ConfpressError: the model cannot be calibrated.
+        ConfpressError: the model cannot be calibrated, or no choice fits the size.
     """
-
-    def wanted(layer: str) -> bool:
-        return not any(fnmatch.fnmatchcase(layer, pattern) for pattern in exclude)
-
-    both = choice == "mofq8"
+    both = wish.choice == "mofq8"
     inputs = observe_inputs(model, recordings, rows=SAMPLED_ROWS if both else 0)
-    candidates = EIGHT_BIT_BOTH if both else FOUR_BIT
-    criterion: Criterion = "output" if both else "weighted"
-    plan = mofq(format_errors(model, candidates, inputs, criterion, wanted), candidates)
+    notes: tuple[str, ...] = ()
+    if wish.plan is not None:
+        plan = wish.plan
+    elif wish.max_bytes is not None:
+        plan, notes = _mixed(model, recordings, inputs, wish)
+    else:
+        candidates = EIGHT_BIT_BOTH if both else FOUR_BIT
+        criterion: Criterion = "output" if both else "weighted"
+        errors = format_errors(model, candidates, inputs, criterion, _wanted(wish))
+        plan = mofq(errors, candidates)
+    if wish.integer_frames and wish.plan is None and not both:
+        plan = with_integer_frames(plan)
+    repaired = {} if wish.repair is None else repair(model, recordings, plan, wish.repair)
     importance = {name: each.mean_square for name, each in inputs.items()}
-    return Formats(with_integer_frames(plan) if integer_frames and not both else plan, importance)
+    return Formats(plan, importance, repaired, notes)
 
 
 def with_integer_frames(plan: FormatPlan) -> FormatPlan:
@@ -80,3 +142,64 @@ def with_integer_frames(plan: FormatPlan) -> FormatPlan:
             for name, form in plan.layers.items()
         }
     )
+
+
+def portable_size(model: ir.Model, plan: FormatPlan) -> int:
+    """Bytes of the file of target ``portable`` with a plan; scales are not searched for."""
+    plain = FormatPlan(
+        layers={
+            name: form if form.weight in PLAIN else form.model_copy(update={"method": "maximum"})
+            for name, form in plan.layers.items()
+        }
+    )
+    copy = model.clone()
+    run([Quantize(convolution="float32", plan=plain), LowerPortable(), MinimiseVersions()], copy)
+    with tempfile.TemporaryDirectory(prefix="confpress-") as folder:
+        path = Path(folder) / "model.onnx"
+        save_model(copy, path)
+        return file_bytes(path)
+
+
+def _wanted(wish: Wish) -> Callable[[str], bool]:
+    return lambda layer: not any(fnmatch.fnmatchcase(layer, each) for each in wish.exclude)
+
+
+def _mixed(
+    model: ir.Model, recordings: CalibrationSet, inputs: dict[str, LayerInputs], wish: Wish
+) -> tuple[FormatPlan, tuple[str, ...]]:
+    """The plan that changes the scores least in a file of a size."""
+    assert wish.max_bytes is not None, "the wish was checked"
+    features = _probed(recordings)
+    budget = budget_of(model, inputs, sensitivities(model, features, inputs))
+    options = {name: each for name, each in budget.options.items() if _wanted(wish)(name)}
+    room = wish.max_bytes - budget.fixed_bytes
+    for _ in range(_ROUNDS):
+        allocation = allocate(options, max_bytes=room)
+        size = portable_size(model, allocation.plan)
+        if size <= wish.max_bytes:
+            break
+        # The graph around the weights takes room too, and as much in the next round.
+        room = allocation.bytes - (size - wish.max_bytes)
+    else:
+        raise ConfpressError(
+            f"no plan of formats was found for {wish.max_bytes / 1e6:.1f} MB; the last one takes "
+            f"{size / 1e6:.1f} MB."
+        )
+    copy = model.clone()
+    importance = {name: each.mean_square for name, each in inputs.items()}
+    run([Formats(allocation.plan, importance).quantize, LowerReference()], copy)
+    found = divergence(model, copy, features)
+    note = (
+        f"Layers one by one change the scores by {allocation.error:.3g} together (KL a frame), the "
+        f"whole plan by {found:.3g}; the file of target portable takes {size / 1e6:.2f} MB."
+    )
+    return allocation.plan, (note,)
+
+
+def _probed(recordings: CalibrationSet) -> Sequence[FloatArray]:
+    found = []
+    for features in recordings:
+        found.append(features[:, :PROBED_FRAMES])
+        if len(found) == PROBED_RECORDINGS:
+            break
+    return found

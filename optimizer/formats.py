@@ -22,6 +22,7 @@ from ..passes.rewrite import constant
 from ..runtime.calibrate import Observed, calibrate
 from ..runtime.interface import FloatArray, read_interface
 from ..runtime.progress import progress
+from ..runtime.runner import Runner
 from ..runtime.session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
 from .census import census
 from .format_budget import Option
@@ -45,12 +46,12 @@ EIGHT_BIT_BOTH = (
     LayerFormat(weight="int8", activations="int8"),
     LayerFormat(weight="fp8", activations="fp8"),
 )
-#: What a budget chooses from.
+#: What a budget chooses from: 4-bit weights of several block sizes lie close together in bytes.
 MIXED = (
     LayerFormat(weight="float32"),
     LayerFormat(weight="float16"),
     *EIGHT_BIT,
-    *FOUR_BIT,
+    *(form for block in (32, 64, 128) for form in _blocked(block, "int4", "fp4")),
     *_blocked(16, "int2"),
 )
 
@@ -69,7 +70,8 @@ def observe_inputs(
         By name of the layers' input values.
     """
     names = dict.fromkeys(str(layer.input.name) for layer in eligible_layers(model))
-    found = calibrate(model, features, [Observed(name, -1, rows=rows) for name in names])
+    watched = [Observed(name, -1, rows=rows, histogram=False) for name in names]
+    found = calibrate(model, features, watched)
     return {
         name: LayerInputs(each.channel_square_sum / each.channel_count, each.sample)
         for name, each in found.items()
@@ -94,6 +96,9 @@ def sensitivities(
 
     Returns:
         By layer id: the divergence KL(p ‖ p̂) of the classes' probabilities, mean over frames.
+
+    Raises:
+        ConfpressError: a weight is shared in a way that it cannot be fed.
     """
     layers = list(eligible_layers(model))
     weights = {layer.id: layer for layer in layers}
@@ -158,6 +163,25 @@ def _options(
         Option(form, error * unit, form.stored_bytes(*judged.shape))
         for form, error in zip(candidates, judged.errors, strict=False)
     ]
+
+
+def divergence(
+    model: ir.Model,
+    quantised: ir.Model,
+    features: Sequence[FloatArray],
+    options: SessionOptions = DEFAULT_OPTIONS,
+) -> float:
+    """How much the model's scores change when a whole plan is carried out, as ``sensitivities``.
+
+    Args:
+        model: As it was.
+        quantised: As it runs, on target reference.
+        features: float32 [mels, frames] each.
+        options: How both are run.
+    """
+    runners = [Runner.start(each, options) for each in (model, quantised)]
+    exact, other = ([_log_softmax(r.scores([each])[0]) for each in features] for r in runners)
+    return _divergence(exact, other)
 
 
 def _with_fed_weights(model: ir.Model, names: Sequence[str]) -> ir.Model:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import PATH, frontend_option, json_option, model_argument, output_option
+
+if TYPE_CHECKING:
+    from ..format_stage import Choice
+    from ..repair import Repair
 
 _FORMATS = click.Choice(["int8", "float32"])
 
@@ -42,14 +47,26 @@ _FORMATS = click.Choice(["int8", "float32"])
 )
 @click.option(
     "--formats",
-    type=click.Choice(["mofq4", "mofq8"]),
+    type=click.Choice(["mofq4", "mofq8", "mixed"]),
     help="Choose a format for each linear layer on the calibration speech. mofq4: int4 or FP4 "
-    "weights; mofq8: weights and frames int8 or FP8.",
+    "weights; mofq8: weights and frames int8 or FP8; mixed: what fits --max-size best.",
 )
 @click.option(
     "--float-frames",
     is_flag=True,
-    help="For mofq4: codes are storage, frames stay float32 instead of int8.",
+    help="For mofq4 and mixed: codes are storage, frames stay float32 instead of int8.",
+)
+@click.option(
+    "--max-size",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MB",
+    help="For mixed: megabytes of the file of target portable, of 10^6 bytes.",
+)
+@click.option(
+    "--repair",
+    type=click.Choice(["gptq", "bias", "both"]),
+    help="Repair quantised linear layers on the calibration speech: gptq makes rounding errors "
+    "good in the rows that follow, bias keeps the mean of outputs.",
 )
 @click.option(
     "--format-plan",
@@ -70,8 +87,10 @@ def command(
     exclude: tuple[str, ...],
     calibration: Path | None,
     subset: str | None,
-    formats: str | None,
+    formats: Choice | None,
     float_frames: bool,
+    max_size: float | None,
+    repair: Repair | None,
     format_plan: Path | None,
     save_plan: Path | None,
     frontend: Path | None,
@@ -97,8 +116,8 @@ def command(
     from ...passes.quantize import Quantize
     from ...runtime.asr import AsrModel
     from ..calibration import calibrated_ranges, load_recordings
-    from ..console import check_output_file
-    from ..format_stage import Choice, choose_formats
+    from ..console import check_output_file, print_step
+    from ..format_stage import Wish, choose_formats
     from ..recipe import preset
     from ..stages import preparation
     from .single import run_alone
@@ -111,10 +130,16 @@ def command(
     )
     if format_plan is not None and formats is not None:
         raise ConfpressError("--format-plan says the formats and --formats chooses; give one.")
-    if formats is not None and calibration is None:
-        raise ConfpressError("--formats needs --calibration: speech that shows what matters.")
+    if (formats or repair) and calibration is None:
+        raise ConfpressError(
+            "--formats and --repair need --calibration: speech that shows what matters."
+        )
+    if repair is not None and formats is None and format_plan is None:
+        raise ConfpressError("--repair goes with --formats or --format-plan.")
     if formats is None and (float_frames or save_plan is not None):
         raise ConfpressError("--float-frames and --save-plan go with --formats.")
+    if (formats == "mixed") != (max_size is not None):
+        raise ConfpressError("--formats mixed and --max-size go together.")
     if save_plan is not None:
         check_output_file(save_plan, inputs=[model, output])
     given = None if format_plan is None else FormatPlan.load(format_plan)
@@ -126,22 +151,27 @@ def command(
         prepared = preparation(recipe)
         run(prepared, loaded)
         ranges = {} if recordings is None else calibrated_ranges(loaded, recordings, recipe)
-        plan, importance = given, {}
-        if formats is not None and recordings is not None:
-            found = choose_formats(
-                loaded,
-                recordings,
-                cast(Choice, formats),
+        options = recipe.quantize.model_dump()
+        if recordings is None or (formats is None and given is None):
+            return [Quantize(**options, ranges=ranges, plan=given)]
+        found = choose_formats(
+            loaded,
+            recordings,
+            Wish(
+                choice=formats,
+                plan=given,
                 integer_frames=not float_frames,
                 exclude=exclude,
-            )
-            plan, importance = found.plan, found.importance
-            if save_plan is not None:
-                plan.save(save_plan)
+                repair=repair,
+                max_bytes=None if max_size is None else round(max_size * 1e6),
+            ),
+        )
+        if save_plan is not None:
+            found.plan.save(save_plan)
+        for note in found.notes:
+            print_step(note)
         return [
-            Quantize(
-                **recipe.quantize.model_dump(), ranges=ranges, plan=plan, importance=importance
-            )
+            dataclasses.replace(found.quantize, **(options | {"linear": "float32"}), ranges=ranges)
         ]
 
     run_alone("quantize", model, output, json_file, passes)

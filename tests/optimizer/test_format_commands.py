@@ -42,7 +42,10 @@ def test_formats_are_chosen_and_given_back(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--formats", "mofq4"], "--formats needs --calibration"),
+        (["--formats", "mofq4"], "need --calibration"),
+        (["--repair", "gptq"], "need --calibration"),
+        (["--formats", "mixed", "--calibration", "speech"], "--max-size go together"),
+        (["--repair", "gptq", "--calibration", "speech"], "goes with --formats"),
         (["--save-plan", "plan.json"], "go with --formats"),
         (["--formats", "mofq4", "--format-plan", "plan.json"], "give one"),
         (["--format-plan", "missing.json"], "missing.json cannot be read"),
@@ -55,3 +58,29 @@ def test_options_that_do_not_fit_are_refused(
     assert done.status == 1
     assert reason in " ".join(done.err.split())
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_size_is_kept_by_the_file_that_comes_out(
+    confpress: Confpress, tiny_ctc: Path, speech_folder: Path, tmp_path: Path
+) -> None:
+    chosen, lowered = tmp_path / "a.onnx", tmp_path / "b.onnx"
+    floats, plan = tmp_path / "floats.onnx", tmp_path / "plan.json"
+    common = ("--calibration", speech_folder, "--convolution", "float32")
+    ok = confpress("quantize", tiny_ctc, "-o", floats, "--linear", "float32", *common)
+    assert ok.status == 0, ok.err
+    size = floats.stat().st_size - 2500
+    done = confpress(
+        *("quantize", tiny_ctc, "-o", chosen, *common, "--formats", "mixed", "--float-frames"),
+        *("--max-size", f"{size / 1e6}", "--repair", "both", "--save-plan", plan),
+    )
+    assert done.status == 0, done.err
+    assert "change the scores by" in done.err
+    assert confpress("lower", chosen, "-o", lowered, "--target", "portable").status == 0
+    assert lowered.stat().st_size <= size
+    assert {form.weight for form in FormatPlan.load(plan).layers.values()} != {"float32"}
+    refused = confpress(
+        *("quantize", tiny_ctc, "-o", tmp_path / "c.onnx", *common),
+        *("--formats", "mixed", "--max-size", "0.001"),
+    )
+    assert refused.status == 1
+    assert "no choice of formats stays within" in refused.err
