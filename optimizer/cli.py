@@ -27,6 +27,7 @@ COMMANDS = (
     "quantize",
     "lower",
     "validate",
+    "compare",
     "bench",
     "profile",
     "audit",

@@ -111,9 +111,14 @@ def write_json(path: Path | None, value: object) -> None:
         text = value.model_dump_json(indent=2)
     else:
         text = TypeAdapter(object).dump_json(value, indent=2).decode()
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file, whole or not at all."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

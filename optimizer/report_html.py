@@ -14,12 +14,11 @@ from .records import ChangeRecord, RefusalRecord, grouped
 from .report_schema import Report
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_TEMPLATE = "report.html.j2"
 
 
 def render(report: Report) -> str:
     """The report as HTML; nothing in it is loaded from elsewhere."""
-    return _template().render(
+    return template("report.html.j2").render(
         report=report,
         recipe=_recipe_lines(report),
         text=text,
@@ -30,8 +29,9 @@ def render(report: Report) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
+@lru_cache
+def template(name: str) -> jinja2.Template:
+    """A page of ours, with the filters that all of them use."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -51,7 +51,7 @@ def _template() -> jinja2.Template:
         "grouped_refusals": _refusals,
         "shell": shlex.join,
     }
-    return environment.get_template(_TEMPLATE)
+    return environment.get_template(name)
 
 
 def _changes(records: Iterable[ChangeRecord]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from ..runtime.validate import Validation
 from .gate import Verdict
 from .records import Census, StageRecord
 
+REPORT_JSON = "report.json"
 #: Name of the model that was given, in tables beside the targets.
 ORIGINAL = "original"
 
@@ -41,6 +42,9 @@ class DataRecord(Record):
     subset: str | None = Field(description="text that the paths of the files taken contain")
     utterances: int = Field(description="files taken")
     seconds: float = Field(description="their duration")
+    content: str | None = Field(
+        default=None, description="hash of their audio: equal for the same speech elsewhere"
+    )
 
 
 class SummaryRow(Record):

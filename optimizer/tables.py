@@ -11,6 +11,7 @@ from ..runtime.streaming import ChunkLatency, StreamComparison
 from ..runtime.timing import Ratio
 from ..runtime.validate import Validation
 from .bench_compare import Change
+from .comparison import Comparison
 from .console import Column, print_line, print_table
 from .report_schema import Report, SummaryRow
 from .text import (
@@ -26,22 +27,28 @@ from .text import (
     times,
 )
 
+_SUMMARY = (
+    Column("model"),
+    Column("size", number=True),
+    Column("WER", number=True),
+    Column("95 % interval", number=True),
+    Column("change, points", number=True),
+    Column("p50 latency", number=True),
+    Column("speed-up", number=True),
+)
+
 
 def print_summary(report: Report) -> None:
     """Size, words and latency of the original and the results."""
-    print_table(
-        "",
-        [
-            Column("model"),
-            Column("size", number=True),
-            Column("WER", number=True),
-            Column("95 % interval", number=True),
-            Column("change, points", number=True),
-            Column("p50 latency", number=True),
-            Column("speed-up", number=True),
-        ],
-        [_row(row) for row in report.summary],
-    )
+    print_table("", _SUMMARY, [_row(row) for row in report.summary])
+
+
+def print_comparison(found: Comparison) -> None:
+    """The same of several results, and what keeps their figures from being compared."""
+    rows = [[*_row(row.summary), "not beaten" if row.unbeaten else ""] for row in found.rows]
+    print_table("", [*_SUMMARY, Column("")], rows)
+    for note in found.notes:
+        print_line(note)
 
 
 def _row(row: SummaryRow) -> list[str]:

@@ -82,7 +82,7 @@ class SpeechCache:
         """What a model heard when it was run so."""
         key = digest(
             program_digest(),
-            model_digest(model.path),
+            [model_digest(path) for path in model.files],
             dataclasses.replace(model.interface, model=""),
             model.frontend,
             model.tokens,
