@@ -24,6 +24,7 @@ COMMANDS = (
     "inspect",
     "simplify",
     "prune",
+    "sparsify",
     "quantize",
     "lower",
     "validate",

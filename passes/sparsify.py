@@ -46,6 +46,8 @@ class Sparsify(InPlacePass):
         least_energy: Layers that would keep a smaller share of their weights' energy (weighted as
             the scores are) stay dense; 0 refuses none.
         exclude: Patterns of layer ids that stay dense (``encoder.layers.0.*``).
+        layers: The patterns of some layers, by patterns of layer ids; the first that fits counts,
+            and ``pattern`` is for the rest.
         importance: E[x²] of the inputs of linear layers, [K], by the input's value name; a layer
             without one is scored by magnitude.
     """
@@ -53,13 +55,15 @@ class Sparsify(InPlacePass):
     pattern: str = "4:16"
     least_energy: float = 0.4
     exclude: tuple[str, ...] = ()
+    layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     importance: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.pattern not in PATTERNS:
-            raise ConfpressError(
-                f'"{self.pattern}" is no sparsity pattern; there are {", ".join(PATTERNS)}.'
-            )
+        for pattern in (self.pattern, *self.layers.values()):
+            if pattern not in PATTERNS:
+                raise ConfpressError(
+                    f'"{pattern}" is no sparsity pattern; there are {", ".join(PATTERNS)}.'
+                )
         if not 0 <= self.least_energy <= 1:
             raise ConfpressError(f"least_energy is between 0 and 1, not {self.least_energy}.")
 
@@ -84,19 +88,24 @@ class Sparsify(InPlacePass):
         importance = self.importance.get(layer.input.name or "")
         if importance is not None:
             scores = scores * importance
-        keep = kept_by(scores, PATTERNS[self.pattern])
+        pattern = self._pattern_of(layer.id)
+        keep = kept_by(scores, PATTERNS[pattern])
         total = scores.sum(dtype=np.float64)
         energy = float(scores[keep].sum(dtype=np.float64) / total) if total > 0 else 1.0
         if energy < self.least_energy:
             journal.refuse(
                 layer.id,
-                f"{self.pattern} would keep {100 * energy:.0f} % of the energy of its weights; "
+                f"{pattern} would keep {100 * energy:.0f} % of the energy of its weights; "
                 f"least_energy asks for {100 * self.least_energy:.0f} %",
             )
             return
         dense = np.where(keep.T, weight, np.float32(0))
-        layer.node.replace_input_with(1, Patch(layer.node).constant(dense, self.pattern))
-        journal.change(layer.id, f"{self.pattern}, {100 * energy:.0f} % of the energy kept")
+        layer.node.replace_input_with(1, Patch(layer.node).constant(dense, pattern))
+        journal.change(layer.id, f"{pattern}, {100 * energy:.0f} % of the energy kept")
+
+    def _pattern_of(self, layer: str) -> str:
+        named = (name for each, name in self.layers.items() if fnmatch.fnmatchcase(layer, each))
+        return next(named, self.pattern)
 
 
 def kept_by(scores: Floats, pattern: Pattern) -> npt.NDArray[np.bool_]:

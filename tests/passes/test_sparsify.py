@@ -78,9 +78,21 @@ def test_excluded_and_quantised_layers_stay_dense() -> None:
     assert "quantised already" in Sparsify()(model).refusals[0].reason
 
 
+@pytest.mark.parametrize(
+    ("layers", "used"),
+    [({"*": "2:16"}, "2:16"), ({"other*": "2:16"}, "4:16"), ({"?*": "8:16", "*": "2:16"}, "8:16")],
+)
+def test_layers_have_patterns_of_their_own(layers: dict[str, str], used: str) -> None:
+    model, _ = linear()
+    (change,) = Sparsify("4:16", least_energy=0, layers=layers)(model).changes
+    assert change.what.startswith(f"{used}, ")
+
+
 def test_unknown_options_are_errors() -> None:
     with pytest.raises(ConfpressError, match='"3:16" is no sparsity pattern; there are 2:4'):
         Sparsify("3:16")
+    with pytest.raises(ConfpressError, match='"4:15" is no sparsity pattern'):
+        Sparsify(layers={"*": "4:15"})
     with pytest.raises(ConfpressError, match="between 0 and 1, not 2"):
         Sparsify(least_energy=2)
 

@@ -1,0 +1,110 @@
+"""``confpress sparsify``: balanced zeros alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import PATH, frontend_option, json_option, model_argument, output_option
+
+_PATTERNS = click.Choice(["8:16", "4:16", "2:16", "32:64", "16:64", "8:64", "2:4", "1:4"])
+
+
+@click.command("sparsify", short_help="Set weights of linear layers to zero in a pattern.")
+@model_argument
+@output_option
+@click.option(
+    "--pattern",
+    type=_PATTERNS,
+    default="4:16",
+    show_default=True,
+    help="N:M keeps N of every M weights of a row. Kernels are fast with 4:16 and 2:16.",
+)
+@click.option(
+    "--layer",
+    "layers",
+    type=(str, _PATTERNS),
+    multiple=True,
+    metavar="LAYERS N:M",
+    help="Another pattern for layer ids such as 'encoder.layers.0.*'; may be given several times, "
+    "the first that fits counts.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="LAYERS",
+    help="Layer ids that stay dense; may be given several times.",
+)
+@click.option(
+    "--least-energy",
+    type=click.FloatRange(0, 1),
+    default=0.4,
+    show_default=True,
+    metavar="SHARE",
+    help="Layers that would keep a smaller share of their weights' energy stay dense.",
+)
+@click.option(
+    "--calibration",
+    type=PATH,
+    metavar="DIR",
+    help="Speech that shows which inputs matter; without it weights are scored by magnitude.",
+)
+@click.option(
+    "--subset", metavar="TEXT", help="Calibrate only on files whose path contains this text."
+)
+@frontend_option
+@json_option
+def command(
+    model: Path,
+    output: Path,
+    pattern: str,
+    layers: tuple[tuple[str, str], ...],
+    exclude: tuple[str, ...],
+    least_energy: float,
+    calibration: Path | None,
+    subset: str | None,
+    frontend: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Writes MODEL with zeros in its linear layers, the same number in every few inputs.
+
+    The weights that matter least become zero: by magnitude, or with --calibration by what they add
+    to the layer's output. Speed only: without training afterwards the model loses its words.
+    Quantised and lowered for target `cpu`, it skips the zeros.
+
+    \b
+    Examples:
+      confpress sparsify model.onnx -o sparse.onnx --calibration calls/
+      confpress sparsify model.onnx -o sparse.onnx --layer '*.ff*' 2:16 --exclude 'head*'
+    """  # noqa: D301 (\b tells click to keep lines)
+    import onnx_ir as ir
+
+    from ...passes.base import run
+    from ...passes.sparsify import Sparsify
+    from ...runtime.asr import AsrModel
+    from ..calibration import load_recordings
+    from ..formats import observe_inputs
+    from ..recipe import preset
+    from ..stages import preparation
+    from .single import run_alone
+
+    recipe = preset("default").replace({"calibration": {"subset": subset}})
+    recordings = None
+    if calibration is not None:
+        recordings = load_recordings(calibration, AsrModel.load(model, frontend).frontend, recipe)
+
+    def passes(loaded: ir.Model) -> list[ir.passes.PassBase]:
+        run(preparation(recipe), loaded)
+        inputs = {} if recordings is None else observe_inputs(loaded, recordings)
+        return [
+            Sparsify(
+                pattern=pattern,
+                least_energy=least_energy,
+                exclude=exclude,
+                layers=dict(layers),
+                importance={name: each.mean_square for name, each in inputs.items()},
+            )
+        ]
+
+    run_alone("sparsify", model, output, json_file, passes)
