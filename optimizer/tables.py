@@ -8,6 +8,7 @@ from ..runtime.bench import BenchModel, BenchResult, Timing
 from ..runtime.compare import OutputDifference
 from ..runtime.layerwise import ModuleDifference
 from ..runtime.streaming import ChunkLatency, StreamComparison
+from ..runtime.throughput import Throughput
 from ..runtime.timing import Ratio
 from ..runtime.validate import Validation
 from .bench_compare import Change
@@ -211,6 +212,8 @@ def print_benchmark(found: BenchResult) -> None:
             ],
             [_timing_row(row) for row in case.timings],
         )
+        for throughput in case.throughput:
+            _print_throughput(throughput)
     print_table(
         "size, loading, memory",
         [
@@ -222,6 +225,29 @@ def print_benchmark(found: BenchResult) -> None:
             Column("resident", number=True),
         ],
         [_start_row(row) for row in found.models],
+    )
+
+
+def _print_throughput(found: Throughput) -> None:
+    print_table(
+        f"throughput, {found.streams} stream{'' if found.streams == 1 else 's'} at a time",
+        [
+            Column("model"),
+            Column("utterances a second", number=True),
+            Column("times real time", number=True),
+            Column("speed-up", number=True),
+            Column("95 % interval", number=True),
+        ],
+        [
+            [
+                row.model,
+                f"{row.utterances_per_second:.2f}",
+                f"{row.audio_per_second:.1f}",
+                "" if row.speedup is None else times(row.speedup.median),
+                "" if row.speedup is None else _interval(row.speedup),
+            ]
+            for row in found.rates
+        ],
     )
 
 

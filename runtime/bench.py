@@ -28,6 +28,7 @@ from .progress import progress
 from .record import Record
 from .session import GraphLevel, Provider, SessionOptions, create_session, run_session
 from .speech.manifest import Utterance
+from .throughput import Throughput, measure_throughput
 from .timing import Ratio, ratio
 from .turns import Times, take_turns, warm_up
 
@@ -46,6 +47,7 @@ class BenchOptions:
         provider: Execution provider.
         kernels: Whether the kernel library is used.
         graph_level: How far ONNX Runtime optimises.
+        streams: Numbers of threads that call a session at the same time, for throughput.
         memory: Whether each model is also loaded in a process of its own, for load time and
             memory.
         seed: Of the order, and of noise where there is no speech.
@@ -58,6 +60,7 @@ class BenchOptions:
     provider: Provider = "cpu"
     kernels: bool = True
     graph_level: GraphLevel = "all"
+    streams: tuple[int, ...] = ()
     memory: bool = True
     seed: int = 0
 
@@ -66,6 +69,8 @@ class BenchOptions:
             values = getattr(self, name)
             if not values or min(values) <= 0:
                 raise ConfpressError(f"bench: {name} must be positive numbers, not {list(values)}.")
+        if min(self.streams, default=1) < 1:
+            raise ConfpressError(f"bench: streams must be positive, not {list(self.streams)}.")
         if self.rounds < 1:
             raise ConfpressError(f"bench: rounds must be at least 1, not {self.rounds}.")
 
@@ -105,6 +110,9 @@ class BenchCase(Record):
     batch: int
     threads: int
     timings: tuple[Timing, ...] = Field(description="in the order the models were given")
+    throughput: tuple[Throughput, ...] = Field(
+        default=(), description="under parallel streams, where they were asked for"
+    )
 
 
 class BenchModel(Record):
@@ -150,7 +158,8 @@ def bench(
     environment = describe_environment()
     subjects = [_Subject(m, SpeechSource(m.frontend, utterances, options.seed)) for m in models]
     shapes = [(s, b) for s in options.seconds for b in options.batches]
-    runs = len(options.threads) * len(shapes) * options.rounds * len(models)
+    turns = (1 + len(options.streams)) * options.rounds * len(models)
+    runs = len(options.threads) * len(shapes) * turns
     cases = []
     with progress("Measuring", runs, "runs") as advance:
         for threads in options.threads:
@@ -170,6 +179,18 @@ def bench(
                     timings=tuple(
                         _timing(model.path, times, index, settled[index], seconds * batch)
                         for index, model in enumerate(models)
+                    ),
+                    throughput=tuple(
+                        measure_throughput(
+                            list(zip((str(m.path) for m in models), calls, strict=True)),
+                            streams,
+                            rounds=options.rounds,
+                            batch=batch,
+                            seconds=seconds,
+                            seed=options.seed,
+                            advance=advance,
+                        )
+                        for streams in options.streams
                     ),
                 )
                 cases.append(case)

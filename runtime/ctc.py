@@ -9,7 +9,6 @@ from pathlib import Path
 from .interface import FloatArray
 from .speech.decode import greedy_ctc
 
-
 #: The model's file in a result.
 CTC_FILE = "model.onnx"
 

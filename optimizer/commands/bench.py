@@ -40,6 +40,14 @@ from .options import PATH, frontend_option, json_option, subset_option
     help="Threads of ONNX Runtime; may be given several times.",
 )
 @click.option(
+    "--streams",
+    type=click.IntRange(min=1),
+    multiple=True,
+    metavar="N",
+    help="Also measure throughput: utterances a second while N threads call the model at the same "
+    "time; may be given several times.",
+)
+@click.option(
     "--rounds",
     type=click.IntRange(min=3),
     default=20,
@@ -75,6 +83,7 @@ def command(
     seconds: tuple[float, ...],
     batches: tuple[int, ...],
     threads: tuple[int, ...],
+    streams: tuple[int, ...],
     rounds: int,
     data: Path | None,
     subset: str | None,
@@ -92,6 +101,7 @@ def command(
     Examples:
       confpress bench model.onnx out/portable/model.onnx out/cpu/model.onnx
       confpress bench a.onnx b.onnx --seconds 1 --seconds 30 --threads 1 --threads 4
+      confpress bench a.onnx b.onnx --streams 1 --streams 8
       confpress bench a.onnx b.onnx --compare last-release.json
     """  # noqa: D301 (\b tells click to keep lines)
     from ...runtime.asr import AsrModel
@@ -106,7 +116,12 @@ def command(
     stored = load_benchmark(stored_file) if stored_file else None
     utterances = load_utterances(data, subset) if data else []
     options = BenchOptions(
-        seconds=seconds, batches=batches, threads=threads, rounds=rounds, kernels=kernels
+        seconds=seconds,
+        batches=batches,
+        threads=threads,
+        rounds=rounds,
+        kernels=kernels,
+        streams=streams,
     )
     found = bench([AsrModel.load(m, frontend) for m in models], options, utterances)
     write_json(json_file, found)
