@@ -28,7 +28,7 @@ SparseLinearSiLU).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import numpy as np
@@ -128,9 +128,25 @@ def pattern_of(weight: npt.NDArray[np.generic]) -> Pattern | None:
     return next((each for each in _CANDIDATES if most[each.span] <= each.share), None)
 
 
-def is_faster(pattern: Pattern) -> bool:
-    """Whether SparseLinear beats the dense QuantLinear, by what was measured without VBMI."""
-    return pattern.look_ups < _BREAK_EVEN
+#: Microseconds of a layer of shape [N, K] by (N, K, form); a form is a pattern's name or DENSE.
+Costs = Mapping[tuple[int, int, str], float]
+DENSE: Final = "dense"
+
+
+def is_faster(pattern: Pattern, shape: Sequence[int] = (), costs: Costs | None = None) -> bool:
+    """Whether SparseLinear beats the dense QuantLinear.
+
+    Args:
+        pattern: What the weight fits.
+        shape: [N, K].
+        costs: Measured times; what they do not tell is decided by the pattern alone, as measured
+            without VBMI.
+    """
+    n, k = shape or (0, 0)
+    sparse, dense = ((costs or {}).get((n, k, form)) for form in (str(pattern), DENSE))
+    if sparse is None or dense is None:
+        return pattern.look_ups < _BREAK_EVEN
+    return sparse < dense
 
 
 def pack_sparse(

@@ -78,6 +78,7 @@ def command(
       confpress sparsify model.onnx -o sparse.onnx --calibration calls/
       confpress sparsify model.onnx -o sparse.onnx --layer '*.ff*' 2:16 --exclude 'head*'
     """  # noqa: D301 (\b tells click to keep lines)
+    import numpy as np
     import onnx_ir as ir
 
     from ...passes.base import run
@@ -103,7 +104,7 @@ def command(
                 least_energy=least_energy,
                 exclude=exclude,
                 layers=dict(layers),
-                importance={name: each.mean_square for name, each in inputs.items()},
+                importance={n: each.mean_square.astype(np.float32) for n, each in inputs.items()},
             )
         ]
 

@@ -16,6 +16,7 @@ from ..quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_sc
 from ..rewrite import Patch, replace_value
 from ..sparselinear import (
     SPARSE_ACTIVATION_OF,
+    Costs,
     Pattern,
     define_sparse,
     is_faster,
@@ -38,7 +39,12 @@ class LowerCpu(InPlacePass):
     per frame exactly as the interchange model says. Other formats of linear layers are stored in
     codes and computed with in float32, as on target ``portable``. Convolutions keep their QDQ
     nodes, which ONNX Runtime turns into QLinearConv.
+
+    Attributes:
+        costs: Measured times that decide between sparse and dense.
     """
+
+    costs: Costs = dataclasses.field(default_factory=dict)
 
     def call(self, model: ir.Model) -> PassResult:
         refuse_lowered(model)
@@ -46,7 +52,7 @@ class LowerCpu(InPlacePass):
         for linear in int8_linears(model):
             rows = np.ascontiguousarray(linear.codes.T)
             pattern = pattern_of(rows)
-            if pattern is not None and is_faster(pattern):
+            if pattern is not None and is_faster(pattern, rows.shape, self.costs):
                 node = _sparse(model, linear, rows, pattern)
                 _finish(linear.layer, node, journal, str(pattern))
             else:
@@ -58,6 +64,17 @@ class LowerCpu(InPlacePass):
         store_linears(model, journal)
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
+
+
+def balanced_layers(model: ir.Model) -> set[tuple[int, int, Pattern]]:
+    """N, K and pattern of the int8 layers of an interchange model that could become sparse."""
+    layers = set()
+    for linear in int8_linears(model):
+        pattern = pattern_of(linear.codes.T)
+        if pattern is not None:
+            k, n = linear.codes.shape
+            layers.add((n, k, pattern))
+    return layers
 
 
 def _int8(model: ir.Model, linear: Int8Linear, rows: npt.NDArray[np.int8]) -> ir.Node:

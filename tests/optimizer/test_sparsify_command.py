@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from confpress.passes.linear import matmul_layers
 from confpress.passes.rewrite import constant
+from confpress.runtime.linear_costs import CostTable
 
 from .conftest import Confpress
 
@@ -41,6 +42,34 @@ def test_zeros_are_set_in_the_patterns_that_were_asked_for(
     found = weights_of(output)
     assert most_of_16(found[first]) == 2
     assert (found[last] != 0).all()
+
+
+def test_measured_times_go_into_a_table_and_come_from_it(
+    confpress: Confpress, tiny_ctc: Path, tmp_path: Path
+) -> None:
+    sparse, qdq, table = (tmp_path / name for name in ("s.onnx", "q.onnx", "costs.json"))
+    assert confpress("sparsify", tiny_ctc, "-o", sparse, "--least-energy", "0").status == 0
+    assert confpress("quantize", sparse, "-o", qdq, "--convolution", "float32").status == 0
+    lower = ("lower", qdq, "-o", tmp_path / "cpu.onnx", "--cost-table", table, "--target")
+    done = confpress(*lower, "cpu")
+    assert done.status == 0, done.err
+    measured = CostTable.model_validate_json(table.read_text())
+    assert {each.form for each in measured.layers} == {"dense", "4:16"}
+    assert all(each.microseconds > 0 for each in measured.layers)
+    for form, operator in (("dense", "QuantLinear"), ("4:16", "SparseLinear")):
+        layers = tuple(
+            each.model_copy(update={"microseconds": 1.0 if each.form == form else 9.0})
+            for each in measured.layers
+        )
+        table.write_text(measured.model_copy(update={"layers": layers}).model_dump_json())
+        assert confpress(*lower, "cpu").status == 0
+        domain = [node for node in ir.load(tmp_path / "cpu.onnx").graph if node.domain]
+        assert {node.op_type.removesuffix("SiLU") for node in domain} == {operator}
+    table.write_text(measured.model_copy(update={"cpu": "another"}).model_dump_json())
+    done = confpress(*lower, "cpu")
+    assert done.status == 1
+    assert "was measured with cpu another" in " ".join(done.err.split())
+    assert "goes with --target cpu" in confpress(*lower, "portable").err
 
 
 def test_speech_decides_what_stays(

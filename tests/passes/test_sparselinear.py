@@ -59,6 +59,14 @@ def test_patterns_are_looked_up_in_windows_where_they_can(
     assert (str(found), is_faster(found)) == (runs_as, faster)
 
 
+@pytest.mark.parametrize(("sparse", "faster"), [(1.0, True), (2.0, False), (3.0, False)])
+def test_measured_times_decide(sparse: float, faster: bool) -> None:
+    pattern = Pattern(32, 16)
+    costs = {(8, 64, "dense"): 2.0, (8, 64, str(pattern)): sparse}
+    assert is_faster(pattern, (8, 64), costs) is faster
+    assert is_faster(pattern, (64, 8), costs) is is_faster(pattern)
+
+
 def test_slots_of_a_short_span_name_columns_of_one_window() -> None:
     _, columns = pack_sparse(SparseLayer.balanced(33, 130, Pattern(16, 16)).codes, Pattern(16, 16))
     assert (columns // 16 == np.arange(4)[:, None, None]).all()

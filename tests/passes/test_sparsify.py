@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
-from confpress.passes.lower.cpu import LowerCpu
+from confpress.passes.lower.cpu import LowerCpu, balanced_layers
 from confpress.passes.quantize import Quantize
 from confpress.passes.rewrite import constant
 from confpress.passes.sparsify import PATTERNS, Sparsify, kept_by
@@ -113,3 +113,12 @@ def test_target_cpu_skips_the_zeros_where_that_is_faster(name: str, operator: st
         assert [change.what for change in result.changes] == ["SparseLinear (4:16)"]
     (y,) = evaluate(model, {"x": x})
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_target_cpu_goes_by_measured_times() -> None:
+    model, _ = linear()
+    Sparsify("4:16")(model)
+    Quantize()(model)
+    assert balanced_layers(model) == {(33, 100, PATTERNS["4:16"])}
+    LowerCpu(costs={(33, 100, "4:16"): 2.0, (33, 100, "dense"): 1.0})(model)
+    assert operators(model) == ["QuantLinear"]
