@@ -2,15 +2,19 @@
 
     python benchmarks/formats.py DATA WORK --markdown docs/quantisation.md
 
-DATA is the folder that docs/data.md describes. Formats are chosen on `train_clean_calibration`
-alone; layer errors are taken on recordings of it that the choice did not see; the test parts are
-only reported on. Every model and every row is kept in WORK and taken from there by the next run.
-`--latency` adds the speed, models in turn in one run: pin that to a quiet core.
+DATA is the folder that docs/data.md describes. Formats are chosen, and layers repaired, on
+`train_clean_calibration` and on AN4's training speakers without fourteen of them; layer errors and
+the column "selection" are of recordings that the choice did not see, those fourteen speakers among
+them; the test parts are only reported on. Every model and every row is kept in WORK and taken from
+there by the next run. `--latency` adds the speed, models in turn in one run: pin that to a quiet
+core. `--only TEXT` makes the rows whose name contains a text, and no page.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,42 +24,50 @@ from typing import Any
 import click
 import numpy as np
 import onnx_ir as ir
-from confpress.optimizer.format_budget import allocate
-from confpress.optimizer.formats import (
-    EIGHT_BIT_BOTH,
-    FOUR_BIT,
-    budget_of,
-    observe_inputs,
-    sensitivities,
-)
+from confpress.optimizer.calibration import calibrated_ranges
+from confpress.optimizer.format_stage import Formats, Wish, choose_formats, with_integer_frames
+from confpress.optimizer.formats import EIGHT_BIT_BOTH, FOUR_BIT, observe_inputs
 from confpress.optimizer.recipe import preset
+from confpress.optimizer.repair import Repair, repair
 from confpress.optimizer.stages import LOSSLESS_STAGES, Findings, Skip
 from confpress.passes.base import run
-from confpress.passes.format_choice import LayerErrors, LayerInputs, format_errors, mofq
+from confpress.passes.format_choice import (
+    LayerErrors,
+    LayerInputs,
+    eligible_layers,
+    format_errors,
+    mofq,
+)
 from confpress.passes.format_plan import FormatPlan, LayerFormat
 from confpress.passes.lower.cpu import LowerCpu
 from confpress.passes.lower.portable import LowerPortable
 from confpress.passes.lower.reference import LowerReference
-from confpress.passes.quantize import Quantize
+from confpress.passes.quantize import Range
 from confpress.passes.versions import MinimiseVersions
 from confpress.runtime.asr import AsrModel
 from confpress.runtime.bench import BenchOptions, bench
-from confpress.runtime.calibrate import CalibrationSet, load_calibration
+from confpress.runtime.calibrate import CalibrationSet
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.model_file import file_bytes, load_model, save_model, sha256
-from confpress.runtime.speech.manifest import load_utterances
+from confpress.runtime.speech.manifest import Utterance, load_utterances
 from confpress.runtime.validate import validate
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from results import CALIBRATION, MODEL, TESTS, percent, table
 
+AN4 = "data/an4"
+SELECTION = "selection"
 BUDGET = 9_000_000
-#: The graph around the weights, which the budget must leave room for.
-GRAPH_BYTES = 400_000
-CALIBRATION_SECONDS = 600.0
-PROBED = 6
+#: Seconds of each of the two calibration parts, and of what is held out.
+CALIBRATION_SECONDS = 300.0
+HELD_OUT_SECONDS = 150.0
+#: Speakers of AN4's training part that nothing is chosen on.
+HELD_OUT_SPEAKERS = 14
 RANDOM_ASSIGNMENTS = 20
 RESAMPLED = 2000
-MIXED_ROW = "mixed 9 MB, weights"
+MIXED_ROW = "mixed 9 MB, repaired"
+MOFQ_ROW = "mofq 4-bit weights"
+#: What mofq is compared with, in words, on the same utterances.
+RIVALS = ("int4 weights", "FP4 weights", "random 4-bit weights")
 
 
 class Choices:
@@ -64,16 +76,18 @@ class Choices:
     def __init__(self, data: Path, work: Path) -> None:
         self.data, self.work = data, work
         self.original = AsrModel.load(data / MODEL)
-        everything = load_calibration(data / CALIBRATION, self.original.frontend)
-        self.calibration = load_calibration(
-            data / CALIBRATION, self.original.frontend, max_seconds=CALIBRATION_SECONDS
-        )
-        used = {u.path for u in self.calibration.utterances}
-        self.held_out = CalibrationSet(
-            self.original.frontend,
-            tuple(u for u in everything.utterances if u.path not in used)[:12],
-        )
+        clean = _shuffled(load_utterances(data / CALIBRATION))
+        an4 = _shuffled(load_utterances(data / AN4, "an4_clstk"))
+        speakers = sorted({str(u.speaker) for u in an4})
+        held = set(_shuffled(speakers)[:HELD_OUT_SPEAKERS])
+        self.selection = _seconds([u for u in an4 if u.speaker in held], HELD_OUT_SECONDS)
+        used = _seconds(clean, CALIBRATION_SECONDS)
+        seen = _seconds([u for u in an4 if u.speaker not in held], CALIBRATION_SECONDS)
+        rest = _seconds([u for u in clean if u not in used], HELD_OUT_SECONDS)
+        self.calibration = CalibrationSet(self.original.frontend, tuple(_shuffled([*used, *seen])))
+        self.held_out = CalibrationSet(self.original.frontend, (*rest, *self.selection))
         self._inputs: dict[str, LayerInputs] | None = None
+        self._ranges: dict[str, Range] | None = None
 
     def model(self) -> ir.Model:
         """The model as it is before formats are chosen."""
@@ -91,6 +105,13 @@ class Choices:
             self._inputs = observe_inputs(self.model(), self.calibration, rows=512)
         return self._inputs
 
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Of int8 convolutions."""
+        if self._ranges is None:
+            self._ranges = calibrated_ranges(self.model(), self.calibration, preset("default"))
+        return self._ranges
+
     def plan(self, name: str, make: Callable[[], FormatPlan]) -> FormatPlan:
         """A plan from WORK, or made and kept there."""
         path = self.work / f"{name}.json"
@@ -98,10 +119,15 @@ class Choices:
             make().save(path)
         return FormatPlan.load(path)
 
+    def formats(self, plan: FormatPlan, how: Repair | None) -> Formats:
+        """A plan with what carries it out well."""
+        importance = {name: each.mean_square for name, each in self.inputs.items()}
+        repaired = repair(self.model(), self.calibration, plan, how) if how else {}
+        return Formats(plan, importance, repaired)
+
     def same(self, form: LayerFormat) -> FormatPlan:
         """One format for every layer."""
-        errors = format_errors(self.model(), (), {}, "plain")
-        return FormatPlan(layers={each.layer: form for each in errors})
+        return FormatPlan(layers={layer.id: form for layer in eligible_layers(self.model())})
 
     def weights(self) -> FormatPlan:
         """Weight-only, 4 bits."""
@@ -112,6 +138,12 @@ class Choices:
         """The same by the paper's plain error of weights."""
         return mofq(format_errors(self.model(), FOUR_BIT, {}, "plain"), FOUR_BIT)
 
+    def random(self) -> FormatPlan:
+        """Each format as often as mofq uses it, on layers drawn at random."""
+        chosen = self.plan("mofq-4", self.weights).layers
+        forms = _shuffled(list(chosen.values()))
+        return FormatPlan(layers=dict(zip(chosen, forms, strict=True)))
+
     def both(self) -> FormatPlan:
         """Weights and activations, 8 bits."""
         errors = format_errors(self.model(), EIGHT_BIT_BOTH, self.inputs, "output")
@@ -119,23 +151,22 @@ class Choices:
 
     def mixed(self) -> FormatPlan:
         """Weight-only under the budget of size."""
-        model = self.model()
-        features = [each[:, :300] for each in list(self.calibration)[:PROBED]]
-        matters = sensitivities(model, features, self.inputs)
-        budget = budget_of(model, self.inputs, matters)
-        room = BUDGET - GRAPH_BYTES - budget.fixed_bytes
-        return allocate(budget.options, max_bytes=room).plan
+        wish = Wish("mixed", integer_frames=False, max_bytes=BUDGET, ranges=self.ranges)
+        found = choose_formats(self.model(), self.calibration, wish)
+        (self.work / "mixed.txt").write_text(" ".join(found.notes), encoding="utf-8")
+        return found.plan
 
 
-def with_activations(plan: FormatPlan) -> FormatPlan:
-    """Integer frames for every layer that has codes."""
-    plain = ("float32", "float16")
-    return FormatPlan(
-        layers={
-            name: form if form.weight in plain else form.model_copy(update={"activations": "int8"})
-            for name, form in plan.layers.items()
-        }
-    )
+def _shuffled(items: Sequence[Any]) -> list[Any]:
+    mixed = list(items)
+    random.Random(0).shuffle(mixed)
+    return mixed
+
+
+def _seconds(utterances: Sequence[Utterance], limit: float) -> list[Utterance]:
+    """The first ones that fit."""
+    ends = np.cumsum([u.seconds for u in utterances])
+    return list(utterances[: int((ends <= limit).sum())])
 
 
 def models(choices: Choices) -> dict[str, Callable[[Path], None]]:
@@ -143,12 +174,17 @@ def models(choices: Choices) -> dict[str, Callable[[Path], None]]:
     int4, fp4 = FOUR_BIT
 
     def lowered(
-        make: Callable[[], FormatPlan], target: Callable[[], Any]
+        make: Callable[[], FormatPlan],
+        target: Callable[[], Any],
+        how: Repair | None = None,
+        convolutions: bool = False,
     ) -> Callable[[Path], None]:
         def write(path: Path) -> None:
+            quantize = choices.formats(make(), how).quantize
+            if convolutions:
+                quantize = dataclasses.replace(quantize, convolution="int8", ranges=choices.ranges)
             model = choices.model()
-            run([Quantize(convolution="float32", plan=make()), target()], model)
-            run([MinimiseVersions()], model)
+            run([quantize, target(), MinimiseVersions()], model)
             save_model(model, path)
 
         return write
@@ -165,57 +201,105 @@ def models(choices: Choices) -> dict[str, Callable[[Path], None]]:
     def kept(name: str, make: Callable[[], FormatPlan]) -> Callable[[], FormatPlan]:
         return lambda: choices.plan(name, make)
 
-    weights = kept("mofq-4", choices.weights)
-    mixed = kept("mixed", choices.mixed)
+    def same(form: LayerFormat) -> Callable[[], FormatPlan]:
+        return lambda: choices.same(form)
+
+    weights, mixed = kept("mofq-4", choices.weights), kept("mixed", choices.mixed)
     return {
         "quantize_dynamic, MatMul": dynamic(["MatMul", "Gemm"]),
         "quantize_dynamic, all": dynamic(None),
-        "int8, frames int8 (cpu)": lowered(lambda: choices.same(EIGHT_BIT_BOTH[0]), LowerCpu),
-        "int4 weights": lowered(lambda: choices.same(int4), LowerPortable),
-        "FP4 weights": lowered(lambda: choices.same(fp4), LowerPortable),
-        "mofq 4-bit weights": lowered(weights, LowerPortable),
+        "int8, frames int8 (cpu)": lowered(same(EIGHT_BIT_BOTH[0]), LowerCpu),
+        "int4 weights": lowered(same(int4), LowerPortable),
+        "FP4 weights": lowered(same(fp4), LowerPortable),
+        "random 4-bit weights": lowered(kept("random-4", choices.random), LowerPortable),
+        MOFQ_ROW: lowered(weights, LowerPortable),
         "mofq 4-bit weights, plain criterion": lowered(
             kept("mofq-4-plain", choices.plain), LowerPortable
         ),
-        "mofq 4-bit, frames int8 (cpu)": lowered(lambda: with_activations(weights()), LowerCpu),
-        MIXED_ROW: lowered(mixed, LowerPortable),
-        "mixed 9 MB, frames int8 (cpu)": lowered(lambda: with_activations(mixed()), LowerCpu),
+        "int4 weights, repaired": lowered(same(int4), LowerPortable, "both"),
+        "FP4 weights, repaired": lowered(same(fp4), LowerPortable, "both"),
+        "mofq 4-bit weights, gptq alone": lowered(weights, LowerPortable, "gptq"),
+        "mofq 4-bit weights, repaired": lowered(weights, LowerPortable, "both"),
+        "mofq 4-bit repaired, frames int8 (cpu)": lowered(
+            lambda: with_integer_frames(weights()), LowerCpu, "both"
+        ),
+        "mixed 9 MB": lowered(mixed, LowerPortable, None, True),
+        MIXED_ROW: lowered(mixed, LowerPortable, "both", True),
+        "mixed 9 MB repaired, frames int8 (cpu)": lowered(
+            lambda: with_integer_frames(mixed()), LowerCpu, "both", True
+        ),
         "mofq 8-bit weights and frames (reference)": lowered(
             kept("mofq-8-both", choices.both), LowerReference
         ),
-        "FP8 weights and frames (reference)": lowered(
-            lambda: choices.same(EIGHT_BIT_BOTH[1]), LowerReference
-        ),
+        "FP8 weights and frames (reference)": lowered(same(EIGHT_BIT_BOTH[1]), LowerReference),
+    }
+
+
+def _folder(choices: Choices, name: str) -> Path:
+    return choices.work / "".join(c if c.isalnum() else "_" for c in name)
+
+
+def _words(reference: AsrModel, candidate: AsrModel, speech: Sequence[Utterance]) -> dict[str, Any]:
+    """Word errors of two models on the same utterances; intervals draw speakers."""
+    heard = validate(reference, candidate, speech, seconds=(2.0,))
+    words = heard.speech.words  # type: ignore[union-attr]
+    return {
+        "reference": words.reference.rate,
+        "rate": words.candidate.rate,
+        "difference": words.difference,
+        "low": words.difference_interval.low,
+        "high": words.difference_interval.high,
     }
 
 
 def row(choices: Choices, name: str, write: Callable[[Path], None]) -> dict[str, Any]:
     """One model's size and word errors, from WORK where it is there."""
-    folder = choices.work / "".join(c if c.isalnum() else "_" for c in name)
+    folder = _folder(choices, name)
     record, path = folder / "row.json", folder / "model.onnx"
+    found: dict[str, Any] = {}
     if record.exists():
-        found: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        return found
-    folder.mkdir(parents=True, exist_ok=True)
-    started = time.process_time()
-    write(path)
-    made = time.process_time() - started
+        found = json.loads(record.read_text(encoding="utf-8"))
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.process_time()
+        write(path)
+        found = {
+            "name": name,
+            "bytes": file_bytes(path),
+            "sha256": sha256(path),
+            "seconds": time.process_time() - started,
+        }
     original = choices.original
     candidate = AsrModel.load(path, original.frontend, original.tokens)
-    found = {"name": name, "bytes": file_bytes(path), "sha256": sha256(path), "seconds": made}
-    for part, (where, only) in TESTS.items():
-        heard = validate(
-            original, candidate, load_utterances(choices.data / where, only), seconds=(2.0,)
+    parts = {
+        part: load_utterances(choices.data / where, only) for part, (where, only) in TESTS.items()
+    }
+    for part, speech in ({SELECTION: choices.selection} | parts).items():
+        if part not in found:
+            found[part] = _words(original, candidate, speech)
+            record.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
+def rivals(choices: Choices) -> dict[str, Any]:
+    """mofq's word errors against other assignments of the same bits, by test part."""
+    path = choices.work / "rivals.json"
+    found: dict[str, Any] = {}
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+    original = choices.original
+    loaded = {
+        name: AsrModel.load(
+            _folder(choices, name) / "model.onnx", original.frontend, original.tokens
         )
-        words = heard.speech.words  # type: ignore[union-attr]
-        found[part] = {
-            "reference": words.reference.rate,
-            "rate": words.candidate.rate,
-            "difference": words.difference,
-            "low": words.difference_interval.low,
-            "high": words.difference_interval.high,
-        }
-    record.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        for name in (MOFQ_ROW, *RIVALS)
+    }
+    for name in RIVALS:
+        for part, (where, only) in TESTS.items():
+            if part not in found.setdefault(name, {}):
+                speech = load_utterances(choices.data / where, only)
+                found[name][part] = _words(loaded[name], loaded[MOFQ_ROW], speech)
+                path.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
 
@@ -248,16 +332,16 @@ def _columns(plan: FormatPlan, judged: Sequence[LayerErrors]) -> np.ndarray:
 
 def _compared(errors: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
     """Mean relative errors, and mofq's difference to the others with a paired bootstrap."""
-    random = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     layers = np.arange(len(errors))
-    shuffled = [errors[layers, random.permutation(chosen)] for _ in range(RANDOM_ASSIGNMENTS)]
+    shuffled = [errors[layers, generator.permutation(chosen)] for _ in range(RANDOM_ASSIGNMENTS)]
     by_name = {
         "mofq": errors[layers, chosen],
         "int4 only": errors[:, 0],
         "FP4 only": errors[:, 1],
         "random, as often": np.mean(shuffled, axis=0),
     }
-    drawn = random.integers(0, len(layers), (RESAMPLED, len(layers)))
+    drawn = generator.integers(0, len(layers), (RESAMPLED, len(layers)))
     found: dict[str, Any] = {}
     for name, each in by_name.items():
         means = (by_name["mofq"] - each)[drawn].mean(axis=1)
@@ -275,10 +359,9 @@ def latency(choices: Choices, names: Sequence[str], rounds: int) -> dict[str, An
     """Speed of every model against float32, in turn in one run."""
     path = choices.work / "latency.json"
     original = choices.original
-    folders = ["".join(c if c.isalnum() else "_" for c in name) for name in names]
     loaded = [
-        AsrModel.load(choices.work / each / "model.onnx", original.frontend, original.tokens)
-        for each in folders
+        AsrModel.load(_folder(choices, each) / "model.onnx", original.frontend, original.tokens)
+        for each in names
     ]
     timed = bench([original, *loaded], BenchOptions(rounds=rounds, memory=False))
     found = {
@@ -289,30 +372,13 @@ def latency(choices: Choices, names: Sequence[str], rounds: int) -> dict[str, An
     return found
 
 
-def document(choices: Choices, rows: Sequence[Mapping[str, Any]], held: Mapping[str, Any]) -> str:
+def document(
+    choices: Choices,
+    rows: Sequence[Mapping[str, Any]],
+    held: Mapping[str, Any],
+    paired: Mapping[str, Any],
+) -> str:
     """The page."""
-    kept = choices.work / "latency.json"
-    speeds = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    body = [["formats", "size", *(f"WER {p} (change, 95 % interval)" for p in TESTS), "speed"]]
-    first = rows[0]
-    size = file_bytes(choices.data / MODEL) / 1e6
-    body.append(
-        ["float32", f"{size:.1f} MB", *(percent(first[p]["reference"]) for p in TESTS), "1"]
-    )
-    for each in rows:
-        cells = [each["name"], f"{each['bytes'] / 1e6:.1f} MB"]
-        for part in TESTS:
-            f = each[part]
-            change, low, high = (100 * f[key] for key in ("difference", "low", "high"))
-            cells.append(f"{percent(f['rate'])} ({change:+.2f}, {low:+.2f} to {high:+.2f})")
-        speed = speeds.get(each["name"])
-        cells.append("" if speed is None else f"{speed['median']:.2f}×")
-        body.append(cells)
-    errors = [["4-bit weights", "mean relative error", "mofq's difference (95 % interval)"]]
-    for name in ("mofq", "int4 only", "FP4 only", "random, as often"):
-        f = held[name]
-        interval = f"{f['difference']:+.5f} ({f['low']:+.5f} to {f['high']:+.5f})"
-        errors.append([name, f"{f['mean']:.5f}", "" if name == "mofq" else interval])
     environment = describe_environment()
     used = ", ".join(f"{number} {form}" for form, number in held["formats"].items())
     return "\n".join(
@@ -322,14 +388,17 @@ def document(choices: Choices, rows: Sequence[Mapping[str, Any]], held: Mapping[
             "Written by `python benchmarks/formats.py DATA WORK --markdown docs/quantisation.md`; "
             "`DATA` as in [data.md](data.md).",
             "",
-            *table(body),
+            *table(_rows(choices, rows)),
             "",
-            "Linear layers only: convolutions stay float32. `weights` are stored in codes and "
-            "computed with in float32 (target `portable`); `frames int8` computes in integers "
-            "(target `cpu` without its fusions); `reference` judges formats without a kernel. "
-            "Speed, of runs with `--latency`: 10 s of audio, one thread, models in turn. Scales of "
-            "these models are found by plain squared error; E[x²] weighs the errors that mofq and "
-            "the mixed plan choose by, and the scales of the layer errors below.",
+            "Linear layers only, except in the rows `mixed`, whose subsampling convolutions are "
+            "int8: convolutions stay float32 elsewhere. `weights` are stored in codes and computed "
+            "with in float32 (target `portable`); `frames int8` computes in integers (target "
+            "`cpu` without its fusions); `reference` judges formats without a kernel. `repaired`: "
+            "GPTQ's compensation on inputs less their mean, and bias correction (`--repair both`). "
+            f"Calibration: {CALIBRATION_SECONDS:g} s of `train_clean_calibration` and as much of "
+            "AN4's training speakers; `selection`: fourteen of those speakers that calibration "
+            "has not heard. Intervals of changes draw speakers. Speed, of runs with `--latency`: "
+            "10 s of audio, one thread, models in turn.",
             f"{environment.cpu}, ONNX Runtime {environment.libraries['onnxruntime']}. SHA-256 of "
             f"the model: `{sha256(choices.data / MODEL)}`.",
             "",
@@ -338,24 +407,69 @@ def document(choices: Choices, rows: Sequence[Mapping[str, Any]], held: Mapping[
             "Errors of layers' outputs on recordings that the choice did not see, "
             f"{held['layers']} layers (mofq: {used}), intervals by paired bootstrap over layers:",
             "",
-            *table(errors),
+            *table(_held_out_rows(held)),
+            "",
+            "Word errors of mofq less those of the others, without repairs, paired on the same "
+            "utterances:",
+            "",
+            *table(_paired_rows(paired)),
             "",
         ]
     )
 
 
+def _rows(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    kept = choices.work / "latency.json"
+    speeds = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
+    parts = (SELECTION, *TESTS)
+    body = [["formats", "size", *(f"WER {p} (change, 95 % interval)" for p in parts), "speed"]]
+    size = file_bytes(choices.data / MODEL) / 1e6
+    exact = (percent(rows[0][part]["reference"]) for part in parts)
+    body.append(["float32", f"{size:.1f} MB", *exact, "1"])
+    for each in rows:
+        words = (f"{percent(each[p]['rate'])} ({_change(each[p])})" for p in parts)
+        speed = speeds.get(each["name"])
+        told = "" if speed is None else f"{speed['median']:.2f}×"
+        body.append([each["name"], f"{each['bytes'] / 1e6:.1f} MB", *words, told])
+    return body
+
+
+def _held_out_rows(held: Mapping[str, Any]) -> list[list[str]]:
+    body = [["4-bit weights", "mean relative error", "mofq's difference (95 % interval)"]]
+    for name in ("mofq", "int4 only", "FP4 only", "random, as often"):
+        f = held[name]
+        interval = f"{f['difference']:+.5f} ({f['low']:+.5f} to {f['high']:+.5f})"
+        body.append([name, f"{f['mean']:.5f}", "" if name == "mofq" else interval])
+    return body
+
+
+def _paired_rows(paired: Mapping[str, Any]) -> list[list[str]]:
+    body = [["against", *(f"{part} (points, 95 % interval)" for part in TESTS)]]
+    return body + [
+        [name, *(_change(found[part]) for part in TESTS)] for name, found in paired.items()
+    ]
+
+
+def _change(found: Mapping[str, float]) -> str:
+    """``+0.52, -0.80 to +1.81`` points."""
+    change, low, high = (100 * found[key] for key in ("difference", "low", "high"))
+    return f"{change:+.2f}, {low:+.2f} to {high:+.2f}"
+
+
 def _budget_note(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> str:
     """How near the mixed plan came to its budget, and of what it is made."""
     plan = FormatPlan.load(choices.work / "mixed.json")
-    used = Counter(form.weight for form in plan.layers.values())
+    used = Counter(
+        f"{form.weight} of {form.block}" if form.block else form.weight
+        for form in plan.layers.values()
+    )
     size = next(each["bytes"] for each in rows if each["name"] == MIXED_ROW)
     verdict = "is kept" if size <= BUDGET else "is missed"
+    notes = (choices.work / "mixed.txt").read_text(encoding="utf-8")
     return (
-        f"The budget of {BUDGET / 1e6:.1f} MB {verdict}: {size / 1e6:.1f} MB on target portable, "
-        f"where {GRAPH_BYTES / 1e6:.1f} MB were set aside for the graph. Of the mixed plan's "
-        f"layers, {', '.join(f'{number} are {form}' for form, number in used.most_common())}. Its "
-        "errors are estimated as if every layer were alone and the divergence grew in proportion "
-        "to the squared error."
+        f"The budget of {BUDGET / 1e6:.1f} MB {verdict}: {size / 1e6:.2f} MB on target portable. "
+        f"Layers of the mixed plan by format and block: "
+        f"{', '.join(f'{number} {form}' for form, number in used.most_common())}. {notes}"
     )
 
 
@@ -364,19 +478,25 @@ def _budget_note(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> str:
 @click.argument("work", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--latency", "rounds", type=int, help="Time the models in this many rounds.")
-def main(data: Path, work: Path, markdown: Path | None, rounds: int | None) -> None:
+@click.option("--only", metavar="TEXT", help="Make only the rows that contain this text.")
+def main(
+    data: Path, work: Path, markdown: Path | None, rounds: int | None, only: str | None
+) -> None:
     """Makes what is missing in WORK and writes the page."""
     work.mkdir(parents=True, exist_ok=True)
     choices = Choices(data, work)
     wanted = models(choices)
     rows = []
     for name, write in wanted.items():
-        rows.append(row(choices, name, write))
-        click.echo(json.dumps(rows[-1]))
-    held = held_out_errors(choices)
+        if only is None or only in name:
+            rows.append(row(choices, name, write))
+            click.echo(json.dumps(rows[-1]))
+    if only is not None:
+        return
+    held, paired = held_out_errors(choices), rivals(choices)
     if rounds is not None:
         latency(choices, list(wanted), rounds)
-    text = document(choices, rows, held)
+    text = document(choices, rows, held, paired)
     click.echo(text)
     if markdown is not None:
         markdown.write_text(text, encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from ..passes.format_choice import Criterion, LayerInputs, format_errors, mofq
 from ..passes.format_plan import PLAIN, FormatPlan
 from ..passes.lower.portable import LowerPortable
 from ..passes.lower.reference import LowerReference
-from ..passes.quantize import Quantize
+from ..passes.quantize import Quantize, Range
 from ..passes.quantize_linear import Repaired
 from ..passes.versions import MinimiseVersions
 from ..runtime.calibrate import CalibrationSet
@@ -60,6 +60,7 @@ class Wish:
         exclude: Patterns of layer ids that stay float32.
         repair: How quantised layers are repaired; None leaves them as they are rounded.
         max_bytes: Size of the file that ``mixed`` has to keep.
+        ranges: Calibrated ranges of convolutions that will be int8, which the size counts.
     """
 
     choice: Choice | None = None
@@ -68,6 +69,7 @@ class Wish:
     exclude: tuple[str, ...] = ()
     repair: Repair | None = None
     max_bytes: int | None = None
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.choice is None) == (self.plan is None):
@@ -144,8 +146,14 @@ def with_integer_frames(plan: FormatPlan) -> FormatPlan:
     )
 
 
-def portable_size(model: ir.Model, plan: FormatPlan) -> int:
-    """Bytes of the file of target ``portable`` with a plan; scales are not searched for."""
+def portable_size(model: ir.Model, plan: FormatPlan, ranges: Mapping[str, Range]) -> int:
+    """Bytes of the file of target ``portable`` with a plan; scales are not searched for.
+
+    Args:
+        model: The float32 model.
+        plan: Formats of its linear layers.
+        ranges: Of convolutions that will be int8; empty where they stay float32.
+    """
     plain = FormatPlan(
         layers={
             name: form if form.weight in PLAIN else form.model_copy(update={"method": "maximum"})
@@ -153,7 +161,8 @@ def portable_size(model: ir.Model, plan: FormatPlan) -> int:
         }
     )
     copy = model.clone()
-    run([Quantize(convolution="float32", plan=plain), LowerPortable(), MinimiseVersions()], copy)
+    quantize = Quantize(convolution="int8" if ranges else "float32", ranges=ranges, plan=plain)
+    run([quantize, LowerPortable(), MinimiseVersions()], copy)
     with tempfile.TemporaryDirectory(prefix="confpress-") as folder:
         path = Path(folder) / "model.onnx"
         save_model(copy, path)
@@ -175,7 +184,7 @@ def _mixed(
     room = wish.max_bytes - budget.fixed_bytes
     for _ in range(_ROUNDS):
         allocation = allocate(options, max_bytes=room)
-        size = portable_size(model, allocation.plan)
+        size = portable_size(model, allocation.plan, wish.ranges)
         if size <= wish.max_bytes:
             break
         # The graph around the weights takes room too, and as much in the next round.

@@ -164,6 +164,7 @@ def command(
                 exclude=exclude,
                 repair=repair,
                 max_bytes=None if max_size is None else round(max_size * 1e6),
+                ranges=ranges if convolution == "int8" else {},
             ),
         )
         if save_plan is not None:
