@@ -10,20 +10,17 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from ..passes.errors import ConfpressError
-from ..runtime.asr import AsrModel, FeatureCache, Transcript, transcribe
+from ..runtime.asr import AsrModel
 from ..runtime.audit import Audit, audit
 from ..runtime.bench import BenchOptions, BenchResult, bench
 from ..runtime.environment import describe_environment
-from ..runtime.fingerprint import digest, model_digest
-from ..runtime.kernels import library_path
+from ..runtime.fingerprint import digest, model_digest, program_digest
 from ..runtime.layerwise import ModuleDifference, compare_modules
-from ..runtime.machine import usable_cores
 from ..runtime.module_profile import ModuleProfile, profile_modules
 from ..runtime.record import Record
 from ..runtime.runner import Runner
-from ..runtime.session import DEFAULT_OPTIONS, SessionOptions
+from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
-from ..runtime.transcripts import SpeechCache
 from ..runtime.validate import SECONDS, Validation, validate
 from .gate import Verdict, judge
 from .job import Job
@@ -32,6 +29,7 @@ from .planned import check_planned
 from .recorder import Notes
 from .report_schema import ORIGINAL
 from .steps import Steps
+from .words import Words
 
 #: The report names this many of the slowest nodes; all operators are in it.
 _SLOWEST_NODES = 20
@@ -76,30 +74,33 @@ class ModelEvidence(Record):
 
 
 _AUDIT = TypeAdapter(Audit)
-_HEARD = TypeAdapter(list[Transcript])
 _MODEL = TypeAdapter(ModelEvidence)
 _BENCH = TypeAdapter(BenchResult)
 _PROFILE = TypeAdapter(dict[str, ModuleProfile])
 
 
-def gather(job: Job, models: Mapping[str, AsrModel], steps: Steps) -> Evidence:
+def gather(models: Mapping[str, AsrModel], words: Words) -> Evidence:
     """Validates and measures the models of a run.
 
     Args:
-        job: Inputs and recipe.
         models: The interchange model and the targets' models, by name.
-        steps: Does what no interrupted run had finished.
+        words: The validation speech, with the run that it belongs to.
 
     Raises:
         ConfpressError: a model cannot be run, layers of it do not run as planned, or audio cannot
             be read.
     """
-    evidence = Evidence()
-    kernels = _has_kernels(evidence)
+    evidence, job, steps = Evidence(), words.job, words.steps
+    kernels = words.has_kernels
+    if not kernels:
+        evidence.notes.append(
+            "The kernel library is not built here, so target cpu ran by its function bodies: "
+            "its latency is not that of a machine with the library."
+        )
     targets = {name: model for name, model in models.items() if name != INTERCHANGE}
     for name, model in targets.items():
         evidence.audit[name] = _audit(name, model, steps, kernels)
-    _validate(job, models, evidence, steps, _all_cores(kernels))
+    _validate(models, evidence, words)
     limit = job.recipe.validation.max_wer_increase
     if limit is not None:
         speech = {n: v.speech for n, v in evidence.validation.items() if v.speech is not None}
@@ -116,7 +117,7 @@ def _audit(name: str, model: AsrModel, steps: Steps, kernels: bool) -> Audit:
     """Which kernel each layer runs on; refuses what does not run as planned."""
     options = SessionOptions(kernels=kernels)
     found = steps.run(
-        digest("audit", model_digest(model.path), options),
+        digest("audit", program_digest(), model_digest(model.path), options),
         f"audit.{name}",
         "find the kernel that each layer runs on",
         _AUDIT,
@@ -127,63 +128,21 @@ def _audit(name: str, model: AsrModel, steps: Steps, kernels: bool) -> Audit:
     return found.model_copy(update={"model": str(model.path)})
 
 
-def _all_cores(kernels: bool) -> SessionOptions:
-    """How models are run where time is not measured: fast, and kind to a busy machine."""
-    return SessionOptions(
-        threads=usable_cores(),
-        kernels=kernels,
-        config=(("session.intra_op.allow_spinning", "0"),),
-    )
-
-
-def _has_kernels(evidence: Evidence) -> bool:
-    try:
-        library_path()
-    except ConfpressError:
-        evidence.notes.append(
-            "The kernel library is not built here, so target cpu ran by its function bodies: "
-            "its latency is not that of a machine with the library."
-        )
-        return False
-    return True
-
-
-def _validate(
-    job: Job,
-    models: Mapping[str, AsrModel],
-    evidence: Evidence,
-    steps: Steps,
-    options: SessionOptions,
-) -> None:
+def _validate(models: Mapping[str, AsrModel], evidence: Evidence, words: Words) -> None:
     """What every model hears and gives, beside the original."""
-    cache, heard = FeatureCache(job.original.frontend), None
-    key = digest(job.key, options, [(u, job.content[u.path]) for u in job.validation])
-    if job.validation:
-        heard = steps.run(
-            key,
-            "validate.original",
-            "transcribe with the original",
-            _HEARD,
-            lambda _: transcribe(
-                job.original,
-                job.session,
-                job.validation,
-                cache=cache,
-                known=SpeechCache(job.cache, job.content).of(job.original, DEFAULT_OPTIONS),
-            ),
-        )
-    else:
+    job = words.job
+    if words.heard is None:
         evidence.notes.append(
             "No word error rate: no speech with texts was given (--validation). Outputs were "
             "compared on noise that resembles speech."
         )
     for name, model in models.items():
-        found = steps.run(
-            digest(key, name, _identity(job.original, models[INTERCHANGE], model)),
+        found = words.steps.run(
+            digest(words.key, name, _identity(job.original, models[INTERCHANGE], model)),
             f"validate.{name}",
             "compare with the original",
             _MODEL,
-            partial(_judge_model, job, models[INTERCHANGE], model, options, heard, cache),
+            partial(_judge_model, words, models[INTERCHANGE], model),
         )
         evidence.validation[name] = found.validation
         if found.lowering is not None:
@@ -193,16 +152,9 @@ def _validate(
             evidence.notes.append(found.note)
 
 
-def _judge_model(
-    job: Job,
-    interchange: AsrModel,
-    model: AsrModel,
-    options: SessionOptions,
-    heard: Sequence[Transcript] | None,
-    cache: FeatureCache,
-    _: Notes,
-) -> ModelEvidence:
+def _judge_model(words: Words, interchange: AsrModel, model: AsrModel, _: Notes) -> ModelEvidence:
     """A target by numbers and words; the interchange model by numbers, to tell errors apart."""
+    job, options = words.job, words.options
     if model is interchange:
         # Slow where nothing fuses its QDQ nodes: one length tells quantisation and lowering apart.
         found = _validate_briefly(job.original, model, options=options)
@@ -219,9 +171,9 @@ def _judge_model(
             model,
             job.validation,
             options=options,
-            reference_heard=heard,
-            cache=cache,
-            known=SpeechCache(job.cache, job.content),
+            reference_heard=words.heard,
+            cache=words.features,
+            known=words.known,
         ),
         lowering=_validate_briefly(interchange, model, options=options),
         modules=modules,

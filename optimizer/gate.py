@@ -22,7 +22,7 @@ EXIT_STATUS: Mapping[Outcome, int] = {"pass": 0, "fail": 3, "undecided": 4}
 class TargetVerdict(Record):
     """The answer for one model."""
 
-    target: str = Field(description="the model judged")
+    target: str = Field(description="the model judged, or the stage that it was judged after")
     outcome: Outcome = Field(description="of this model")
     difference: float = Field(description="its rate less the original's, as a fraction")
     interval: Interval = Field(description="95 % interval of the difference")
@@ -38,6 +38,9 @@ class Verdict(Record):
     max_wer_increase: float = Field(description="the limit, in percentage points")
     outcome: Outcome = Field(description="of all models together")
     targets: tuple[TargetVerdict, ...] = Field(description="one answer a model")
+    stages: tuple[TargetVerdict, ...] = Field(
+        default=(), description="one answer a lossy stage, in their order, where it was asked for"
+    )
     sentence: str = Field(description="the answer in words")
 
 
@@ -54,7 +57,7 @@ def judge(speech: Mapping[str, SpeechComparison], limit: float) -> Verdict:
     Raises:
         ValueError: a comparison has no word error rates.
     """
-    targets = tuple(_judge(name, comparison, limit) for name, comparison in speech.items())
+    targets = tuple(judge_model(name, comparison, limit) for name, comparison in speech.items())
     outcome = max((t.outcome for t in targets), key=_FROM_GOOD_TO_BAD.index, default="pass")
     parts = [
         f"{t.target} {_SAYS[t.outcome]} ({points(t.difference)} points, interval "
@@ -63,6 +66,34 @@ def judge(speech: Mapping[str, SpeechComparison], limit: float) -> Verdict:
     ]
     sentence = f"At most {limit:g} points more word errors: {'; '.join(parts)}."
     return Verdict(max_wer_increase=limit, outcome=outcome, targets=targets, sentence=sentence)
+
+
+def with_stages(verdict: Verdict, stages: Sequence[TargetVerdict]) -> Verdict:
+    """The verdict with the answers after each lossy stage, and the stage to blame in words.
+
+    To blame is the first stage behind which a model no longer passes; lowering, where all before
+    it passed.
+
+    Args:
+        verdict: On the models of the result.
+        stages: Answers of the stages before lowering, in their order; empty leaves the verdict.
+    """
+    if not stages:
+        return verdict
+    first = next((stage for stage in stages if stage.outcome != "pass"), None)
+    lowered = [f"lower.{t.target}" for t in verdict.targets if t.outcome != "pass"]
+    passed = ", ".join(stage.target for stage in stages)
+    blame = ""
+    if first is not None:
+        blame = (
+            f" After the stage {first.target} the model {_SAYS[first.outcome]} for the first time "
+            f"({points(first.difference)} points, interval {points_interval(first.interval)})."
+        )
+    elif lowered:
+        blame = f" After {passed} the model passes: {', '.join(lowered)} is to blame."
+    return verdict.model_copy(
+        update={"stages": tuple(stages), "sentence": verdict.sentence + blame}
+    )
 
 
 _FROM_GOOD_TO_BAD: Sequence[Outcome] = ("pass", "undecided", "fail")
@@ -92,7 +123,12 @@ def _more(target: TargetVerdict, seconds: float) -> str:
     )
 
 
-def _judge(name: str, comparison: SpeechComparison, limit: float) -> TargetVerdict:
+def judge_model(name: str, comparison: SpeechComparison, limit: float) -> TargetVerdict:
+    """Compares the interval of one model's difference with a limit, in percentage points.
+
+    Raises:
+        ValueError: the comparison has no word error rates.
+    """
     words = comparison.words
     if words is None:
         raise ValueError(f"{name} was not compared on speech with texts")

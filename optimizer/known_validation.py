@@ -55,7 +55,7 @@ def validate_once(
     models = (reference, candidate)
     key = digest(
         program_digest(),
-        [(model, model_digest(model.path)) for model in models],
+        [(model, [model_digest(path) for path in model.files]) for model in models],
         [(utterance, content[utterance.path]) for utterance in utterances],
         options,
         batch_size,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -22,6 +23,7 @@ from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from .calibration import calibrated_ranges, why_no_ranges
 from .census import census
 from .decisions import Decisions, Findings
+from .gate import TargetVerdict, judge_model
 from .job import Job
 from .proof import Prover
 from .recorder import Notes
@@ -36,6 +38,7 @@ from .stages import (
     Stage,
 )
 from .steps import Steps
+from .words import Words
 
 #: The model that every target is lowered from.
 INTERCHANGE = "interchange"
@@ -44,6 +47,7 @@ _CALIBRATE = ("calibrate", "find the ranges of activations that get constant sca
 
 #: What stages keep: the digest of the model that they wrote, None where they changed nothing.
 _WRITTEN: TypeAdapter[str | None] = TypeAdapter(str | None)
+_VERDICT = TypeAdapter(TargetVerdict)
 _RANGES: TypeAdapter[Mapping[str, Range]] = TypeAdapter(Mapping[str, Range])
 
 
@@ -65,14 +69,24 @@ class Pipeline:
     """Makes the models of a result.
 
     Attributes:
-        job: Inputs and recipe, checked.
+        words: The validation speech, with the run that it belongs to.
         folder: Where the models are written.
-        steps: Does the stages that no interrupted run had finished.
+        gates: What the gate said after lossy stages, where it was asked.
     """
 
-    job: Job
+    words: Words
     folder: Path
-    steps: Steps
+    gates: list[TargetVerdict] = field(default_factory=list)
+
+    @property
+    def job(self) -> Job:
+        """Inputs and recipe, checked."""
+        return self.words.job
+
+    @property
+    def steps(self) -> Steps:
+        """Does the stages that no interrupted run had finished."""
+        return self.words.steps
 
     def run(self) -> dict[str, AsrModel]:
         """Runs every stage that makes models.
@@ -143,7 +157,33 @@ class Pipeline:
         if written is None:
             return dataclasses.replace(point, key=key)
         self.steps.only_model(slot, key)
-        return _Point(key, lambda: self._reopen(slot, key, written, passes, point))
+        after = _Point(key, lambda: self._reopen(slot, key, written, passes, point))
+        # A target's model is the result, which is judged anyway.
+        if not stage.lossless and slot == INTERCHANGE:
+            self._gate(stage, after)
+        return after
+
+    def _gate(self, stage: Stage, point: _Point) -> None:
+        """Judges the words of the model after a lossy stage, where the recipe asks for it."""
+        options = self.job.recipe.validation
+        limit = options.max_wer_increase
+        if not options.gate_each_stage or limit is None:
+            return
+
+        def make(_: Notes) -> TargetVerdict:
+            with tempfile.TemporaryDirectory(dir=self.folder) as place:
+                model = self._finish(point, Path(place) / "model.onnx")
+                return judge_model(stage.name, self.words.compare(model), limit)
+
+        self.gates.append(
+            self.steps.run(
+                digest(point.key, self.words.key, limit),
+                f"gate.{stage.name}",
+                "judge the words that are heard after the stage",
+                _VERDICT,
+                make,
+            )
+        )
 
     def _reopen(
         self, slot: str, key: str, written: str, passes: Sequence[Pass], before: _Point

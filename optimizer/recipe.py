@@ -218,6 +218,17 @@ class ValidationSection(Section):
         ge=0,
         description="points of word error rate that a result may lose (0.5 is from 5.0 % to 5.5 %)",
     )
+    gate_each_stage: bool = Field(
+        default=False,
+        description="whether the model is judged after every lossy stage, so that the one to "
+        "blame is named; needs `max_wer_increase`",
+    )
+
+    @model_validator(mode="after")
+    def _gates_have_a_limit(self) -> ValidationSection:
+        if self.gate_each_stage and self.max_wer_increase is None:
+            raise ValueError("gate_each_stage needs max_wer_increase")
+        return self
 
 
 class BenchSection(Section):

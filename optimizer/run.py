@@ -19,6 +19,7 @@ from ..runtime.speech.manifest import Utterance
 from .census import census
 from .console import user_cache
 from .evidence import gather
+from .gate import with_stages
 from .job import Inputs, Job, open_job
 from .manifest import file_entry, write_manifest
 from .pipeline import INTERCHANGE, Pipeline
@@ -29,6 +30,7 @@ from .report_schema import ORIGINAL, REPORT_JSON, DataRecord, ModelRecord, Repor
 from .result import result_folder, steps_folder
 from .steps import resumable_steps
 from .summary import summarise
+from .words import Words
 
 REPORT_HTML = "report.html"
 
@@ -84,8 +86,12 @@ def run_pipeline(
         resumable_steps(steps_folder(folder), Recorder(quiet)) as steps,
     ):
         job = open_job(inputs, recipe, user_cache(quiet=quiet) if cache else None)
-        models = Pipeline(job, folder, steps).run()
-        evidence = gather(job, models, steps)
+        words = Words(job, steps)
+        pipeline = Pipeline(words, folder)
+        models = pipeline.run()
+        evidence = gather(models, words)
+        if evidence.verdict is not None:
+            evidence.verdict = with_stages(evidence.verdict, pipeline.gates)
         records = _model_records(job, models, folder)
         report = Report(
             confpress=__version__,

@@ -71,6 +71,12 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
     metavar="X",
     help="Percentage points of word error rate that a result may lose; see the exit status below.",
 )
+@click.option(
+    "--gate-each-stage",
+    is_flag=True,
+    help="Also judge the model after every lossy stage by --max-wer-increase, and name the stage "
+    "to blame.",
+)
 @on_undecided_option
 @click.option(
     "--max-seconds",
@@ -109,6 +115,7 @@ def command(
     validation: Path | None,
     subset: str | None,
     max_wer_increase: float | None,
+    gate_each_stage: bool,
     on_undecided: Outcome | None,
     max_seconds: float | None,
     threads: int | None,
@@ -157,6 +164,7 @@ def command(
             ("calibration", "subset", calibration_subset),
             ("validation", "subset", subset),
             ("validation", "max_wer_increase", max_wer_increase),
+            ("validation", "gate_each_stage", gate_each_stage or None),
             ("positions", "max_seconds", max_seconds),
             ("positions", "mode", "trim" if max_seconds else None),
             ("bench", "threads", [threads] if threads else None),

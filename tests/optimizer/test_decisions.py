@@ -34,6 +34,7 @@ from confpress.optimizer.pipeline import Pipeline
 from confpress.optimizer.recipe import preset
 from confpress.optimizer.recorder import Recorder
 from confpress.optimizer.steps import Steps
+from confpress.optimizer.words import Words
 
 folder, decisions = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2:] else None
 demo = demo_folder()
@@ -42,7 +43,7 @@ recipe = preset("default").replace(
 )
 clips = None if decisions else demo / "clips"
 inputs = Inputs(demo / "model.onnx", calibration=clips, decisions=decisions)
-Pipeline(open_job(inputs, recipe), folder, Steps(folder / "steps", Recorder())).run()
+Pipeline(Words(open_job(inputs, recipe), Steps(folder / "steps", Recorder())), folder).run()
 """
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from confpress.optimizer.gate import EXIT_STATUS, exit_status, judge
+from confpress.optimizer.gate import EXIT_STATUS, exit_status, judge, judge_model, with_stages
 from confpress.runtime.asr import Transcript
 from confpress.runtime.speech import Utterance
 from confpress.runtime.validate import SpeechComparison, compare_speech
@@ -68,3 +68,17 @@ def test_a_difference_on_the_limit_is_never_decided() -> None:
     verdict = judge({"cpu": compared(2)}, 100 * compared(2).words.difference)  # type: ignore[union-attr]
     assert verdict.targets[0].speech_factor is None
     assert "no amount of speech" in verdict.sentence
+
+
+def test_the_first_stage_that_does_not_pass_is_to_blame() -> None:
+    good, bad = (judge_model(name, compared(n), 1.0) for name, n in (("sparsify", 0), ("q", 40)))
+    verdict = judge({"cpu": compared(40)}, 1.0)
+    blamed = with_stages(verdict, [good, bad])
+    assert blamed.stages == (good, bad)
+    assert "After the stage q the model fails for the first time" in blamed.sentence
+    assert "After sparsify the model passes: lower.cpu is to blame" in (
+        with_stages(verdict, [good]).sentence
+    )
+    assert with_stages(verdict, []) == verdict
+    passed = judge({"cpu": compared(0)}, 1.0)
+    assert with_stages(passed, [good]).sentence == passed.sentence

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 from confpress import optimize
 from confpress.optimizer import stages
+from confpress.optimizer.gate import Verdict
 from confpress.optimizer.manifest import verify
 from confpress.optimizer.recipe import Recipe, load_recipe
 from confpress.optimizer.report_schema import Report
@@ -133,6 +134,37 @@ def test_a_lossless_stage_that_changes_outputs_is_named(
     with pytest.raises(ConfpressError, match=r"the stage spoil changed the outputs by .* allowed"):
         optimize(tiny_ctc, fast_recipe, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_gate_after_each_stage_names_the_one_to_blame(
+    tiny_ctc: Path,
+    other_speech: Path,
+    fast_recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from confpress.optimizer import pipeline
+
+    gate = {"max_wer_increase": 0.0, "gate_each_stage": True}
+    recipe = load_recipe(fast_recipe).replace({"bench": {"enabled": False}, "validation": gate})
+
+    def verdict(name: str) -> Verdict:
+        report = optimize(tiny_ctc, recipe, output=tmp_path / name, validation=other_speech).report
+        assert "gate.quantize" in [stage.name for stage in report.stages]
+        assert report.verdict is not None
+        return report.verdict
+
+    good = verdict("good")
+    assert [(s.target, s.outcome) for s in good.stages] == [("quantize", "pass")]
+    assert "first time" not in good.sentence
+    spoilt = stages.Stage(
+        "sparsify", "a mistake", lambda recipe, findings: [Breaks(-1.0)], lossless=False
+    )
+    monkeypatch.setattr(pipeline, "SPARSIFY", spoilt)
+    bad = verdict("bad")
+    assert [s.target for s in bad.stages] == ["sparsify", "quantize"]
+    assert bad.outcome != "pass"
+    assert "After the stage sparsify the model" in bad.sentence
 
 
 def test_the_report_states_the_recipe_in_force(
