@@ -41,9 +41,27 @@ def test_outputs_are_equal_with_and_without_padding(valid: tuple[int, ...]) -> N
     assert SoftmaxMask()(model).modified
     names = operators(model)
     assert names.index("MatMul") < len(names) - 1 - names[::-1].index("Where")
+    assert names.index("Add") < names.index("Softmax")
     assert difference(model, original, feeds(valid, 9)) == 0
 
 
 def test_a_mild_fill_leaves_probabilities_and_is_left_alone() -> None:
     model = parse(ATTENTION.format(fill=-5.0))
     assert not SoftmaxMask()(model).modified
+
+
+def test_layers_share_what_they_add() -> None:
+    text = ATTENTION.format(fill=-10000.0).replace(
+        "y = Identity (c)",
+        """other = Where (m, fill, c2)
+  r = Softmax <axis = -1> (other)
+  t = Where (m, zero, r)
+  d = MatMul (t, v)
+  y = Add (c, d)""",
+    )
+    model = parse(text.replace("q = Where", "c2 = Identity (s)\n  q = Where"))
+    original = model.clone()
+    assert len(SoftmaxMask()(model).changes) == 2
+    # The summand, and the rows of either product.
+    assert operators(model).count("Where") == 3
+    assert difference(model, original, feeds((9, 4), 9)) == 0
