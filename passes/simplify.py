@@ -10,10 +10,13 @@ import dataclasses
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
+from onnxscript import rewriter
 from onnxscript.optimizer import fold_constants_ir
+from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 
 from .base import InPlacePass, Journal, PassResult
 from .identities import RemoveIdentities
+from .rewrite import constant
 from .versions import WORKING_OPSET, quiet, raise_opset
 
 #: Constants computed from weights (a transposed or scaled matrix) are folded up to this many
@@ -21,6 +24,8 @@ from .versions import WORKING_OPSET, quiet, raise_opset
 FOLD_LIMIT_BYTES = 256 * 2**20
 #: Folding and sharing make room for each other; exports settle in two or three rounds.
 _MOST_ROUNDS = 8
+#: Elements of what ConstantOfShape makes that are stored without a thought.
+_SMALL = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Simplify(InPlacePass):
     0. The opset is raised to the one that all passes write.
     1. Calls to model-local functions of the exporter are inlined (functions of ours are kept).
     2. Constant nodes become initializers; constant expressions are folded.
-    3. Identity nodes, unused nodes and unused initializers go.
+    3. Identity nodes, unused nodes and unused initializers go; a Pad before a Conv joins it.
     4. Equal initializers are stored once. Passes that change a shared one copy it first.
     5. Shapes are inferred, which ONNX Runtime needs for its own fusions.
 
@@ -67,6 +72,7 @@ class Simplify(InPlacePass):
         _lay_out_folded(model)
         for step in (
             RemoveIdentities(),
+            rewriter.RewritePass([fuse_pad_into_conv_rule]),
             common.DeduplicateHashedInitializersPass(),
             common.CommonSubexpressionEliminationPass(),
             common.RemoveUnusedNodesPass(),
@@ -96,9 +102,16 @@ def _lay_out_folded(model: ir.Model) -> None:
 
 
 def _may_fold(node: ir.Node) -> bool | None:
-    """Dequantisation of a constant stays: it is the format of the weight, not an expression."""
+    """What the folding's own rules do not know; None leaves it to them.
+
+    Dequantisation of a constant stays: it is the format of the weight, not an expression. A small
+    ConstantOfShape is folded, which they leave for fear of a large one: paddings are made of them.
+    """
     if node.op_type in ("QuantizeLinear", "DequantizeLinear") or _is_ours(node.domain):
         return False
+    if node.op_type == "ConstantOfShape":
+        shape = constant(node.inputs[0])
+        return True if shape is not None and np.prod(shape) <= _SMALL else None
     return None
 
 

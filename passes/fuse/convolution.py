@@ -201,10 +201,10 @@ def _difference(graph: ir.Graph, parts: _Parts, node: ir.Node, function: ir.Func
             arrays[parts.mask] = masked ^ parts.inverted
         try:
             expected = region.evaluate(arrays)
+            arrays |= {filters: parts.filters, bias: parts.bias, mask: masked}
+            found = evaluate_operator(node, function, arrays)
         except ValueError:  # numpy's: the sizes do not fit
             return np.inf
-        arrays |= {filters: parts.filters, bias: parts.bias, mask: masked}
-        found = evaluate_operator(node, function, arrays)
         if expected.shape != found.shape:
             return np.inf
         worst = max(worst, float(np.abs(expected - found).max() / np.abs(expected).max()))

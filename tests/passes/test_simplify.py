@@ -78,3 +78,42 @@ def test_a_second_run_finds_nothing() -> None:
     )
     Simplify()(model)
     assert not Simplify()(model).modified
+
+
+def test_padding_that_exporters_compute_joins_its_convolution() -> None:
+    # TorchScript writes torch's reversed pairs: zeros for the other axes, turned round.
+    model = parse(
+        """
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[b, 4, t] x, float[4, 1, 3] w) => (float[b, 4, u] y)
+    <int64[1] four = {4}, int64[2] pads = {2, 0}, int64[2] pairs = {-1, 2},
+     int64[1] flat = {-1}, int64[1] last = {-1}, int64[1] lowest = {-9223372036854775807},
+     int64[1] zero = {0}, float nothing = {0.0}> {
+      others = ConstantOfShape <value = int64[1] {0}> (four)
+      all = Concat <axis = 0> (pads, others)
+      paired = Reshape (all, pairs)
+      reversed = Slice (paired, last, lowest, zero, last)
+      turned = Transpose <perm = [1, 0]> (reversed)
+      begins = Reshape (turned, flat)
+      padded = Pad (x, begins, nothing)
+      y = Conv <group = 4> (padded, w)
+    }""",
+        w=np.arange(12, dtype=np.float32).reshape(4, 1, 3),
+    )
+    original = model.clone()
+    Simplify()(model)
+    (convolution,) = model.graph
+    assert tuple(convolution.attributes.get_ints("pads")) == (2, 0)
+    x = np.random.default_rng(0).standard_normal((2, 4, 7)).astype(np.float32)
+    assert difference(original, model, {"x": x}) < 1e-5
+
+
+def test_a_large_constant_of_shape_stays_one_node() -> None:
+    model = parse(
+        """
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[b, 4096] x) => (float[b, 4096] y)
+    <int64[1] size = {4096}> { zeros = ConstantOfShape (size)  y = Add (x, zeros) }"""
+    )
+    Simplify()(model)
+    assert "ConstantOfShape" in operators(model)

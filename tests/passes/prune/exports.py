@@ -38,7 +38,7 @@ def export(name: str, exporter: Exporter, path: Path) -> ir.Model:
     pytest.importorskip("transformers", reason="makes the Conformers that masks are tried on")
     torch.manual_seed(0)
     network = _network(name).eval()
-    _randomise(network)
+    randomise(network)
     shape = ARCHITECTURES[name]
     length = 4001 if len(shape) == 2 else 211 if name == "parakeet" else 51
     x = torch.randn(3, length, *shape[2:])
@@ -134,7 +134,7 @@ def _network(name: str) -> Any:
     return Encoder()
 
 
-def _randomise(network: Any) -> None:
+def randomise(network: Any) -> None:
     """Norms and position biases that start as zeros and ones would hide mistakes and be shared."""
     from torch import nn
 

@@ -224,7 +224,13 @@ ARCHITECTURES = {
 }
 
 
-def export(name: str, exporter: str, opset: int, path: Path) -> dict[str, torch.Tensor]:
+def export(
+    name: str,
+    exporter: str,
+    opset: int,
+    path: Path,
+    prepare: Callable[[nn.Module], None] = lambda model: None,
+) -> dict[str, torch.Tensor]:
     """Exports an architecture with varying batch and time.
 
     Args:
@@ -232,6 +238,7 @@ def export(name: str, exporter: str, opset: int, path: Path) -> dict[str, torch.
         exporter: ``torchscript`` or ``dynamo``.
         opset: Of the standard domain.
         path: The file to write.
+        prepare: Changes the module before it is exported.
 
     Returns:
         The parameters by the names that the exporter's scopes begin with.
@@ -239,6 +246,7 @@ def export(name: str, exporter: str, opset: int, path: Path) -> dict[str, torch.
     torch.manual_seed(0)
     model, inputs = ARCHITECTURES[name].build()
     model.eval()
+    prepare(model)
     if opset < 14:
         _attend_eagerly(model)
     names = ["features", "mask"][: len(inputs)]

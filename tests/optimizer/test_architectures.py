@@ -1,0 +1,109 @@
+"""The lossless pipeline on the Conformers of ``transformers``: float32 outputs stay.
+
+With `-m evidence -rP` each case prints its largest difference, relative to the largest output, and
+the modules that target `cpu` fused; docs/fusions.md has the table.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+pytest.importorskip("transformers", reason="transformers is not installed")
+
+from confpress.optimizer.recipe import preset
+from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, Findings, Skip, Stage
+from confpress.passes.base import run
+from confpress.passes.errors import ConfpressError
+from confpress.passes.quantlinear import DOMAIN
+from confpress.runtime.model_file import load_model
+from confpress.runtime.session import create_session, run_session
+
+from tests.passes.prune.exports import randomise
+from tests.passes.structure.zoo import ARCHITECTURES, FRAMES, export
+
+TOLERANCE = 1e-4
+#: Batch and length, as shares of the exported example's.
+SIZES = ((1, 1.0), (1, 1.5), (3, 1.0), (3, 1.5))
+CASES = [
+    pytest.param(name, exporter, opset, marks=() if quick else pytest.mark.evidence)
+    for name in ARCHITECTURES
+    for exporter, opset in (("torchscript", 17), ("dynamo", 18))
+    for quick in [(name, exporter) == ("parakeet masked", "torchscript")]
+]
+Array = npt.NDArray[np.generic]
+Arrays = Mapping[str, Array]
+
+
+@pytest.mark.parametrize(("name", "exporter", "opset"), CASES)
+def test_rewritten_models_compute_the_same(
+    name: str, exporter: str, opset: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    try:
+        export(name, exporter, opset, path, prepare=randomise)
+    except Exception as error:  # torch cannot export every model at every opset
+        pytest.skip(f"torch cannot export it: {str(error)[:100]}")
+    original = create_session(path)
+    given = [f for size in SIZES if runs(original, f := feeds(original, *size))]
+    assert given, "the exported model itself runs at none of the sizes"
+    model = load_model(path)
+    recipe = preset("lossless")
+    for stage in LOSSLESS_STAGES:
+        apply(stage, model)
+    for target in recipe.lower.targets:
+        lowered = model.clone()
+        apply(LOWER[target], lowered)
+        session = create_session(lowered)
+        worst = max(
+            difference(run_session(original, each), run_session(session, each)) for each in given
+        )
+        ours = Counter(node.op_type for node in lowered.graph if node.domain == DOMAIN)
+        print(f"{name} | {exporter} | {target} | {len(given)} sizes | {worst:.1e} | {dict(ours)}")
+        assert worst <= TOLERANCE
+
+
+def apply(stage: Stage, model: ir.Model) -> None:
+    passes = stage.passes(preset("lossless"), Findings())
+    if not isinstance(passes, Skip):
+        run(passes, model)
+
+
+def feeds(session: ort.InferenceSession, batch: int, share: float) -> Arrays:
+    """Random inputs for a share of the example's length; masks of a batch end early."""
+    random = np.random.default_rng(0)
+    frames = round(share * FRAMES)
+    made: dict[str, Array] = {}
+    for each in session.get_inputs():
+        if each.type == "tensor(float)":
+            # Two axes are a waveform, ten samples for each frame.
+            length = frames if len(each.shape) == 3 else 10 * frames
+            shape = (batch, length, *each.shape[2:])
+            made[each.name] = random.standard_normal(shape).astype(np.float32)
+        else:
+            lengths = np.linspace(frames, frames / 2, batch)
+            valid = np.arange(frames)[None] < lengths[:, None]
+            made[each.name] = valid.astype(bool if "bool" in each.type else np.int64)
+    return made
+
+
+def runs(session: ort.InferenceSession, given: Arrays) -> bool:
+    """Whether the exported model takes these sizes, and computes numbers."""
+    try:
+        outputs = run_session(session, given)
+    except ConfpressError:
+        return False
+    return all(np.isfinite(each).all() for each in outputs)
+
+
+def difference(expected: list[Array], found: list[Array]) -> float:
+    pairs = list(zip(expected, found, strict=True))
+    return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
