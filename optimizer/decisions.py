@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from pydantic import Field
 from ..passes.errors import ConfpressError
 from ..passes.quantize import Range
 from ..runtime.record import Record, read_record
+from ..runtime.speech.manifest import Utterance
 
 DECISIONS = "decisions.json"
 
@@ -27,6 +28,9 @@ class Findings(Record):
     )
     ranges: Mapping[str, Range] = Field(
         default={}, description="calibrated range of activations, by value name"
+    )
+    calibrated_on: tuple[str, ...] = Field(
+        default=(), description="hash of the audio of every recording that set the ranges"
     )
 
 
@@ -53,10 +57,59 @@ def read_decisions(path: Path, model: str) -> Findings:
     Raises:
         ConfpressError: the file cannot be read, or was written for another model.
     """
-    decisions = read_record(Decisions, path, f"{DECISIONS} of a result")
+    decisions = _read(path)
     if decisions.model != model:
         raise ConfpressError(
             f"{path} was decided for another model; run without --decisions, or give the model "
             "that it belongs to."
         )
     return decisions.findings
+
+
+def refuse_calibrated(
+    findings: Findings, origin: Path, utterances: Sequence[Utterance], content: Mapping[Path, str]
+) -> None:
+    """Refuses to judge a model by speech that set its ranges.
+
+    Args:
+        findings: What was measured for the model.
+        origin: The file that says so.
+        utterances: The speech to judge by.
+        content: Hash of its audio, by path.
+
+    Raises:
+        ConfpressError: a recording is among those that set ranges.
+    """
+    used = set(findings.calibrated_on)
+    for utterance in utterances:
+        if content[utterance.path] in used:
+            raise ConfpressError(
+                f"the audio of {utterance.path} set ranges of the model (by {origin}), so it "
+                "cannot judge it; give other speech."
+            )
+
+
+def refuse_calibrated_model(
+    model: Path, utterances: Sequence[Utterance], content: Mapping[Path, str]
+) -> None:
+    """`refuse_calibrated` for a model of a result folder; other models are not refused.
+
+    Args:
+        model: The model's file, in a result folder or in a target's folder there.
+        utterances: The speech to judge by.
+        content: Hash of its audio, by path.
+
+    Raises:
+        ConfpressError: a recording is among those that set ranges.
+    """
+    for folder in (model.parent, model.parent.parent):
+        path = folder / DECISIONS
+        try:
+            findings = _read(path).findings
+        except ConfpressError:  # none there, or a file of others
+            continue
+        refuse_calibrated(findings, path, utterances, content)
+
+
+def _read(path: Path) -> Decisions:
+    return read_record(Decisions, path, f"{DECISIONS} of a result")

@@ -20,7 +20,7 @@ from ..runtime.session import create_session
 from ..runtime.speech.content import audio_digests, refuse_overlap
 from ..runtime.speech.manifest import Utterance, load_utterances
 from .calibration import load_recordings
-from .decisions import Findings, read_decisions
+from .decisions import Findings, read_decisions, refuse_calibrated
 from .recipe import Recipe
 
 
@@ -119,7 +119,10 @@ def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
     content = audio_digests(speech, original.frontend.sample_rate)
     refuse_overlap(uses, content)
     model, *searched = (model_digest(path) for path in original.files)
-    findings = read_decisions(inputs.decisions, model) if inputs.decisions else None
+    findings = None
+    if inputs.decisions is not None:
+        findings = read_decisions(inputs.decisions, model)
+        refuse_calibrated(findings, inputs.decisions, validation, content)
     return Job(
         inputs=inputs,
         recipe=recipe,

@@ -16,6 +16,7 @@ from ..runtime.speech.content import audio_digests
 from ..runtime.speech.manifest import Utterance
 from ..runtime.transcripts import SpeechCache
 from ..runtime.validate import Validation, validate
+from .decisions import refuse_calibrated_model
 
 
 class Found(Record):
@@ -49,10 +50,12 @@ def validate_once(
         cache: What is known; it takes up what is found.
 
     Raises:
-        ConfpressError: as `validate` and `compare_modules`.
+        ConfpressError: as `validate` and `compare_modules`, or speech set ranges of a model.
     """
     content = audio_digests(utterances, reference.frontend.sample_rate)
     models = (reference, candidate)
+    for model in models:
+        refuse_calibrated_model(model.path, utterances, content)
     key = digest(
         program_digest(),
         [(model, [model_digest(path) for path in model.files]) for model in models],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from confpress.optimizer.decisions import Decisions, read_decisions
 from confpress.passes.errors import ConfpressError
+from confpress.runtime.speech.content import audio_digest
 
 from .conftest import Confpress
 
@@ -80,7 +82,9 @@ def test_the_same_decisions_make_the_same_models(tmp_path: Path) -> None:
     call(2, "-c", PIPELINE, two)
     # Without the speech that was measured on.
     call(3, "-c", PIPELINE, three, one / "decisions.json")
-    assert len(load(one / "decisions.json")["findings"]["ranges"]) == 3
+    findings = load(one / "decisions.json")["findings"]
+    assert len(findings["ranges"]) == 3
+    assert len(findings["calibrated_on"]) == 8
     names = ("interchange.onnx", "portable/model.onnx", "cpu/model.onnx", "decisions.json")
     for out in (two, three):
         for name in names:
@@ -111,6 +115,32 @@ def test_decisions_hold_for_their_model(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(ConfpressError, match=r"is no decisions\.json of a result"):
         read_decisions(path, "a")
+
+
+def test_speech_that_set_ranges_does_not_judge(
+    confpress: Confpress,
+    tiny_ctc: Path,
+    speech_folder: Path,
+    other_speech: Path,
+    fast_recipe: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    given = ("optimize", tiny_ctc, "--recipe", fast_recipe, "-o")
+    assert confpress(*given, out).status == 0
+    decisions = load(out / "decisions.json")
+    audio = audio_digest(speech_folder / "1.flac", 16000)
+    decisions["findings"]["calibrated_on"] = [audio]
+    (out / "decisions.json").write_text(json.dumps(decisions))
+    kept = shutil.copy(out / "decisions.json", tmp_path / "kept.json")
+    for command in (
+        ("validate", tiny_ctc, out / "cpu" / "model.onnx", "--data", speech_folder),
+        (*given, tmp_path / "two", "--decisions", kept, "--validation", speech_folder),
+    ):
+        done = confpress(*command)
+        assert done.status == 1
+        assert "1.flac set ranges of the model" in done.err
+    assert confpress(*command[:-1], other_speech).status == 0
 
 
 def test_a_missing_file_is_one_sentence(
