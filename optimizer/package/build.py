@@ -131,6 +131,7 @@ def _model(source: Source, filled: Filled) -> PackagedModel:
     opset = model.opset_imports[""]
     return PackagedModel(
         file=filled.model,
+        transducer=filled.transducer,
         interface=_interface(source.model),
         longest_seconds=source.model.longest_seconds(create_session(path)),
         opset=opset,
@@ -153,6 +154,7 @@ def _interface(model: AsrModel) -> InterfaceRecord:
         mask_dtype=np.dtype(face.mask_dtype).name,
         scores=face.scores,
         score_lengths=face.score_lengths,
+        scores_turned=face.scores_turned,
     )
 
 

@@ -12,8 +12,9 @@ from ...runtime.kernels import describe
 from ...runtime.model_file import model_files, opset_domains
 from ...runtime.session import KERNEL_DOMAIN_PREFIX
 from ...runtime.speech.manifest import Utterance
+from ...runtime.transducer import DECODER_FILE, JOINER_FILE
 from .check import Checked, same_texts, transcripts
-from .kind import MODEL, Filled, write_speech_files
+from .kind import Filled, write_speech_files
 from .manifest import Kind, PackagedKernels
 from .programs import programs_usage, write_programs
 from .source import TARGETS, Source
@@ -30,10 +31,16 @@ class Bundle:
         """Copies the model, the kernel library where the model uses it, and the programs."""
         for path in model_files(source.model.path):
             shutil.copyfile(path, folder / path.name)
+        source.model.search.copy_to(folder)
         write_speech_files(source, folder)
         write_programs(folder)
         usage = programs_usage(source.model.frontend.sample_rate)
-        return Filled(MODEL, usage, _copy_kernels(source, folder))
+        return Filled(
+            source.model.path.name,
+            usage,
+            _copy_kernels(source, folder),
+            transducer=(DECODER_FILE, JOINER_FILE) if source.model.search.files else None,
+        )
 
     def check(self, folder: Path, source: Source, clips: Sequence[Utterance]) -> Checked:
         """`transcribe.py` must hear what the result's model does."""

@@ -25,12 +25,14 @@ class Filled:
         model: The model's file name.
         usage: How to use it, as Markdown for the README.
         kernels: The kernel library; None without.
+        transducer: Files of a transducer's decoder and joiner; None for CTC.
         minimum_onnxruntime: Where it is not the model's versions that tell.
     """
 
     model: str
     usage: str
     kernels: PackagedKernels | None = None
+    transducer: tuple[str, str] | None = None
     minimum_onnxruntime: str | None = None
 
 

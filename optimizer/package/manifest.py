@@ -25,7 +25,11 @@ class InterfaceRecord(Record):
     length_dtype: str = Field(description="its type")
     mask: str | None = Field(description="input that is true in valid frames, [batch, frames]")
     mask_dtype: str = Field(description="its type")
-    scores: str = Field(description="output of log probabilities, [batch, frames, vocabulary]")
+    scores: str = Field(
+        description="output of log probabilities, [batch, frames, vocabulary], or of a "
+        "transducer's encoder, [batch, frames, channels]"
+    )
+    scores_turned: bool = Field(description="whether that output has its frames last")
     score_lengths: str | None = Field(description="output of the valid frames of the scores")
 
 
@@ -34,6 +38,9 @@ class PackagedModel(Record):
 
     file: str = Field(description="path in the package")
     interface: InterfaceRecord = Field(description="inputs and outputs")
+    transducer: tuple[str, str] | None = Field(
+        description="decoder and joiner of a transducer, of which `file` is the encoder"
+    )
     longest_seconds: float | None = Field(description="longest audio it takes; none is any")
     opset: int = Field(description="version of the standard operators")
     ir_version: int = Field(description="version of the ONNX format")

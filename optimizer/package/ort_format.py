@@ -33,7 +33,7 @@ from .check import Checked, same_texts, transcripts
 from .kind import Filled, write_speech_files
 from .manifest import Kind
 from .programs import programs_usage, write_programs
-from .source import Source
+from .source import Source, refuse_transducer
 
 MODEL = "model.ort"
 CONFIG = "required_operators.config"
@@ -71,8 +71,9 @@ class OrtFormat:
         """Converts the model and lists its kernels.
 
         Raises:
-            ConfpressError: ONNX Runtime cannot convert the model.
+            ConfpressError: ONNX Runtime cannot convert the model, or it is a transducer.
         """
+        refuse_transducer(source.model, self.name)
         _convert(source.model.path, folder)
         write_speech_files(source, folder)
         write_programs(folder)

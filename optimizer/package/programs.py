@@ -11,11 +11,11 @@ from pathlib import Path
 from ...passes import errors
 from ...runtime import machine, turns
 from ...runtime.on_device import cost_table, integrity, recogniser, wave_file
-from ...runtime.speech import decode, log_mel, sherpa_frames
+from ...runtime.speech import decode, log_mel, sherpa_frames, transducer_search
 
 #: Modules that the scripts import; they import numpy, ONNX Runtime and each other.
 _MODULES = (
-    *(errors, machine, turns, decode, log_mel, sherpa_frames),
+    *(errors, machine, turns, decode, log_mel, sherpa_frames, transducer_search),
     *(integrity, recogniser, wave_file, cost_table),
 )
 #: Programs of packages, which stand there beside the modules that they import.

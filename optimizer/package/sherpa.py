@@ -24,7 +24,7 @@ from .manifest import Kind
 from .programs import SCRIPTS
 from .sherpa_features import refuse_other_features
 from .sherpa_model import refuse_other_interface, sherpa_tokens, subsampling
-from .source import Source
+from .source import Source, refuse_transducer
 
 # Of the words heard: in int8 models the rounding of the last digit of a feature changes letters of
 # words that the model is unsure of, while wrong metadata changes all.
@@ -70,6 +70,7 @@ class Sherpa:
                 "the package is checked with sherpa-onnx, which is not installed: "
                 "pip install sherpa-onnx."
             )
+        refuse_transducer(source.model, self.name)
         frontend = source.model.frontend
         refuse_other_features(frontend)
         refuse_other_interface(source.model)

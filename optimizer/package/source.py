@@ -10,11 +10,15 @@ from pydantic import ValidationError
 
 from ...passes.errors import ConfpressError
 from ...runtime.asr import AsrModel
+from ...runtime.ctc import CTC_FILE
+from ...runtime.transducer import ENCODER_FILE
 from ..manifest import Manifest, verify
 from ..report_schema import REPORT_JSON, Report
 
 #: Targets in the order in which a package takes them, where it may take any.
 TARGETS = ("cpu", "portable")
+#: The file of a target's model, or of its encoder.
+_FILES = (CTC_FILE, ENCODER_FILE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def open_source(folder: Path, target: str | None, allowed: Sequence[str] = TARGE
     if not folder.is_dir():
         raise ConfpressError(f"there is no result folder {folder}.")
     manifest = verify(folder)
-    found = [name for name in TARGETS if f"{name}/model.onnx" in manifest.files]
+    found = [name for name in TARGETS if any(f"{name}/{f}" in manifest.files for f in _FILES)]
     if target is not None and target not in allowed:
         raise ConfpressError(
             f"this package is made from the model of target {' or '.join(allowed)}, not {target}."
@@ -63,7 +67,8 @@ def open_source(folder: Path, target: str | None, allowed: Sequence[str] = TARGE
             f"{folder} has no model for {' or '.join(wanted)}, only for "
             f"{' and '.join(found) or 'no target'}; optimise with --target {wanted[0]}."
         )
-    model = AsrModel.load(folder / chosen / "model.onnx")
+    place = folder / chosen
+    model = AsrModel.load(place / CTC_FILE if (place / CTC_FILE).is_file() else place)
     _check(model)
     return Source(folder, manifest, _report(folder), chosen, model)
 
@@ -85,6 +90,19 @@ def _check(model: AsrModel) -> None:
         raise ConfpressError(
             f"{model.path} takes one size of input only, not utterances of any length; export it "
             "with dynamic axes."
+        )
+
+
+def refuse_transducer(model: AsrModel, kind: str) -> None:
+    """Refuses a transducer where a package holds CTC models only.
+
+    Raises:
+        ConfpressError: the model is one.
+    """
+    if model.search.files:
+        raise ConfpressError(
+            f"{model.path.parent} is a transducer, and a package for {kind} holds CTC models only; "
+            "--for bundle takes transducers."
         )
 
 

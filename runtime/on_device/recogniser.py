@@ -15,6 +15,7 @@ import onnxruntime as ort
 from ...passes.errors import ConfpressError
 from ..speech.decode import Tokens, greedy_ctc
 from ..speech.log_mel import FloatArray, log_mel
+from ..speech.transducer_search import TransducerSearch
 from .integrity import verified_manifest
 
 Feeds = dict[str, npt.NDArray[Any]]
@@ -32,6 +33,7 @@ class Recogniser:
         frontend: Options of `log_mel`.
         tokens: The vocabulary.
         session: A session of the model.
+        transducer: The search of a transducer, whose encoder is the model; None for CTC.
         kernels: Whether the bundle's kernel library is loaded; a model that is made for it gives
             the same results without, more slowly.
     """
@@ -40,6 +42,7 @@ class Recogniser:
     frontend: dict[str, Any]
     tokens: Tokens
     session: ort.InferenceSession
+    transducer: TransducerSearch | None
     kernels: bool
 
     @classmethod
@@ -60,6 +63,7 @@ class Recogniser:
             frontend=json.loads((folder / FRONTEND).read_text(encoding="utf-8")),
             tokens=Tokens.load(folder / TOKENS),
             session=_start(folder / manifest["model"]["file"], library, threads),
+            transducer=_transducer(folder, manifest["model"]["transducer"], threads),
             kernels=library is not None,
         )
 
@@ -69,7 +73,7 @@ class Recogniser:
         return int(self.frontend["sample_rate"])
 
     def text(self, audio: FloatArray) -> str:
-        """What the model hears, by greedy CTC decoding.
+        """What the model hears, searched greedily.
 
         Args:
             audio: float32 [samples].
@@ -83,6 +87,8 @@ class Recogniser:
                 f"the audio lasts {seconds:.1f} s, but the model takes at most {longest:.1f} s."
             )
         scores = self.scores(self.feeds(audio))
+        if self.transducer is not None:
+            return self.tokens.text(self.transducer.best_path(scores, self.tokens.blank))
         return self.tokens.text(greedy_ctc(scores, blank=self.tokens.blank))
 
     def feeds(self, audio: FloatArray) -> Feeds:
@@ -103,7 +109,7 @@ class Recogniser:
         return feeds
 
     def scores(self, feeds: Feeds) -> FloatArray:
-        """Log probabilities or logits, float32 [encoder frames, vocabulary].
+        """Log probabilities or logits, float32 [encoder frames, vocabulary]; an encoder's frames.
 
         Raises:
             ConfpressError: ONNX Runtime fails.
@@ -115,6 +121,8 @@ class Recogniser:
         # ONNX Runtime's exceptions have no common class but Exception.
         except Exception as error:
             raise ConfpressError(f"the model fails: {_first_line(error)}.") from error
+        if face["scores_turned"]:
+            scores = scores.swapaxes(1, 2)
         valid = int(lengths[0][0]) if lengths else scores.shape[1]
         return np.asarray(scores[0, :valid], dtype=np.float32)
 
@@ -125,6 +133,14 @@ def _kernel_library(folder: Path, manifest: dict[str, Any]) -> Path | None:
     if kernels is None or kernels["architecture"] != platform.machine():
         return None
     return folder / str(kernels["file"])
+
+
+def _transducer(
+    folder: Path, files: tuple[str, str] | None, threads: int
+) -> TransducerSearch | None:
+    if files is None:
+        return None
+    return TransducerSearch.start(*(_start(folder / file, None, threads) for file in files))
 
 
 def _start(model: Path, library: Path | None, threads: int) -> ort.InferenceSession:
