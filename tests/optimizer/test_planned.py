@@ -51,6 +51,6 @@ def test_a_lowering_that_misses_layers_fails_the_run(
         stages.LOWER["portable"], passes=lambda recipe, _: [MinimiseVersions()]
     )
     monkeypatch.setitem(pipeline.LOWER, "portable", useless)  # type: ignore[arg-type]
-    with pytest.raises(ConfpressError, match="1 layers do not run as planned: .*per frame"):
+    with pytest.raises(ConfpressError, match=r"1 layers do not run as planned: .*per frame"):
         optimize(tiny_ctc, fast_recipe, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
