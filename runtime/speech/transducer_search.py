@@ -64,7 +64,7 @@ class TransducerSearch:
             ConfpressError: decoder or joiner fails.
         """
         predicted, _ = self.decoder.start(blank=0)
-        return self._join(np.zeros(channels, np.float32), predicted).shape[-1]
+        return int(self._join(np.zeros(channels, np.float32), predicted).shape[-1])
 
     def best_path(self, frames: FloatArray, blank: int) -> list[int]:
         """Token ids.
