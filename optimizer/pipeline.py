@@ -23,6 +23,7 @@ from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from .calibration import calibrated_ranges, why_no_ranges
 from .census import census
 from .decisions import Decisions, Findings
+from .format_pass import formats_stage
 from .gate import TargetVerdict, judge_model
 from .job import Job
 from .proof import Prover
@@ -107,7 +108,7 @@ class Pipeline:
             point = self._stage(stage, point, findings, prover)
         point = self._stage(SPARSIFY, point, findings)
         point, findings = self._calibrate(point, findings)
-        for stage in (QUANTIZE, VERSIONS):
+        for stage in (formats_stage(job.calibration, digest(self._audio())), QUANTIZE, VERSIONS):
             point = self._stage(stage, point, findings)
         models = {INTERCHANGE: self._finish(point, self.folder / f"{INTERCHANGE}.onnx")}
         for target in job.recipe.lower.targets:
@@ -207,7 +208,7 @@ class Pipeline:
         if recordings is None or reason is not None:
             self.steps.recorder.skip(*_CALIBRATE, str(reason))
             return point, findings
-        audio = [job.content[utterance.path] for utterance in recordings.utterances]
+        audio = self._audio()
         speech = digest(point.key, audio)
         key = digest(speech, job.recipe.calibration)
         ranges = self.steps.run(
@@ -219,6 +220,12 @@ class Pipeline:
         point = dataclasses.replace(point, key=key)
         found = {"ranges": ranges, "calibrated_on": tuple(sorted(set(audio)))}
         return point, findings.model_copy(update=found)
+
+    def _audio(self) -> list[str]:
+        """Hashes of the calibration speech."""
+        calibration = self.job.calibration
+        heard = calibration.utterances if calibration is not None else ()
+        return [self.job.content[utterance.path] for utterance in heard]
 
     def _finish(self, point: _Point, path: Path) -> AsrModel:
         """Writes a model with its vocabulary and front end beside it, so that it runs alone."""

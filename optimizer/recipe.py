@@ -172,6 +172,45 @@ class QuantizeSection(Section):
     )
 
 
+class FormatsSection(Section):
+    """A number format for each linear layer, chosen on calibration speech."""
+
+    choice: Literal["none", "mofq4", "mofq8", "mixed", "plan"] = Field(
+        default="none",
+        description="`none`: that of `quantize.linear` for all. `mofq4`: int4 or FP4 weights, "
+        "whichever errs less. `mofq8`: weights and frames int8 or FP8. `mixed`: 2 to 32 bits, what "
+        "changes the scores least in a file of `max_size`. `plan`: as the file `plan` says",
+    )
+    max_size: float | None = Field(
+        default=None,
+        gt=0,
+        description="megabytes (10^6 bytes) of the file of target portable; for `mixed`",
+    )
+    plan: str | None = Field(
+        default=None, description="a JSON file, as `confpress quantize --save-plan` writes it"
+    )
+    integer_frames: bool = Field(
+        default=True,
+        description="whether frames of layers with codes are int8, so that target `cpu` computes "
+        "them in integers; otherwise codes are storage",
+    )
+    repair: Literal["none", "gptq", "bias", "both"] = Field(
+        default="none",
+        description="`gptq` makes rounding errors good in the rows that follow, `bias` keeps the "
+        "mean of outputs",
+    )
+
+    @model_validator(mode="after")
+    def _options_belong_to_choices(self) -> FormatsSection:
+        if (self.choice == "mixed") != (self.max_size is not None):
+            raise ValueError('max_size goes with choice = "mixed", and with no other')
+        if (self.choice == "plan") != (self.plan is not None):
+            raise ValueError('plan goes with choice = "plan", and with no other')
+        if self.choice == "none" and self.repair != "none":
+            raise ValueError('repair needs a choice of formats, such as "mofq4"')
+        return self
+
+
 class LowerSection(Section):
     """What the deployable models are made for."""
 
@@ -265,6 +304,7 @@ class Recipe(Section):
     sparsify: SparsifySection = SparsifySection()
     calibration: CalibrationSection = CalibrationSection()
     quantize: QuantizeSection = QuantizeSection()
+    formats: FormatsSection = FormatsSection()
     lower: LowerSection = LowerSection()
     proof: ProofSection = ProofSection()
     validation: ValidationSection = ValidationSection()
@@ -273,7 +313,8 @@ class Recipe(Section):
     @property
     def lossless(self) -> bool:
         """Whether the recipe keeps every layer in float32."""
-        return self.quantize.linear == self.quantize.convolution == "float32"
+        formats = {self.quantize.linear, self.quantize.convolution}
+        return formats == {"float32"} and self.formats.choice == "none"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, under the names that TOML uses."""

@@ -91,7 +91,7 @@ def _quantize(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
     convolution = options.convolution if findings.ranges else "float32"
     return [
         Quantize(
-            linear=options.linear,
+            linear=options.linear if recipe.formats.choice == "none" else "float32",
             convolution=convolution,
             exclude=options.exclude,
             ranges=findings.ranges,

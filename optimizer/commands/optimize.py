@@ -79,6 +79,29 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
 )
 @on_undecided_option
 @click.option(
+    "--formats",
+    type=click.Choice(["mofq4", "mofq8", "mixed"]),
+    help="Choose a number format for each linear layer on the calibration speech. mofq4: int4 or "
+    "FP4 weights; mofq8: weights and frames int8 or FP8; mixed: what fits --max-size best.",
+)
+@click.option(
+    "--max-size",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MB",
+    help="Megabytes (10^6 bytes) of the file of target portable; chooses mixed formats.",
+)
+@click.option(
+    "--format-plan",
+    type=PATH,
+    metavar="PLAN.json",
+    help="The formats of linear layers, as `confpress quantize --save-plan` wrote them.",
+)
+@click.option(
+    "--repair",
+    type=click.Choice(["gptq", "bias", "both"]),
+    help="Repair the layers whose formats were chosen, on the calibration speech.",
+)
+@click.option(
     "--max-seconds",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
@@ -117,6 +140,10 @@ def command(
     max_wer_increase: float | None,
     gate_each_stage: bool,
     on_undecided: Outcome | None,
+    formats: str | None,
+    max_size: float | None,
+    format_plan: Path | None,
+    repair: str | None,
     max_seconds: float | None,
     threads: int | None,
     decisions: Path | None,
@@ -165,6 +192,10 @@ def command(
             ("validation", "subset", subset),
             ("validation", "max_wer_increase", max_wer_increase),
             ("validation", "gate_each_stage", gate_each_stage or None),
+            ("formats", "choice", _choice(formats, max_size, format_plan)),
+            ("formats", "max_size", max_size),
+            ("formats", "plan", None if format_plan is None else str(format_plan)),
+            ("formats", "repair", repair),
             ("positions", "max_seconds", max_seconds),
             ("positions", "mode", "trim" if max_seconds else None),
             ("bench", "threads", [threads] if threads else None),
@@ -182,6 +213,12 @@ def command(
         return 0
     print_line(verdict.sentence)
     return exit_status(verdict.outcome, on_undecided)
+
+
+def _choice(formats: str | None, max_size: float | None, plan: Path | None) -> str | None:
+    """How formats are chosen, where an option says it."""
+    implied = "plan" if plan is not None else "mixed" if max_size is not None else None
+    return formats or implied
 
 
 def _changes(*options: tuple[str, str, Any]) -> dict[str, dict[str, Any]]:

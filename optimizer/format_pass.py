@@ -1,0 +1,79 @@
+"""The choice of formats as a stage of the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from ..passes.base import InPlacePass, Journal, PassResult
+from ..passes.errors import ConfpressError
+from ..passes.format_plan import FormatPlan
+from ..runtime.calibrate import CalibrationSet
+from .decisions import Findings
+from .format_stage import Wish, choose_formats
+from .recipe import Recipe
+from .stages import Skip, Stage
+
+_NAME = "formats"
+
+
+@dataclass(frozen=True)
+class ChooseFormats(InPlacePass):
+    """Chooses formats on speech, repairs what is quantised, and inserts the QDQ nodes.
+
+    Unlike the passes of `passes/` it runs the model.
+
+    Attributes:
+        recordings: Calibration speech.
+        speech: Stands for what is heard in it.
+        wish: What formats are chosen by.
+    """
+
+    recordings: CalibrationSet
+    speech: str
+    wish: Wish
+
+    def call(self, model: ir.Model) -> PassResult:
+        journal = Journal()
+        found = choose_formats(model, self.recordings, self.wish)
+        for note in found.notes:
+            journal.change("model", note)
+        journal.extend(found.quantize(model))
+        return journal.result(model)
+
+
+def formats_stage(recordings: CalibrationSet | None, speech: str) -> Stage:
+    """The stage that chooses formats.
+
+    Args:
+        recordings: Calibration speech; None without.
+        speech: Stands for what is heard in it.
+    """
+
+    def passes(recipe: Recipe, findings: Findings) -> Sequence[ir.passes.PassBase] | Skip:
+        if recipe.formats.choice == "none":
+            return Skip("the recipe gives all linear layers one format")
+        if recordings is None:
+            raise ConfpressError(
+                f"formats by '{recipe.formats.choice}' need calibration speech; give --calibration."
+            )
+        return [ChooseFormats(recordings, speech, _wish(recipe, findings))]
+
+    return Stage(_NAME, "give each linear layer a number format of its own", passes, lossless=False)
+
+
+def _wish(recipe: Recipe, findings: Findings) -> Wish:
+    options = recipe.formats
+    choice = options.choice
+    return Wish(
+        choice=None if choice == "none" or choice == "plan" else choice,
+        plan=None if options.plan is None else FormatPlan.load(Path(options.plan)),
+        integer_frames=options.integer_frames,
+        exclude=recipe.quantize.exclude,
+        repair=None if options.repair == "none" else options.repair,
+        max_bytes=None if options.max_size is None else round(1e6 * options.max_size),
+        ranges=findings.ranges,
+    )
