@@ -10,7 +10,7 @@ from confpress.passes.quantize import Range
 from confpress.passes.sparsify import PATTERNS
 
 #: Fields of passes that are measured or given as a file, not chosen in a recipe.
-MEASURED = {"ranges", "importance", "plan"}
+MEASURED = {"ranges", "importance", "plan", "repaired"}
 #: Fields that the recipe says in other units.
 RENAMED = {("positions", "max_frames"): "max_seconds"}
 
