@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "aligned_vector.h"
 #include "conv2d_inputs.h"
 #include "cpu_path.h"
 #include "custom_op.h"
@@ -23,6 +24,7 @@ struct Kernels {
 Kernels kernels_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return {kDepthwiseConv2dAvx512Vnni, quantize_row_avx512vnni};
 #endif
@@ -121,8 +123,8 @@ class DepthwiseConv2dBase {
   Window window_{};
   size_t channels_ = 0;
   size_t width_ = 0;
-  std::vector<float> filters_;
-  std::vector<float> bias_;
+  AlignedVector<float> filters_;
+  AlignedVector<float> bias_;
 };
 
 template <ConvActivation kActivation>

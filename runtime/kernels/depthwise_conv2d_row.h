@@ -21,68 +21,81 @@ class DepthwiseConv2d {
 
  private:
   using Vec = typename L::Vec;
-  // Independent sums that hide the latency of additions.
-  static constexpr int kSums = 8;
+  // Registers of sums at one column; one more holds the input, and filters are read from memory.
+  static constexpr int kSums = 12;
 
   DepthwiseConv2d(const DepthwiseConv2dProblem& problem, size_t place)
       : p_(problem),
         rows_(taps_inside(problem.window.time, problem.time, place)),
-        // May point in front of the first row; taps inside never do.
+        // In front of the first row it wraps around; with the first tap inside it is right again.
         time_(place * problem.window.time.stride - problem.window.time.before) {}
 
   template <bool kOneChannel>
   void columns(float* y) const {
     const size_t places = places_of(p_.window.columns, p_.columns);
+    const size_t strips = ceil_div(p_.channels, L::kWidth);
+    const Parts chunks = cut({0, strips}, ceil_div(strips, kSums));
     for (size_t place = 0; place < places; ++place, y += p_.channels) {
-      const Range taps = taps_inside(p_.window.columns, p_.columns, place);
-      const size_t column = place * p_.window.columns.stride - p_.window.columns.before;
-      chunks<kSums, kOneChannel>(taps, column, 0, y);
+      for (size_t chunk = 0; chunk < chunks.count; ++chunk) {
+        sums_of<kSums, kOneChannel>(part(chunks, chunk), place, y);
+      }
     }
   }
 
-  // The channels from one on, so many registers at once as long as they are full, then fewer.
+  // Chooses the code for as many registers as there are strips.
   template <int kCount, bool kOneChannel>
-  void chunks(Range taps, size_t column, size_t channel, float* y) const {
-    for (; channel + kCount * L::kWidth <= p_.channels; channel += kCount * L::kWidth) {
-      sums<kCount, kOneChannel>(taps, column, channel, kCount * L::kWidth, y);
-    }
+  void sums_of(Range strips, size_t place, float* y) const {
     if constexpr (kCount > 1) {
-      chunks<kCount / 2, kOneChannel>(taps, column, channel, y);
-    } else if (channel < p_.channels) {
-      sums<1, kOneChannel>(taps, column, channel, p_.channels - channel, y);
+      if (strips.end - strips.begin < kCount) {
+        return sums_of<kCount - 1, kOneChannel>(strips, place, y);
+      }
+    }
+    const size_t channel = strips.begin * L::kWidth;
+    if (strips.end * L::kWidth <= p_.channels) {
+      sums<kCount, kOneChannel, false>(place, channel, y + channel);
+    } else {
+      sums<kCount, kOneChannel, true>(place, channel, y + channel);
     }
   }
 
-  template <int kCount, bool kOneChannel>
-  void sums(Range taps, size_t column, size_t channel, size_t lanes, float* y) const {
+  // With kTail the last register has fewer channels.
+  template <int kCount, bool kOneChannel, bool kTail>
+  void sums(size_t place, size_t channel, float* y) const {
+    const Range taps = taps_inside(p_.window.columns, p_.columns, place);
+    const size_t column = place * p_.window.columns.stride - p_.window.columns.before;
+    const size_t left = p_.channels - channel - (kCount - 1) * L::kWidth;
     Vec sums[kCount];
     CONFPRESS_UNROLL
     for (int i = 0; i < kCount; ++i) sums[i] = L::load(p_.bias + channel + i * L::kWidth);
     for (size_t row = rows_.begin; row < rows_.end; ++row) {
-      for (size_t tap = taps.begin; tap < taps.end; ++tap) {
-        const float* w = p_.filters + (row * p_.window.columns.taps + tap) * p_.width + channel;
-        const float* x = p_.x + ((time_ + row) * p_.columns + column + tap) * p_.channels_in;
+      const size_t first = (time_ + row) * p_.columns + column + taps.begin;
+      const float* x = p_.x + first * p_.channels_in + (kOneChannel ? 0 : channel);
+      const float* w =
+          p_.filters + (row * p_.window.columns.taps + taps.begin) * p_.width + channel;
+      for (size_t tap = taps.begin; tap < taps.end; ++tap, x += p_.channels_in, w += p_.width) {
+        const Vec shared = L::all(*x);
         CONFPRESS_UNROLL
         for (int i = 0; i < kCount; ++i) {
-          const Vec input = kOneChannel ? L::all(*x) : load(x + channel + i * L::kWidth, lanes);
+          const Vec input = kOneChannel ? shared : load<kTail>(x, i, kCount, left);
           sums[i] = L::fma(L::load(w + i * L::kWidth), input, sums[i]);
         }
       }
     }
     CONFPRESS_UNROLL
     for (int i = 0; i < kCount; ++i) {
-      float* out = y + channel + i * L::kWidth;
       const Vec result = activated<L>(p_.activation, sums[i]);
-      if (lanes >= L::kWidth) {
-        L::store(out, result);
+      if (kTail && i == kCount - 1) {
+        L::store(y + i * L::kWidth, result, left);
       } else {
-        L::store(out, result, lanes);
+        L::store(y + i * L::kWidth, result);
       }
     }
   }
 
-  static Vec load(const float* x, size_t lanes) {
-    return lanes >= L::kWidth ? L::load(x) : L::load(x, lanes);
+  template <bool kTail>
+  static Vec load(const float* x, int i, int count, size_t left) {
+    const float* from = x + i * L::kWidth;
+    return kTail && i == count - 1 ? L::load(from, left) : L::load(from);
   }
 
   const DepthwiseConv2dProblem& p_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "aligned_vector.h"
 #include "conv2d_inputs.h"
 #include "cpu_path.h"
 #include "custom_op.h"
@@ -14,11 +15,12 @@ namespace confpress {
 namespace {
 
 // A task multiplies this many tiles of places with one tile of strips.
-constexpr size_t kTilesOfTask = 4;
+constexpr size_t kTilesOfTask = 8;
 
 const QuantConv2dKernel& kernel_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return kQuantConv2dAvx512Vnni;
 #endif
@@ -33,15 +35,105 @@ const QuantConv2dKernel& kernel_of(CpuPath path) {
 
 constexpr char kOp[] = "QuantConv2d";
 
-// Codes as the kernel reads them: with whole groups of channels, and as wide.
-void copy_codes(const uint8_t* from, size_t channels, size_t code_bytes, std::byte* to) {
-  if (code_bytes == sizeof(uint8_t)) {
-    std::memcpy(to, from, channels);
-    return;
+// The codes of an input's rows as the kernel reads them: as wide, with whole groups of channels,
+// and with the pieces at the ends of the rows.
+class PreparedCodes {
+ public:
+  PreparedCodes(const KernelContext& context, const Tensor& codes, const uint8_t* zeros,
+                const Window& window, size_t groups, size_t code_bytes)
+      : given_(codes.as<uint8_t>()),
+        zeros_(zeros),
+        rows_(static_cast<size_t>(codes.shape[0] * codes.shape[1])),
+        columns_(static_cast<size_t>(codes.shape[2])),
+        channels_(static_cast<size_t>(codes.shape[3])),
+        wide_(code_bytes != sizeof(uint8_t)),
+        copies_(wide_ || groups * kConvGroup != channels_),
+        axis_(window.columns),
+        stride_(groups * kConvGroup * code_bytes),
+        places_(places_of(axis_, columns_)),
+        left_(std::min(places_, ceil_div(axis_.before, axis_.stride))),
+        right_(std::max(left_, inside())),
+        ends_bytes_((left_ + places_ - right_) * axis_.taps * stride_),
+        scratch_(context, axis_.taps * stride_ + rows_ * ends_bytes_ +
+                              (copies_ ? rows_ * columns_ * stride_ : 0)) {
+    std::memset(scratch_.data(), 0, axis_.taps * stride_);
+    context.parallel_for(rows_, [&](size_t row) noexcept { prepare(row); });
   }
-  auto* wide = reinterpret_cast<int16_t*>(to);
-  for (size_t i = 0; i < channels; ++i) wide[i] = from[i];
-}
+
+  // Gives the kernel what it reads.
+  void fill(QuantConv2dProblem& problem) const {
+    problem.codes = copies_ ? copied() : reinterpret_cast<const std::byte*>(given_);
+    problem.code_stride = stride_;
+    problem.ends = ends();
+    problem.left = left_;
+    problem.right = right_;
+    problem.nothing = scratch_.data();
+    problem.columns = columns_;
+    problem.places_columns = places_;
+  }
+
+ private:
+  // How many places, from the first on, do not reach behind the row.
+  size_t inside() const {
+    const size_t reach = axis_.before + columns_;
+    return reach < axis_.taps ? 0 : std::min(places_, (reach - axis_.taps) / axis_.stride + 1);
+  }
+  std::byte* ends() const { return scratch_.data() + axis_.taps * stride_; }
+  std::byte* copied() const { return ends() + rows_ * ends_bytes_; }
+
+  void prepare(size_t row) const {
+    const uint8_t* given = given_ + row * columns_ * channels_;
+    for (size_t column = 0; copies_ && column < columns_; ++column) {
+      copy(given + column * channels_, copied() + (row * columns_ + column) * stride_);
+    }
+    std::byte* end = ends() + row * ends_bytes_;
+    for (size_t place = 0; place < places_; ++place) {
+      if (place == left_) place = right_;
+      for (size_t tap = 0; place < places_ && tap < axis_.taps; ++tap, end += stride_) {
+        const size_t column = place * axis_.stride + tap - axis_.before;
+        if (column < columns_) {
+          copy(given + column * channels_, end);
+        } else {
+          fill_codes(zeros_[row], end);
+        }
+      }
+    }
+  }
+
+  void copy(const uint8_t* from, std::byte* to) const {
+    if (wide_) {
+      auto* wide = reinterpret_cast<int16_t*>(to);
+      for (size_t i = 0; i < channels_; ++i) wide[i] = from[i];
+    } else {
+      std::memcpy(to, from, channels_);
+    }
+    const size_t length = channels_ * (wide_ ? sizeof(int16_t) : sizeof(uint8_t));
+    std::memset(to + length, 0, stride_ - length);
+  }
+
+  void fill_codes(uint8_t code, std::byte* to) const {
+    if (wide_) {
+      std::fill_n(reinterpret_cast<int16_t*>(to), stride_ / sizeof(int16_t), int16_t{code});
+    } else {
+      std::memset(to, code, stride_);
+    }
+  }
+
+  const uint8_t* const given_;
+  const uint8_t* const zeros_;
+  const size_t rows_;
+  const size_t columns_;
+  const size_t channels_;
+  const bool wide_;
+  const bool copies_;
+  const WindowAxis axis_;
+  const size_t stride_;
+  const size_t places_;
+  const size_t left_;
+  const size_t right_;
+  const size_t ends_bytes_;
+  const KernelContext::Scratch scratch_;
+};
 
 class QuantConv2dBase {
  public:
@@ -85,7 +177,7 @@ class QuantConv2dBase {
     float* y = context.output(0, {codes.shape[0], static_cast<int64_t>(time),
                                   static_cast<int64_t>(columns), static_cast<int64_t>(channels_)});
     if (codes.shape[0] > 0 && time > 0 && columns > 0) {
-      run(context, codes, scales.as<float>(), zeros.as<uint8_t>(), time, columns, y);
+      run(context, codes, scales.as<float>(), zeros.as<uint8_t>(), time, y);
     }
   }
 
@@ -120,65 +212,32 @@ class QuantConv2dBase {
   // Every element of y is computed by one task in one order, so the number of threads does not
   // change a bit.
   void run(const KernelContext& context, const Tensor& codes, const float* scales,
-           const uint8_t* zeros, size_t places_time, size_t places_columns, float* y) const {
-    const auto time = static_cast<size_t>(codes.shape[1]);
-    const auto columns = static_cast<size_t>(codes.shape[2]);
-    const size_t rows = static_cast<size_t>(codes.shape[0]) * time;
-    const bool copies = kernel_.code_bytes != sizeof(uint8_t) || channels_in_ % kConvGroup != 0;
-    const size_t stride = groups_ * kConvGroup * kernel_.code_bytes;
-    const KernelContext::Scratch scratch(context,
-                                         (rows + 1 + (copies ? rows * columns : 0)) * stride);
-    std::byte* zero_codes = scratch.data();
-    std::byte* copied = zero_codes + (rows + 1) * stride;
-    std::memset(zero_codes + rows * stride, 0, stride);
-    context.parallel_for(rows, [&](size_t row) noexcept {
-      prepare(zeros[row], zero_codes + row * stride);
-      if (!copies) return;
-      for (size_t place = row * columns; place < (row + 1) * columns; ++place) {
-        std::memset(copied + place * stride, 0, stride);
-        copy_codes(codes.as<uint8_t>() + place * channels_in_, channels_in_, kernel_.code_bytes,
-                   copied + place * stride);
-      }
-    });
-    const QuantConv2dProblem problem{
-        copies ? copied : reinterpret_cast<const std::byte*>(codes.as<uint8_t>()),
-        zero_codes,
-        stride,
-        scales,
-        zeros,
-        rows,
-        time,
-        columns,
-        window_,
-        places_time,
-        places_columns,
-        weights_.data(),
-        groups_,
-        strips_,
-        weight_sums_.data(),
-        weight_scales_.data(),
-        bias_.data(),
-        channels_,
-        activation_,
-        y,
-    };
-    const TaskGrid grid(static_cast<size_t>(codes.shape[0]) * places_time * places_columns,
-                        kernel_.tile_places * kTilesOfTask, strips_, kernel_.tile_strips,
+           const uint8_t* zeros, size_t places_time, float* y) const {
+    const PreparedCodes prepared(context, codes, zeros, window_, groups_, kernel_.code_bytes);
+    QuantConv2dProblem problem{};
+    prepared.fill(problem);
+    problem.scales = scales;
+    problem.zero_points = zeros;
+    problem.time = static_cast<size_t>(codes.shape[1]);
+    problem.window = window_;
+    problem.places_time = places_time;
+    problem.weights = weights_.data();
+    problem.groups = groups_;
+    problem.strips = strips_;
+    problem.weight_sums = weight_sums_.data();
+    problem.weight_scales = weight_scales_.data();
+    problem.bias = bias_.data();
+    problem.channels = channels_;
+    problem.activation = activation_;
+    problem.y = y;
+    const size_t places =
+        static_cast<size_t>(codes.shape[0]) * places_time * problem.places_columns;
+    const TaskGrid grid(places, kernel_.tile_places * kTilesOfTask, strips_, kernel_.tile_strips,
                         window_.time.taps * window_.columns.taps * groups_ * kConvGroupBytes);
     context.parallel_for(grid.count(), [&](size_t task) noexcept {
-      const auto [places, strips] = grid[task];
-      kernel_.multiply(problem, places, strips);
+      const auto [of_places, strips] = grid[task];
+      kernel_.multiply(problem, of_places, strips);
     });
-  }
-
-  // A row's zero as the codes of all channels.
-  void prepare(uint8_t zero, std::byte* codes) const {
-    const size_t count = groups_ * kConvGroup;
-    if (kernel_.code_bytes == sizeof(uint8_t)) {
-      std::memset(codes, zero, count);
-    } else {
-      std::fill_n(reinterpret_cast<int16_t*>(codes), count, int16_t{zero});
-    }
   }
 
   const QuantConv2dKernel& kernel_;
@@ -188,7 +247,7 @@ class QuantConv2dBase {
   size_t channels_in_ = 0;
   size_t groups_ = 0;
   size_t strips_ = 0;
-  std::vector<int8_t> weights_;
+  AlignedVector<int8_t> weights_;
   std::vector<int32_t> weight_sums_;
   std::vector<float> weight_scales_;
   std::vector<float> bias_;

@@ -4,8 +4,10 @@
 //
 //   y = activation(bias + Σ_row float(Σ (code - zero) · w) · (row's scale · weights' scale))
 //
-// Nothing is copied into columns: a tile follows pointers to the codes at each place of the window,
-// or, outside the row, to codes that are all zero points (the indirect convolution of Dukhan 2019).
+// With the channels last, all that one tap over time reads at a place lies in one piece. Nothing is
+// copied into columns: a tile follows pointers (as the indirect convolution of Dukhan 2019 does) to
+// these pieces in the codes themselves. Only at the ends of a row, where a piece reaches beyond it,
+// is it copied, with zero points for what is missing.
 #pragma once
 
 #include <cstddef>
@@ -24,11 +26,13 @@ constexpr int64_t kMostRowProducts = 65536;
 
 struct QuantConv2dProblem {
   const std::byte* codes;  // [batch, time, columns], `code_stride` bytes apart
-  const std::byte* zeros;  // [batch · time + 1], likewise: each row's zero as codes; then code 0
   size_t code_stride;
+  const std::byte* ends;       // [batch · time, places at the ends, taps over columns], likewise
+  size_t left;                 // places from 0 on whose pieces begin in front of the row
+  size_t right;                // the first place after those whose piece ends behind it
+  const std::byte* nothing;    // a piece of code 0
   const float* scales;         // [batch · time]
   const uint8_t* zero_points;  // [batch · time]
-  size_t rows;                 // batch · time
   size_t time;
   size_t columns;
   Window window;

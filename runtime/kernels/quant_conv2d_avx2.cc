@@ -43,19 +43,18 @@ void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap
   __m256i high[kPlaces];
   CONFPRESS_UNROLL
   for (int i = 0; i < kPlaces; ++i) low[i] = high[i] = _mm256_setzero_si256();
-  for (size_t column = 0; column < p.window.columns.taps; ++column) {
-    const std::byte* codes[kPlaces];
+  const std::byte* codes[kPlaces];
+  CONFPRESS_UNROLL
+  for (int i = 0; i < kPlaces; ++i) codes[i] = places.codes(i);
+  const size_t groups = groups_of_piece(p);
+  for (size_t group = 0; group < groups; ++group, weights += kConvGroupBytes) {
+    const __m256i w_low = widened(weights);
+    const __m256i w_high = widened(weights + kConvGroupBytes / 4);
     CONFPRESS_UNROLL
-    for (int i = 0; i < kPlaces; ++i) codes[i] = places.codes(i, column);
-    for (size_t group = 0; group < p.groups; ++group, weights += kConvGroupBytes) {
-      const __m256i w_low = widened(weights);
-      const __m256i w_high = widened(weights + kConvGroupBytes / 4);
-      CONFPRESS_UNROLL
-      for (int i = 0; i < kPlaces; ++i) {
-        const __m256i x = broadcast_group(codes[i] + group * kConvGroup * sizeof(int16_t));
-        low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(x, w_low));
-        high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(x, w_high));
-      }
+    for (int i = 0; i < kPlaces; ++i) {
+      const __m256i x = broadcast_group(codes[i] + group * kConvGroup * sizeof(int16_t));
+      low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(x, w_low));
+      high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(x, w_high));
     }
   }
   const size_t at = tap * p.strips * kConvStrip + channel;

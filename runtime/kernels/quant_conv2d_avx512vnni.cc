@@ -32,7 +32,7 @@ template <int kPlaces, int kStrips>
 void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap, size_t strip,
              __m512 (&totals)[kPlaces][kStrips]) {
   const size_t first = (tap * p.strips + strip) * kConvStrip;
-  const size_t strip_bytes = p.window.columns.taps * p.groups * kConvGroupBytes;
+  const size_t strip_bytes = groups_of_piece(p) * kConvGroupBytes;
   const int8_t* weights = weights_at(p, tap, strip);
   places.enter(tap);
   __m512i sums[kPlaces][kStrips];
@@ -51,20 +51,20 @@ void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap
       }
     }
   }
-  for (size_t column = 0; column < p.window.columns.taps; ++column) {
-    const std::byte* codes[kPlaces];
+  const std::byte* codes[kPlaces];
+  CONFPRESS_UNROLL
+  for (int i = 0; i < kPlaces; ++i) codes[i] = places.codes(i);
+  const size_t groups = groups_of_piece(p);
+#pragma GCC unroll 2
+  for (size_t group = 0; group < groups; ++group, weights += kConvGroupBytes) {
+    __m512i w[kStrips];
     CONFPRESS_UNROLL
-    for (int i = 0; i < kPlaces; ++i) codes[i] = places.codes(i, column);
-    for (size_t group = 0; group < p.groups; ++group, weights += kConvGroupBytes) {
-      __m512i w[kStrips];
+    for (int s = 0; s < kStrips; ++s) w[s] = _mm512_loadu_si512(weights + s * strip_bytes);
+    CONFPRESS_UNROLL
+    for (int i = 0; i < kPlaces; ++i) {
+      const __m512i x = broadcast_group(codes[i] + group * kConvGroup);
       CONFPRESS_UNROLL
-      for (int s = 0; s < kStrips; ++s) w[s] = _mm512_loadu_si512(weights + s * strip_bytes);
-      CONFPRESS_UNROLL
-      for (int i = 0; i < kPlaces; ++i) {
-        const __m512i x = broadcast_group(codes[i] + group * kConvGroup);
-        CONFPRESS_UNROLL
-        for (int s = 0; s < kStrips; ++s) add_products(sums[i][s], x, w[s]);
-      }
+      for (int s = 0; s < kStrips; ++s) add_products(sums[i][s], x, w[s]);
     }
   }
   CONFPRESS_UNROLL
@@ -75,6 +75,21 @@ void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap
       const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(places.scale(i)), scales);
       const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][s]), scale);
       totals[i][s] = _mm512_add_ps(totals[i][s], product);
+    }
+  }
+}
+
+template <ConvActivation kind, int kPlaces, int kStrips>
+void store(const QuantConv2dProblem& p, size_t place, size_t strip,
+           const __m512 (&totals)[kPlaces][kStrips]) {
+  CONFPRESS_UNROLL
+  for (int s = 0; s < kStrips; ++s) {
+    const size_t channel = (strip + s) * kConvStrip;
+    const __mmask16 lanes = Lanes::first(p.channels - channel);
+    CONFPRESS_UNROLL
+    for (int i = 0; i < kPlaces; ++i) {
+      _mm512_mask_storeu_ps(p.y + (place + i) * p.channels + channel, lanes,
+                            activated<Lanes>(kind, totals[i][s]));
     }
   }
 }
@@ -90,20 +105,21 @@ void tile(const QuantConv2dProblem& p, size_t place, size_t strip) {
     for (int i = 0; i < kPlaces; ++i) totals[i][s] = bias;
   }
   for (size_t tap = 0; tap < p.window.time.taps; ++tap) add_row(p, places, tap, strip, totals);
-  for (int s = 0; s < kStrips; ++s) {
-    const size_t channel = (strip + s) * kConvStrip;
-    for (int i = 0; i < kPlaces; ++i) {
-      Lanes::store(p.y + (place + i) * p.channels + channel,
-                   activated<Lanes>(p.activation, totals[i][s]), p.channels - channel);
-    }
+  switch (p.activation) {
+    case ConvActivation::kNone:
+      return store<ConvActivation::kNone>(p, place, strip, totals);
+    case ConvActivation::kRelu:
+      return store<ConvActivation::kRelu>(p, place, strip, totals);
+    case ConvActivation::kSilu:
+      return store<ConvActivation::kSilu>(p, place, strip, totals);
   }
 }
 
 template <int kStrips>
 void column_of_tiles(const QuantConv2dProblem& p, Range places, size_t strip) {
-  const size_t tiles = ceil_div(places.end - places.begin, kTilePlaces);
-  for (size_t i = 0; i < tiles; ++i) {
-    const Range tile_places = part(places, tiles, i);
+  const Parts tiles = cut(places, ceil_div(places.end - places.begin, kTilePlaces));
+  for (size_t i = 0; i < tiles.count; ++i) {
+    const Range tile_places = part(tiles, i);
     const size_t place = tile_places.begin;
     switch (tile_places.end - place) {
       case 1:
@@ -129,9 +145,9 @@ void column_of_tiles(const QuantConv2dProblem& p, Range places, size_t strip) {
 }
 
 void multiply(const QuantConv2dProblem& p, Range places, Range strips) noexcept {
-  const size_t tiles = ceil_div(strips.end - strips.begin, kTileStrips);
-  for (size_t i = 0; i < tiles; ++i) {
-    const Range tile_strips = part(strips, tiles, i);
+  const Parts tiles = cut(strips, ceil_div(strips.end - strips.begin, kTileStrips));
+  for (size_t i = 0; i < tiles.count; ++i) {
+    const Range tile_strips = part(tiles, i);
     const size_t strip = tile_strips.begin;
     switch (tile_strips.end - strip) {
       case 1:

@@ -5,18 +5,26 @@
 
 namespace confpress {
 
-// So many neighbouring places from one on, in the row of codes that one tap over time meets.
+// So many neighbouring places from one on: the pieces that one tap over time reads there.
 template <int kPlaces>
 class PlaceRows {
  public:
   PlaceRows(const QuantConv2dProblem& problem, size_t place) : p_(problem) {
+    // One division for all: each place comes after the one before.
+    const Quotient row = divided(place, p_.places_columns);
+    const Quotient utterance = divided(row.whole, p_.places_time);
+    size_t column = row.rest;
+    size_t time = utterance.rest;
+    size_t batch = utterance.whole * p_.time;
     for (int i = 0; i < kPlaces; ++i) {
-      const size_t row = (place + i) / p_.places_columns;
-      const size_t batch = row / p_.places_time;
-      column_[i] =
-          (place + i) % p_.places_columns * p_.window.columns.stride - p_.window.columns.before;
-      batch_[i] = batch * p_.time;
-      start_[i] = row % p_.places_time * p_.window.time.stride - p_.window.time.before;
+      column_[i] = column;
+      batch_[i] = batch;
+      start_[i] = time * p_.window.time.stride - p_.window.time.before;
+      if (++column < p_.places_columns) continue;
+      column = 0;
+      if (++time < p_.places_time) continue;
+      time = 0;
+      batch += p_.time;
     }
   }
 
@@ -26,40 +34,48 @@ class PlaceRows {
     for (int i = 0; i < kPlaces; ++i) {
       const size_t time = start_[i] + tap;  // in front of the first row it is huge
       const bool inside = time < p_.time;
-      const size_t row = inside ? batch_[i] + time : p_.rows;
-      zeros_[i] = p_.zeros + row * p_.code_stride;
-      codes_[i] = inside ? p_.codes + row * p_.columns * p_.code_stride : nullptr;
+      const size_t row = batch_[i] + time;
+      codes_[i] = inside ? piece(row, column_[i]) : p_.nothing;
       scale_[i] = inside ? p_.scales[row] : 0.0f;
       zero_[i] = inside ? p_.zero_points[row] : 0;
       any_zero_ |= zero_[i];
     }
   }
 
-  // The codes of all input channels at a tap over columns.
-  const std::byte* codes(int i, size_t tap) const {
-    const size_t column = column_[i] + tap;
-    return codes_[i] != nullptr && column < p_.columns ? codes_[i] + column * p_.code_stride
-                                                       : zeros_[i];
-  }
+  const std::byte* codes(int i) const { return codes_[i]; }
   float scale(int i) const { return scale_[i]; }
   int32_t zero(int i) const { return zero_[i]; }
   bool has_zeros() const { return any_zero_ != 0; }
 
  private:
+  const std::byte* piece(size_t row, size_t place) const {
+    if (place >= p_.left && place < p_.right) {
+      const size_t column = place * p_.window.columns.stride - p_.window.columns.before;
+      return p_.codes + (row * p_.columns + column) * p_.code_stride;
+    }
+    const size_t ends = p_.left + p_.places_columns - p_.right;
+    const size_t end = place < p_.left ? place : p_.left + place - p_.right;
+    return p_.ends + (row * ends + end) * p_.window.columns.taps * p_.code_stride;
+  }
+
   const QuantConv2dProblem& p_;
+  size_t column_[kPlaces];
   size_t batch_[kPlaces];  // first row of its utterance
   size_t start_[kPlaces];
-  size_t column_[kPlaces];
   const std::byte* codes_[kPlaces];
-  const std::byte* zeros_[kPlaces];
   float scale_[kPlaces];
   int32_t zero_[kPlaces];
   int32_t any_zero_ = 0;
 };
 
+// Groups of codes in a piece.
+static inline size_t groups_of_piece(const QuantConv2dProblem& p) {
+  return p.window.columns.taps * p.groups;
+}
+
 // The weights of a strip at a tap over time.
 static inline const int8_t* weights_at(const QuantConv2dProblem& p, size_t tap, size_t strip) {
-  return p.weights + (tap * p.strips + strip) * p.window.columns.taps * p.groups * kConvGroupBytes;
+  return p.weights + (tap * p.strips + strip) * groups_of_piece(p) * kConvGroupBytes;
 }
 
 }  // namespace confpress

@@ -10,13 +10,11 @@ using portable::Lanes;
 void sum_row(const QuantConv2dProblem& p, const PlaceRows<1>& place, const int8_t* weights,
              const int32_t* weight_sums, int32_t* sums) {
   for (size_t i = 0; i < kConvStrip; ++i) sums[i] = -place.zero(0) * weight_sums[i];
-  for (size_t tap = 0; tap < p.window.columns.taps; ++tap) {
-    const auto* codes = reinterpret_cast<const uint8_t*>(place.codes(0, tap));
-    for (size_t group = 0; group < p.groups; ++group, codes += kConvGroup) {
-      for (size_t i = 0; i < kConvStrip; ++i, weights += kConvGroup) {
-        sums[i] += codes[0] * weights[0] + codes[1] * weights[1] + codes[2] * weights[2] +
-                   codes[3] * weights[3];
-      }
+  const auto* codes = reinterpret_cast<const uint8_t*>(place.codes(0));
+  for (size_t group = 0; group < groups_of_piece(p); ++group, codes += kConvGroup) {
+    for (size_t i = 0; i < kConvStrip; ++i, weights += kConvGroup) {
+      sums[i] += codes[0] * weights[0] + codes[1] * weights[1] + codes[2] * weights[2] +
+                 codes[3] * weights[3];
     }
   }
 }
