@@ -12,6 +12,7 @@ from ..passes.errors import ConfpressError
 from ..passes.quantize import Range
 from ..runtime.record import Record, read_record
 from ..runtime.speech.manifest import Utterance
+from .recipe import Fusion, Target
 
 DECISIONS = "decisions.json"
 
@@ -31,6 +32,9 @@ class Findings(Record):
     )
     calibrated_on: tuple[str, ...] = Field(
         default=(), description="hash of the audio of every recording that set the ranges"
+    )
+    slower: Mapping[Target, tuple[Fusion, ...]] = Field(
+        default={}, description="fusions without which a target's model is faster, by target"
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 from pydantic import TypeAdapter
 
-from ..passes.base import run
+from ..passes.base import PassResult, run
 from ..passes.quantize import Range
 from ..runtime.asr import TOKENS_NAME, AsrModel
 from ..runtime.fingerprint import digest
@@ -24,9 +24,11 @@ from .calibration import calibrated_ranges, why_no_ranges
 from .census import census
 from .decisions import Decisions, Findings
 from .format_pass import formats_stage
+from .fusion_choice import choose_fusions
 from .gate import TargetVerdict, judge_model
 from .job import Job
 from .proof import Prover
+from .recipe import Fusion, Target
 from .recorder import Notes
 from .stages import (
     LOSSLESS_STAGES,
@@ -37,6 +39,7 @@ from .stages import (
     Pass,
     Skip,
     Stage,
+    passes_of,
 )
 from .steps import Steps
 from .words import Words
@@ -49,6 +52,7 @@ _CALIBRATE = ("calibrate", "find the ranges of activations that get constant sca
 #: What stages keep: the digest of the model that they wrote, None where they changed nothing.
 _WRITTEN: TypeAdapter[str | None] = TypeAdapter(str | None)
 _VERDICT = TypeAdapter(TargetVerdict)
+_FUSIONS: TypeAdapter[tuple[Fusion, ...]] = TypeAdapter(tuple[Fusion, ...])
 _RANGES: TypeAdapter[Mapping[str, Range]] = TypeAdapter(Mapping[str, Range])
 
 
@@ -112,6 +116,7 @@ class Pipeline:
             point = self._stage(stage, point, findings)
         models = {INTERCHANGE: self._finish(point, self.folder / f"{INTERCHANGE}.onnx")}
         for target in job.recipe.lower.targets:
+            findings = self._choose_fusions(target, point, findings)
             lowered = self._stage(LOWER[target], point, findings, slot=target)
             path = self.folder / target / job.original.search.file
             models[target] = self._finish(lowered, path)
@@ -220,6 +225,38 @@ class Pipeline:
         point = dataclasses.replace(point, key=key)
         found = {"ranges": ranges, "calibrated_on": tuple(sorted(set(audio)))}
         return point, findings.model_copy(update=found)
+
+    def _choose_fusions(self, target: Target, point: _Point, findings: Findings) -> Findings:
+        """Finds the fusions of a target that this machine is faster without."""
+        job, options = self.job, self.job.recipe.bench
+        step = (f"measure.{target}", "time the model without each fusion, on this machine")
+        reason = self._why_not_measured(target)
+        if reason is not None:
+            self.steps.recorder.skip(*step, reason)
+            return findings
+        stage = LOWER[target]
+
+        def lower(without: tuple[Fusion, ...]) -> PassResult:
+            tried = findings.model_copy(update={"slower": {target: without}})
+            return run(passes_of(stage, job.recipe, tried), point.open())
+
+        def make(notes: Notes) -> tuple[Fusion, ...]:
+            slower, notes.result = choose_fusions(target, lower, job.original, options)
+            return slower
+
+        every = passes_of(stage, job.recipe, findings)
+        key = digest(point.key, step, every, options)
+        slower = self.steps.run(key, *step, _FUSIONS, make)
+        return findings.model_copy(update={"slower": {**findings.slower, target: slower}})
+
+    def _why_not_measured(self, target: Target) -> str | None:
+        if self.job.findings is not None:
+            return f"the fusions are those of {self.job.inputs.decisions}"
+        if not self.job.recipe.lower.measure:
+            return "the recipe switches it off"
+        if target == "cpu" and not self.words.has_kernels:
+            return "the kernel library is not built here, so times would not be those of its users"
+        return None
 
     def _audio(self) -> list[str]:
         """Hashes of the calibration speech."""

@@ -25,6 +25,7 @@ from .recipe_errors import did_you_mean
 from .toml_file import check, read_toml
 
 Target = Literal["portable", "cpu"]
+Fusion = Literal["attention", "convolution", "norms", "masked_codes", "depthwise"]
 Format = Literal["int8", "float32"]
 
 
@@ -219,6 +220,16 @@ class LowerSection(Section):
         min_length=1,
         description="`portable`: any stock ONNX Runtime. `cpu`: with Confpress' kernel library, "
         "and still correct without it",
+    )
+    without: tuple[Fusion, ...] = Field(
+        default=(),
+        description="fusions that are left out: `attention`, `convolution` and `norms` of `cpu`, "
+        "`masked_codes` and `depthwise` of both",
+    )
+    measure: bool = Field(
+        default=True,
+        description="whether a target's model is timed without each fusion, and fusions without "
+        "which it is faster on this machine are left out",
     )
 
     @model_validator(mode="after")

@@ -7,15 +7,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..passes.depthwise import DepthwiseConv2d
 from ..passes.fold_scales import FoldScales
 from ..passes.frame_mask import FrameMask
 from ..passes.frames_major import FramesMajor
-from ..passes.fuse.attention import FuseRelPosAttention
-from ..passes.fuse.convolution import FuseConvModule
-from ..passes.fuse.norms import FuseAddNorm
 from ..passes.lower.cpu import LowerCpu
-from ..passes.lower.masked_codes import MaskCodes
 from ..passes.lower.portable import LowerPortable
 from ..passes.merge_linears import MergeLinears
 from ..passes.pointwise import PointwiseConvToMatMul
@@ -30,6 +25,7 @@ from ..passes.sparsify import Sparsify
 from ..passes.structure import Recognise
 from ..passes.versions import MinimiseVersions
 from .decisions import Findings
+from .fusions import fusions
 from .recipe import Recipe, Target
 
 Pass = ir.passes.PassBase
@@ -181,26 +177,29 @@ VERSIONS = Stage(
     lambda recipe, _: [MinimiseVersions()],
 )
 
+
+def _lower(target: Target, first: Pass) -> Callable[[Recipe, Findings], Sequence[Pass]]:
+    """The lowering of layers, the fusions that are asked for and gain, and the versions."""
+
+    def passes(recipe: Recipe, findings: Findings) -> Sequence[Pass]:
+        without = {*recipe.lower.without, *findings.slower.get(target, ())}
+        return [first, *fusions(target, without), MinimiseVersions()]
+
+    return passes
+
+
 #: From the interchange model to a target's.
 LOWER: Mapping[Target, Stage] = {
     "portable": Stage(
         "lower.portable",
         "turn QDQ nodes into operators that stock ONNX Runtime runs fast",
-        lambda recipe, _: [LowerPortable(), MaskCodes(), DepthwiseConv2d(), MinimiseVersions()],
+        _lower("portable", LowerPortable()),
         lossless=False,
     ),
     "cpu": Stage(
         "lower.cpu",
         "turn QDQ nodes, attention, convolution modules and norms into operators of our kernels",
-        lambda recipe, _: [
-            LowerCpu(),
-            FuseRelPosAttention(),
-            FuseConvModule(),
-            FuseAddNorm(),
-            MaskCodes(),
-            DepthwiseConv2d(),
-            MinimiseVersions(),
-        ],
+        _lower("cpu", LowerCpu()),
         lossless=False,
     ),
 }
@@ -211,7 +210,9 @@ def preparation(recipe: Recipe) -> Sequence[Pass]:
     return [Simplify(fold_limit_bytes=recipe.simplify.fold_limit_bytes), Recognise()]
 
 
-def passes_of(stage: Stage, recipe: Recipe | None = None) -> Sequence[Pass]:
+def passes_of(
+    stage: Stage, recipe: Recipe | None = None, findings: Findings | None = None
+) -> Sequence[Pass]:
     """The passes of a stage run alone; none where the recipe skips it."""
-    passes = stage.passes(recipe or Recipe(), Findings())
+    passes = stage.passes(recipe or Recipe(), findings or Findings())
     return () if isinstance(passes, Skip) else passes

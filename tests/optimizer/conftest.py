@@ -15,6 +15,8 @@ from confpress.optimizer.cli import run
 FAST = """
 [proof]
 frames = [40, 61]
+[lower]
+measure = false
 [bench]
 seconds = [0.5]
 rounds = 3

@@ -1,0 +1,31 @@
+"""What a target's lowering may leave out without another meaning: each is one pass, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import onnx_ir as ir
+
+from ..passes.depthwise import DepthwiseConv2d
+from ..passes.fuse.attention import FuseRelPosAttention
+from ..passes.fuse.convolution import FuseConvModule
+from ..passes.fuse.norms import FuseAddNorm
+from ..passes.lower.masked_codes import MaskCodes
+from .recipe import Fusion, Target
+
+#: In the order in which they run.
+FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
+    "portable": {"masked_codes": MaskCodes(), "depthwise": DepthwiseConv2d()},
+    "cpu": {
+        "attention": FuseRelPosAttention(),
+        "convolution": FuseConvModule(),
+        "norms": FuseAddNorm(),
+        "masked_codes": MaskCodes(),
+        "depthwise": DepthwiseConv2d(),
+    },
+}
+
+
+def fusions(target: Target, without: Collection[str] = ()) -> list[ir.passes.PassBase]:
+    """The fusions of a target but those left out."""
+    return [fusion for name, fusion in FUSIONS[target].items() if name not in without]

@@ -1,0 +1,86 @@
+"""Fusions that a machine is faster without are left out, and so are those that nobody wants."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnx
+import pytest
+from confpress import optimize
+from confpress.optimizer import fusion_choice
+from confpress.optimizer.decisions import DECISIONS
+from confpress.optimizer.demo import demo_folder
+from confpress.optimizer.fusion_choice import choose_fusions
+from confpress.optimizer.recipe import BenchSection, Recipe, load_recipe
+from confpress.passes.base import Change, PassResult
+from confpress.runtime.asr import AsrModel
+from confpress.runtime.model_file import load_model
+from confpress.runtime.timing import Ratio
+
+
+@pytest.fixture
+def recipe(fast_recipe: Path) -> Recipe:
+    changes = {"bench": {"enabled": False}, "lower": {"targets": ["cpu"]}}
+    return load_recipe(fast_recipe).replace(changes)
+
+
+def gain(median: float, *, different: bool) -> Ratio:
+    return Ratio(
+        median=median, low=median, high=median, quartiles=(median, median), different=different
+    )
+
+
+def operators(path: Path) -> set[str]:
+    return {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_only_what_is_slower_beyond_the_noise_is_left_out(
+    tiny_ctc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(tiny_ctc)
+
+    def lower(without: tuple[str, ...]) -> PassResult:
+        done = [name for name in ("attention", "convolution", "norms") if name not in without]
+        return PassResult(model, True, tuple(Change(name, "fused") for name in done))
+
+    gains = [gain(0.8, different=True), gain(0.9, different=False), gain(0.99, different=True)]
+    results = iter(
+        SimpleNamespace(cases=[SimpleNamespace(timings=[None, SimpleNamespace(speedup=each)])])
+        for each in gains
+    )
+    monkeypatch.setattr(fusion_choice, "bench", lambda models, options: next(results))
+    slower, said = choose_fusions("cpu", lower, AsrModel.load(tiny_ctc), BenchSection())
+    assert slower == ("attention",)
+    assert [refusal.where for refusal in said.refusals] == ["attention"]
+    assert "left out: the model is 0.80 times as fast with it" in said.refusals[0].reason
+    # The passes that fused nothing were not timed.
+    assert [change.where for change in said.changes] == ["convolution", "norms"]
+
+
+def test_a_run_measures_decides_and_is_repeated_by_its_decisions(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = demo_folder() / "model.onnx"
+    measured = recipe.replace({"lower": {"measure": True}})
+    monkeypatch.setattr(fusion_choice, "_loses", lambda gain: True)
+    first = optimize(model, measured, output=tmp_path / "first")
+    decided = json.loads((first.folder / DECISIONS).read_text())["findings"]["slower"]
+    assert "attention" in decided["cpu"]
+    assert not operators(first.model("cpu")) & {"RelPosAttention", "ConvModuleSiLU", "AddNorm"}
+    (stage,) = (each for each in first.report.stages if each.name == "measure.cpu")
+    assert {refusal.where for refusal in stage.refusals} == set(decided["cpu"])
+
+    again = optimize(model, measured, output=tmp_path / "again", decisions=first.folder / DECISIONS)
+    assert again.model("cpu").read_bytes() == first.model("cpu").read_bytes()
+    (stage,) = (each for each in again.report.stages if each.name == "measure.cpu")
+    assert stage.status == "skipped"
+
+
+def test_fusions_can_be_left_out_by_name(recipe: Recipe, tmp_path: Path) -> None:
+    wanted = recipe.replace({"lower": {"without": ["norms"]}})
+    result = optimize(demo_folder() / "model.onnx", wanted, output=tmp_path / "out")
+    found = operators(result.model("cpu"))
+    assert "RelPosAttention" in found
+    assert not {name for name in found if name.startswith("AddNorm")}
