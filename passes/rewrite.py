@@ -72,11 +72,13 @@ class Patch:
 
     def ints(self, *numbers: int) -> ir.Value:
         """An int64 vector; equal vectors are stored once in the graph."""
-        name = "confpress.ints[" + ",".join(map(str, numbers)) + "]"
-        existing = self.graph.initializers.get(name)
-        if existing is not None:
-            return existing
-        return add_initializer(self.graph, name, np.array(numbers, np.int64))
+        return self.shared(np.array(numbers, np.int64), f"ints[{','.join(map(str, numbers))}]")
+
+    def shared(self, array: np.ndarray, name: str) -> ir.Value:
+        """An initializer ``confpress.<name>`` that the graph holds once: the name says it all."""
+        full = f"confpress.{name}"
+        existing = self.graph.initializers.get(full)
+        return existing or add_initializer(self.graph, full, array)
 
 
 def add_initializer(

@@ -58,7 +58,7 @@ def _values(patch: Patch, weight: StoredWeight) -> ir.Value:
     if weight.dtype is not ir.DataType.FLOAT4E2M1:
         return _cast(patch, patch.constant(weight.codes, weight.dtype.name.lower()))
     codes = weight.codes.view(np.uint8).astype(ml_dtypes.uint4)
-    table = patch.constant(FP4.decode(FP4.codes()), "fp4_values")
+    table = patch.shared(FP4.decode(FP4.codes()), "fp4_values")
     # Gather takes int32; a Cast of constants is folded too.
     return patch.op("Gather", table, _cast(patch, patch.constant(codes, "fp4"), ir.DataType.INT32))
 
@@ -76,4 +76,5 @@ def _spread(patch: Patch, weight: StoredWeight, groups: ir.Value) -> ir.Value:
     rows = weight.groups()
     if rows is None:
         return groups
-    return patch.op("Gather", groups, patch.constant(rows, "groups"), axis=weight.axis)
+    name = f"groups[{len(rows)}/{weight.block}]"
+    return patch.op("Gather", groups, patch.shared(rows, name), axis=weight.axis)
