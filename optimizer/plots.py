@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ..runtime.layerwise import ModuleDifference
 from ..runtime.module_profile import ModuleProfile
+from .layers import LayerRecord
 from .report_schema import ORIGINAL, SummaryRow
 from .text import milliseconds, size
 
@@ -122,6 +125,45 @@ def error_by_module(models: Mapping[str, Sequence[ModuleDifference]]) -> str | N
         axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=3)
 
     return _svg(draw, 2.6, "errors")
+
+
+def layer_map(layers: Sequence[LayerRecord]) -> str | None:
+    """Every layer as a cell in the colour of its format, as high as its weights are not zeros.
+
+    A column a block; layers outside of blocks are as wide as all of them. None without layers.
+    """
+    if not layers:
+        return None
+    rows = {name: row for row, name in enumerate(dict.fromkeys(each.name for each in layers))}
+    columns = 1 + max((each.block for each in layers if each.block is not None), default=0)
+    formats = dict.fromkeys(map(_format, layers))
+    colours = dict(zip(formats, cycle(_KINDS), strict=False))
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for each in layers:
+            left, width = (0, columns) if each.block is None else (each.block, 1)
+            corner, colour = (left + 0.06, rows[each.name] + 0.1), colours[_format(each)]
+            filled = 0.8 * (1 - each.zeros / max(each.weights, 1))
+            frame = Rectangle(corner, width - 0.12, 0.8, fill=False, edgecolor=colour, lw=0.6)
+            bottom = (corner[0], corner[1] + 0.8 - filled)
+            axes.add_patch(frame)
+            axes.add_patch(Rectangle(bottom, width - 0.12, filled, facecolor=colour, lw=0))
+        axes.set_xlim(0, columns)
+        axes.set_ylim(len(rows), 0)
+        axes.set_yticks([row + 0.5 for row in rows.values()], list(rows))
+        axes.set_xticks([0.5, columns - 0.5], ["0", str(columns - 1)])
+        axes.set_xlabel("blocks")
+        axes.spines[["bottom", "left"]].set_visible(False)
+        axes.tick_params(length=0)
+        handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
+        figure.legend(handles, list(colours), loc="outside lower left", frameon=False, ncols=2)
+
+    return _svg(draw, 0.9 + 0.2 * (len(rows) + len(formats) / 2), "layers")
+
+
+def _format(layer: LayerRecord) -> str:
+    return f"{layer.format}, inputs {layer.activations}"
 
 
 def _block(module: str) -> str:

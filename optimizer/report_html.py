@@ -25,6 +25,8 @@ def render(report: Report) -> str:
         bars=plots.bars(report.summary),
         pareto=plots.pareto(report.summary),
         errors=plots.error_by_module(report.modules),
+        layer_map=plots.layer_map(report.layers),
+        kernels=_kernels(report),
         time_by_kind=plots.time_by_kind(report.profile) if report.profile else None,
     )
 
@@ -60,6 +62,14 @@ def _changes(records: Iterable[ChangeRecord]) -> list[tuple[str, str]]:
 
 def _refusals(records: Iterable[RefusalRecord]) -> list[tuple[str, str]]:
     return grouped((record.reason, record.where) for record in records)
+
+
+def _kernels(report: Report) -> dict[str, dict[str, str]]:
+    """What each layer runs on, by target and layer."""
+    return {
+        target: {layer.id: layer.kernel or layer.runs for layer in found.layers}
+        for target, found in report.audit.items()
+    }
 
 
 def _recipe_lines(report: Report) -> list[str]:

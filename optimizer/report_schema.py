@@ -16,6 +16,7 @@ from ..runtime.record import Record
 from ..runtime.speech import Interval
 from ..runtime.validate import Validation
 from .gate import Verdict
+from .layers import LayerRecord
 from .records import Census, StageRecord
 
 REPORT_JSON = "report.json"
@@ -79,6 +80,9 @@ class Report(Record):
     stages: tuple[StageRecord, ...] = Field(description="what was done, in order")
     calibration: DataRecord | None = Field(description="speech that set constant ranges")
     validation_data: DataRecord | None = Field(description="speech that results were judged by")
+    layers: tuple[LayerRecord, ...] = Field(
+        default=(), description="the layers of the interchange model: formats and zeros"
+    )
     audit: Mapping[str, Audit] = Field(
         default={}, description="which kernel each layer of a target runs on, by target"
     )

@@ -21,6 +21,7 @@ from .console import user_cache
 from .evidence import gather
 from .gate import with_stages
 from .job import Inputs, Job, open_job
+from .layers import layers_of
 from .manifest import file_entry, write_manifest
 from .pipeline import INTERCHANGE, Pipeline
 from .recipe import Recipe
@@ -105,6 +106,7 @@ def run_pipeline(
             stages=tuple(steps.recorder.stages),
             calibration=_calibration_record(job),
             validation_data=_validation_record(job),
+            layers=layers_of(load_model(models[INTERCHANGE].path)),
             audit=evidence.audit,
             validation=evidence.validation,
             lowering=evidence.lowering,

@@ -52,7 +52,7 @@ def test_the_page_renders_with_its_plots_and_logs_nothing(page: Path, report: Re
     assert page.stat().st_size < MOST_BYTES
     held = browse(page, "--dump-dom")
     assert report.summary[0].name in held
-    for plot in ("bars", "pareto", "time"):
+    for plot in ("bars", "pareto", "layers", "time"):
         assert f'aria-label="{plot}"' in held
     ids = re.findall(r'\bid="([^"]+)"', held)
     assert len(ids) == len(set(ids))

@@ -11,7 +11,7 @@ from confpress.optimizer.report_schema import Report
 
 VOID = {"meta", "br", "rect", "path", "link", "img"}
 SECTIONS = (
-    "summary", "stages", "validation", "benchmark", "profile", "environment", "reproduce",
+    "summary", "stages", "layers", "validation", "benchmark", "profile", "environment", "reproduce",
 )  # fmt: skip
 
 
@@ -72,6 +72,25 @@ def test_the_page_is_whole_and_asks_for_nothing(report: Report) -> None:
         assert stage.name in shown
     for model in report.models:
         assert model.sha256 in shown
+
+
+def test_every_layer_has_its_cell_and_its_line(report: Report) -> None:
+    halved = [
+        layer.model_copy(update={"block": block, "zeros": layer.weights // 2, "format": "int4"})
+        for block in (0, 1)
+        for layer in report.layers
+    ]
+    found = [(layer.weights, layer.format, layer.activations) for layer in report.layers]
+    assert found == [(80 * 16, "int8", "dynamic"), (16 * 7, "float32", "float")]
+    text = render(report.model_copy(update={"layers": (*report.layers, *halved)}))
+    shown = " ".join(Page(text).words)
+    assert "int8, inputs dynamic" in shown
+    assert "int4, inputs float" in shown
+    assert "50.0 %" in shown
+    for target in ("portable", "cpu"):
+        assert f"runs on {target}" in shown
+    bare = render(report.model_copy(update={"layers": ()}))
+    assert 'id="layers"' not in bare
 
 
 def test_a_run_without_measurements_has_a_page_too(report: Report) -> None:
