@@ -1,8 +1,8 @@
 """The compiled kernels: where the library lies, and which instruction sets it uses.
 
 The library is loaded by ONNX Runtime (`SessionOptions.register_custom_ops_library`) and links
-neither ONNX Runtime nor Python. `CONFPRESS_KERNELS=portable|avx2|avx512vnni|neondot` forces one
-path.
+neither ONNX Runtime nor Python.
+`CONFPRESS_KERNELS=portable|avx2|avx512vnni|avx512vbmi|neondot` forces one path.
 """
 
 from __future__ import annotations

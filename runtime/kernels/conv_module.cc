@@ -12,6 +12,7 @@ namespace {
 const ConvModuleKernel& kernel_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return kConvModuleAvx512Vnni;
 #endif

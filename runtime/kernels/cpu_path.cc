@@ -24,6 +24,16 @@ constexpr bool kBuiltAvx512Vnni = true;
 #else
 constexpr bool kBuiltAvx512Vnni = false;
 #endif
+#if defined(CONFPRESS_HAS_AVX512VBMI)
+constexpr bool kBuiltAvx512Vbmi = true;
+#else
+constexpr bool kBuiltAvx512Vbmi = false;
+#endif
+#if defined(CONFPRESS_EMULATE_VBMI)
+constexpr bool kEmulatesVbmi = true;
+#else
+constexpr bool kEmulatesVbmi = false;
+#endif
 
 #if defined(CONFPRESS_HAS_NEONDOT)
 constexpr bool kBuiltNeonDot = true;
@@ -34,6 +44,7 @@ constexpr bool kBuiltNeonDot = false;
 struct Processor {
   bool avx2 = false;
   bool avx512vnni = false;
+  bool avx512vbmi = false;
   bool neondot = false;
 };
 
@@ -52,9 +63,10 @@ Processor examine_processor() {
   constexpr uint32_t kFma = 1u << 12;
   constexpr uint32_t kAvx2 = 1u << 5;  // leaf 7, ebx
   constexpr uint32_t kAvx512FDqBwVl = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);
-  constexpr uint32_t kAvx512Vnni = 1u << 11;  // leaf 7, ecx
-  constexpr uint64_t kYmmSaved = 0x6;         // SSE and AVX state
-  constexpr uint64_t kZmmSaved = 0xe6;        // and opmask, ZMM0-15, ZMM16-31
+  constexpr uint32_t kAvx512Vbmi = 1u << 1;  // leaf 7, ecx
+  constexpr uint32_t kAvx512Vnni = 1u << 11;
+  constexpr uint64_t kYmmSaved = 0x6;   // SSE and AVX state
+  constexpr uint64_t kZmmSaved = 0xe6;  // and opmask, ZMM0-15, ZMM16-31
 
   Processor processor;
   uint32_t a = 0, b = 0, c = 0, d = 0;
@@ -65,6 +77,7 @@ Processor examine_processor() {
   processor.avx2 = fma && (b & kAvx2) && (saved & kYmmSaved) == kYmmSaved;
   processor.avx512vnni = (b & kAvx512FDqBwVl) == kAvx512FDqBwVl && (c & kAvx512Vnni) &&
                          (saved & kZmmSaved) == kZmmSaved;
+  processor.avx512vbmi = processor.avx512vnni && (kEmulatesVbmi || (c & kAvx512Vbmi));
   return processor;
 }
 #elif defined(__aarch64__) && defined(__linux__)
@@ -124,6 +137,7 @@ const std::vector<CpuPathInfo>& cpu_paths() {
         {CpuPath::kPortable, "portable", true, true},
         {CpuPath::kAvx2, "avx2", kBuiltAvx2, processor.avx2},
         {CpuPath::kAvx512Vnni, "avx512vnni", kBuiltAvx512Vnni, processor.avx512vnni},
+        {CpuPath::kAvx512Vbmi, "avx512vbmi", kBuiltAvx512Vbmi, processor.avx512vbmi},
         {CpuPath::kNeonDot, "neondot", kBuiltNeonDot, processor.neondot},
     };
   }();

@@ -68,5 +68,6 @@ struct LinearSparseKernel {
 extern const LinearSparseKernel kLinearSparsePortable;
 extern const LinearSparseKernel kLinearSparseAvx2;
 extern const LinearSparseKernel kLinearSparseAvx512Vnni;
+extern const LinearSparseKernel kLinearSparseAvx512Vbmi;
 
 }  // namespace confpress

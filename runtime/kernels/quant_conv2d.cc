@@ -20,6 +20,7 @@ constexpr size_t kTilesOfTask = 8;
 const QuantConv2dKernel& kernel_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return kQuantConv2dAvx512Vnni;
 #endif

@@ -19,6 +19,7 @@ constexpr size_t kTilesOfTask = 4;
 const LinearInt8Kernel& kernel_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return kLinearInt8Avx512Vnni;
 #endif

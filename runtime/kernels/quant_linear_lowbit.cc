@@ -24,6 +24,7 @@ constexpr int64_t kMostMagnitude = 127;
 const LinearLowbitKernel& kernel_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return kLinearLowbitAvx512Vnni;
 #endif

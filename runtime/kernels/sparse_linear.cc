@@ -22,6 +22,10 @@ constexpr unsigned kMostLogSlots = 3;
 
 const LinearSparseKernel& kernel_of(CpuPath path) {
   switch (path) {
+#if defined(CONFPRESS_HAS_AVX512VBMI)
+    case CpuPath::kAvx512Vbmi:
+      return kLinearSparseAvx512Vbmi;
+#endif
 #if defined(CONFPRESS_HAS_AVX512VNNI)
     case CpuPath::kAvx512Vnni:
       return kLinearSparseAvx512Vnni;

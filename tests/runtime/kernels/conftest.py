@@ -11,6 +11,7 @@ from confpress.passes.errors import ConfpressError
 from confpress.runtime import kernels
 
 VARIABLE = "CONFPRESS_KERNELS"
+VBMI = "avx512vbmi"
 
 
 def usable_paths() -> list[str]:
@@ -22,22 +23,33 @@ def usable_paths() -> list[str]:
     return [name for name in info.built if name in info.available]
 
 
+def emulated_paths() -> list[str]:
+    """What a build with CONFPRESS_EMULATE_VBMI runs and the installed library does not."""
+    paths = usable_paths()
+    return [VBMI] if "avx512vnni" in paths and VBMI not in paths else []
+
+
 @pytest.fixture(scope="session", params=usable_paths())
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """File of a library that uses one instruction set.
+    """File of a library that uses one instruction set."""
+    if request.param.startswith("absent"):
+        pytest.skip(request.param)
+    return using(request.param, kernels.library_path(), tmp_path_factory.mktemp("kernels"))
+
+
+def using(path: str, library: Path, folder: Path) -> str:
+    """File of a copy of the library that uses one instruction set.
 
     A library chooses once, when it is first asked. A copy is a library of its own, so one process
     can hold all choices.
     """
-    if request.param.startswith("absent"):
-        pytest.skip(request.param)
-    copy = tmp_path_factory.mktemp("kernels") / f"{request.param}.so"
-    shutil.copyfile(kernels.library_path(), copy)
+    copy = folder / f"{path}.so"
+    shutil.copyfile(library, copy)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, request.param)
+        patch.setenv(VARIABLE, path)
         describe = ctypes.CDLL(str(copy)).confpress_kernel_paths
         describe.restype = ctypes.c_char_p
-        assert f"chosen: {request.param}\n".encode() in describe()
+        assert f"chosen: {path}\n".encode() in describe()
     return str(copy)
 
 
@@ -46,4 +58,5 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of fuzz.cc for this processor, with sanitizers."""
     from .native import build_fuzz
 
-    return build_fuzz(tmp_path_factory.mktemp("fuzz"))
+    emulate = "ON" if emulated_paths() else "OFF"
+    return build_fuzz(tmp_path_factory.mktemp("fuzz"), CONFPRESS_EMULATE_VBMI=emulate)

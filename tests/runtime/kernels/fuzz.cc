@@ -292,7 +292,7 @@ Case sparse_case(Bytes& bytes) {
   return c;
 }
 
-// Columns that are all different in a row's block of 64: in the slots' own windows of 16 (a pattern
+// Columns that are all different in a row's block of 64: in the slots' own windows of 16 (patterns
 // that kernels look for), or anywhere; rarely one is spoiled. Weights beyond the last column are
 // zero.
 void fill_columns(ort::Value& weights, ort::Value& columns, int64_t k, Bytes& bytes) {
@@ -311,7 +311,7 @@ void fill_columns(ort::Value& weights, ort::Value& columns, int64_t k, Bytes& by
     const size_t slot = at / width / rows % slots;
     const size_t block = at / width / rows / slots % blocks;
     const size_t value = slot * width + i;
-    const size_t window = slot * 4 / slots;
+    const size_t window = slot * 4 / slots + (slots == 2 ? i / 2 : 0);
     const size_t column = windows && slots <= 8 && width == 4
                               ? 16 * window + (slots == 8 ? slot % 2 * 4 : row % 12) + i
                               : (value * step + row * 5) % 64;

@@ -1,11 +1,11 @@
-"""Builds and runs the program `confpress_fuzz` (fuzz.cc)."""
+"""Builds what tests alone need: the program `confpress_fuzz` (fuzz.cc), libraries."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,19 +25,29 @@ def require(*programs: str) -> None:
 
 
 def build_fuzz(folder: Path, **definitions: str) -> Path:
-    """The program, built by the project's own CMake files with these definitions."""
+    """The program, built with these definitions."""
+    return _build(folder, "confpress_fuzz", definitions) / "confpress_fuzz"
+
+
+def build_sparse(folder: Path, **definitions: str) -> Path:
+    """A library of SparseLinear alone, built with these definitions."""
+    return _build(folder, "confpress_sparse", definitions) / "libconfpress_sparse.so"
+
+
+def _build(folder: Path, target: str, definitions: Mapping[str, str]) -> Path:
+    """Where the project's own CMake files put a target."""
     require("cmake")
     flags = [f"-D{name}={value}" for name, value in definitions.items()]
     for command in (
         ["cmake", "-S", str(ROOT), "-B", str(folder), *flags],
-        ["cmake", "--build", str(folder), "--target", "confpress_fuzz", "--parallel"],
+        ["cmake", "--build", str(folder), "--target", target, "--parallel"],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         output = done.stdout + done.stderr
         if done.returncode and ("No CMAKE_CXX_COMPILER" in output or _lacks_sanitizers(output)):
             pytest.skip("the compiler, or its sanitizers' libraries, are not installed")
         assert done.returncode == 0, output
-    return folder / "runtime" / "kernels" / "confpress_fuzz"
+    return folder / "runtime" / "kernels"
 
 
 def run_fuzz(

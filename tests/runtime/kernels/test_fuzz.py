@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import usable_paths
+from .conftest import emulated_paths, usable_paths
 from .native import run_fuzz
 
 CASES = 2000
 
 
-@pytest.mark.parametrize("path", usable_paths())
+@pytest.mark.parametrize("path", usable_paths() + emulated_paths())
 def test_hostile_models_are_refused_or_computed_within_their_tensors(fuzz: Path, path: str) -> None:
     if path.startswith("absent"):
         pytest.skip(path)

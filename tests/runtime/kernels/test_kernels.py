@@ -56,7 +56,10 @@ def test_variable_forces_every_usable_path() -> None:
 
 def test_unknown_path_is_a_sentence_here_and_in_onnxruntime() -> None:
     described, registered = _ask("sse9").splitlines()
-    sentence = "CONFPRESS_KERNELS is 'sse9', which is none of portable, avx2, avx512vnni, neondot."
+    sentence = (
+        "CONFPRESS_KERNELS is 'sse9', which is none of "
+        "portable, avx2, avx512vnni, avx512vbmi, neondot."
+    )
     assert described == f"describe: {sentence}"
     assert registered.startswith("register:")
     assert registered.endswith(sentence)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .conftest import usable_paths
+from .conftest import VBMI, emulated_paths, usable_paths
 from .native import build_fuzz, require, run_fuzz
 
 CASES = 1500
@@ -47,12 +47,22 @@ def _compare(actual: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 def test_paths_of_this_processor_agree(fuzz: Path, tmp_path: Path) -> None:
-    paths = [path for path in usable_paths() if path != "portable"]
+    paths = [path for path in usable_paths() + emulated_paths() if path != "portable"]
     if not paths or paths[0].startswith("absent"):
         pytest.skip("this processor runs the portable path alone")
     expected = _outputs([str(fuzz)], "portable", tmp_path / "portable")
     for path in paths:
         _compare(_outputs([str(fuzz)], path, tmp_path / path), expected)
+
+
+def test_operators_without_use_for_vbmi_run_what_vnni_has(fuzz: Path, tmp_path: Path) -> None:
+    if VBMI not in usable_paths() + emulated_paths():
+        pytest.skip("this processor has no AVX-512 VNNI")
+    paths = (VBMI, "avx512vnni")
+    ours, theirs = (_outputs([str(fuzz)], path, tmp_path / path) for path in paths)
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_neon_agrees_under_qemu(tmp_path: Path) -> None:
