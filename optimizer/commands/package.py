@@ -31,6 +31,15 @@ from .options import PATH, json_option
 @click.option(
     "--licence", metavar="TEXT", help="Terms of use of the model, for manifest and README."
 )
+@click.option(
+    "--kernel-library",
+    "libraries",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Kernel library for another architecture, which `bundle` then also has; may be given "
+    "several times. This machine's is always there.",
+)
 @json_option
 def command(
     result: Path,
@@ -38,6 +47,7 @@ def command(
     output: Path | None,
     target: str | None,
     licence: str | None,
+    libraries: tuple[Path, ...],
     json_file: Path | None,
 ) -> None:
     """Packs RESULT, a folder of `confpress optimize`, and checks the package by running it.
@@ -50,18 +60,23 @@ def command(
     Examples:
       confpress package out --for bundle
       confpress package out --for bundle --target portable -o device --licence "CC BY 4.0"
+      confpress package out --for bundle --kernel-library arm/libconfpress_kernels.so
       confpress package out --for sherpa-onnx
     """  # noqa: D301 (\b tells click to keep lines)
     from ...runtime.progress import progress
     from ..console import check_output_file, print_line, write_json
     from ..package.build import KINDS, build
+    from ..package.bundle import Bundle
     from ..text import size
 
     chosen = output or Path(f"{result.resolve()}-{kind}")
     if json_file is not None:
         check_output_file(json_file, [result], outside=chosen)
+    if libraries and kind != "bundle":
+        raise click.UsageError("--kernel-library is for bundles: only they have kernel libraries.")
+    packed_as = Bundle(libraries=libraries) if libraries else KINDS[kind]
     with progress(f"Packing {result} for {kind}", None):
-        built = build(result, KINDS[kind], chosen, target=target, licence=licence)
+        built = build(result, packed_as, chosen, target=target, licence=licence)
     write_json(json_file, built.manifest)
     packed = sum(entry.bytes for entry in built.manifest.files.values())
     print_line(f"{built.folder} ({len(built.manifest.files) + 1} files, {size(packed)})")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...runtime.kernels import describe
+from ...passes.errors import ConfpressError
 from ...runtime.model_file import model_files, opset_domains
 from ...runtime.session import KERNEL_DOMAIN_PREFIX
 from ...runtime.speech.manifest import Utterance
 from ...runtime.transducer import DECODER_FILE, JOINER_FILE
 from .check import Checked, same_texts, transcripts
 from .kind import Filled, write_speech_files
+from .libraries import copy_libraries
 from .manifest import Kind, PackagedKernels
 from .programs import programs_usage, write_programs
 from .source import TARGETS, Source
@@ -22,8 +22,13 @@ from .source import TARGETS, Source
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder that runs with numpy and ONNX Runtime, kernels and programs included."""
+    """A folder that runs with numpy and ONNX Runtime, kernels and programs included.
 
+    Attributes:
+        libraries: Kernel libraries for other architectures.
+    """
+
+    libraries: Sequence[Path] = ()
     name: Kind = "bundle"
     targets: Sequence[str] = TARGETS
 
@@ -38,7 +43,7 @@ class Bundle:
         return Filled(
             source.model.path.name,
             usage,
-            _copy_kernels(source, folder),
+            self._kernels(source, folder),
             transducer=(DECODER_FILE, JOINER_FILE) if source.model.search.files else None,
         )
 
@@ -46,19 +51,14 @@ class Bundle:
         """`transcribe.py` must hear what the result's model does."""
         return same_texts(source, clips, transcripts(folder / "transcribe.py", clips))
 
-
-def _copy_kernels(source: Source, folder: Path) -> PackagedKernels | None:
-    """Copies the kernel library, where the model uses operators of ours."""
-    domains = opset_domains(source.model.path)
-    if not any(domain.startswith(KERNEL_DOMAIN_PREFIX) for domain in domains):
-        return None
-    info = describe()
-    place = Path("lib") / platform.machine() / info.path.name
-    (folder / place.parent).mkdir(parents=True)
-    shutil.copyfile(info.path, folder / place)
-    return PackagedKernels(
-        file=place.as_posix(),
-        architecture=platform.machine(),
-        paths=info.built,
-        compiler=info.compiler,
-    )
+    def _kernels(self, source: Source, folder: Path) -> tuple[PackagedKernels, ...]:
+        """Copies kernel libraries, where the model uses operators of ours."""
+        domains = opset_domains(source.model.path)
+        if any(domain.startswith(KERNEL_DOMAIN_PREFIX) for domain in domains):
+            return copy_libraries(self.libraries, folder)
+        if self.libraries:
+            raise ConfpressError(
+                f"the model of target {source.target} uses no kernel library; leave "
+                "--kernel-library out, or take --target cpu."
+            )
+        return ()

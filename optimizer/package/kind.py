@@ -24,14 +24,14 @@ class Filled:
     Attributes:
         model: The model's file name.
         usage: How to use it, as Markdown for the README.
-        kernels: The kernel library; None without.
+        kernels: Kernel libraries, one for each architecture.
         transducer: Files of a transducer's decoder and joiner; None for CTC.
         minimum_onnxruntime: Where it is not the model's versions that tell.
     """
 
     model: str
     usage: str
-    kernels: PackagedKernels | None = None
+    kernels: tuple[PackagedKernels, ...] = ()
     transducer: tuple[str, str] | None = None
     minimum_onnxruntime: str | None = None
 

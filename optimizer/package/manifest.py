@@ -51,12 +51,15 @@ class PackagedModel(Record):
 
 
 class PackagedKernels(Record):
-    """The kernel library of the package."""
+    """A kernel library of the package."""
 
     file: str = Field(description="path in the package")
     architecture: str = Field(description="machine that it runs on, as Python's platform names it")
-    paths: tuple[str, ...] = Field(description="instruction sets it chooses from when it runs")
-    compiler: str = Field(description="what built it")
+    paths: tuple[str, ...] | None = Field(
+        description="instruction sets it chooses from when it runs; none where it is for another "
+        "machine than the one that packed it"
+    )
+    compiler: str | None = Field(description="what built it; none likewise")
 
 
 class Licences(Record):
@@ -96,7 +99,9 @@ class PackageManifest(Record):
     confpress: str = Field(description="version of Confpress that made it")
     target: str = Field(description="which of the result's models it holds")
     model: PackagedModel = Field(description="the model")
-    kernels: PackagedKernels | None = Field(description="the kernel library, where it has one")
+    kernels: tuple[PackagedKernels, ...] = Field(
+        description="kernel libraries, one for each architecture; none where it needs none"
+    )
     licences: Licences = Field(description="terms of use")
     provenance: Provenance = Field(description="where it comes from")
     metrics: Metrics = Field(description="what was measured")

@@ -129,10 +129,9 @@ class Recogniser:
 
 def _kernel_library(folder: Path, manifest: dict[str, Any]) -> Path | None:
     """The bundle's kernel library, where it has one for this machine."""
-    kernels = manifest["kernels"]
-    if kernels is None or kernels["architecture"] != platform.machine():
-        return None
-    return folder / str(kernels["file"])
+    files = {each["architecture"]: str(each["file"]) for each in manifest["kernels"]}
+    file = files.get(platform.machine())
+    return None if file is None else folder / file
 
 
 def _transducer(

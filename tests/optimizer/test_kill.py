@@ -130,25 +130,16 @@ def test_ten_kills_at_random_moments(
     assert not work_folder(out).exists()
 
 
-@pytest.mark.evidence
-def test_thirty_kills_of_the_demo_by_the_clock(tmp_path: Path) -> None:
+def killed_by_the_clock(command: list[object], folder: Path, times: int) -> None:
+    """Kills runs at random moments; what they leave is nothing or whole, and they go on."""
     chance = random.Random(11)
-    folder = demo_folder()
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text("[lower]\nmeasure = false\n")  # what is measured may differ from run to run
-    command = [
-        *(sys.executable, "-m", "confpress.optimizer", "optimize", folder / "model.onnx"),
-        *("--recipe", recipe, "--calibration", folder / "clips"),
-        *("--calibration-subset", "calibration-"),
-        *("--validation", folder / "clips", "--subset", "clip-", "-o"),
-    ]
     start = time.monotonic()
-    subprocess.run([*command, tmp_path / "all"], check=True)
+    subprocess.run([*map(str, command), folder / "all"], check=True)
     length = time.monotonic() - start
-    new = models(tmp_path / "all")
-    out, before = tmp_path / "out", dict[str, bytes]()
-    for _ in range(30):
-        with subprocess.Popen([*command, out]) as process:
+    new = models(folder / "all")
+    out, before = folder / "out", dict[str, bytes]()
+    for _ in range(times):
+        with subprocess.Popen([*map(str, command), out]) as process:
             time.sleep(chance.uniform(0, length / 3))
             process.kill()
         assert not out.exists() or models(out) == new
@@ -156,5 +147,30 @@ def test_thirty_kills_of_the_demo_by_the_clock(tmp_path: Path) -> None:
         if process.returncode == -signal.SIGKILL and found:
             assert before.items() <= found.items()
         before = found
-    subprocess.run([*command, out], check=True)
+    subprocess.run([*map(str, command), out], check=True)
     assert models(out) == new
+
+
+@pytest.mark.evidence
+def test_thirty_kills_of_the_demo_by_the_clock(tmp_path: Path) -> None:
+    folder = demo_folder()
+    command = [
+        *(sys.executable, "-m", "confpress.optimizer", "optimize", folder / "model.onnx"),
+        *("--calibration", folder / "clips", "--calibration-subset", "calibration-"),
+        *("--validation", folder / "clips", "--subset", "clip-", "-o"),
+    ]
+    killed_by_the_clock(command, tmp_path, 30)
+
+
+@pytest.mark.evidence
+def test_ten_kills_of_a_real_model_by_the_clock(
+    nemo_model: Path, calibration_folder: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "short.toml"
+    recipe.write_text("[calibration]\nmax_seconds = 60\n[validation]\nmax_utterances = 10\n")
+    command = [
+        *(sys.executable, "-m", "confpress.optimizer", "optimize", nemo_model),
+        *("--calibration", calibration_folder, "--validation", shared_data / "an4"),
+        *("--subset", "an4test_clstk", "--recipe", recipe, "-o"),
+    ]
+    killed_by_the_clock(command, tmp_path, 10)

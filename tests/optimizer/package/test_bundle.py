@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from confpress.optimizer.recipe import Recipe
 from confpress.optimizer.report_schema import Report
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.asr import AsrModel, transcribe
+from confpress.runtime.kernels import library_path
 from confpress.runtime.model_file import load_model, save_model
 from confpress.runtime.session import create_session
 
@@ -103,8 +105,9 @@ def test_the_manifest_says_what_is_in_it(bundle: Built, small_result: Path) -> N
     found = {p.relative_to(bundle.folder).as_posix() for p in bundle.folder.rglob("*")}
     files = {name for name in found if (bundle.folder / name).is_file()}
     assert set(manifest.files) == files - {"manifest.json"}
-    assert manifest.kernels is not None
-    assert (bundle.folder / manifest.kernels.file).is_file()
+    (kernels,) = manifest.kernels
+    assert (bundle.folder / kernels.file).is_file()
+    assert kernels.paths
     assert manifest.licences.model == "CC0-1.0"
     assert manifest.model.minimum_onnxruntime == "1.18"
     assert manifest.model.operators["confpress.v1"]["QuantLinear"] == 1
@@ -117,9 +120,43 @@ def test_the_manifest_says_what_is_in_it(bundle: Built, small_result: Path) -> N
 
 def test_portable_needs_no_kernels(small_result: Path, tmp_path: Path) -> None:
     built = build(small_result, BUNDLE, tmp_path / "out", target="portable")
-    assert built.manifest.kernels is None
+    assert built.manifest.kernels == ()
     assert not (built.folder / "lib").exists()
     assert set(built.manifest.model.operators) <= {"ai.onnx", "com.microsoft"}
+
+
+def test_libraries_for_other_architectures_travel_along(
+    confpress: Confpress, small_result: Path, tmp_path: Path
+) -> None:
+    machines = {"x86_64": 62, "aarch64": 183}
+    library = bytearray(library_path().read_bytes())
+    other = next(name for name in machines if name != platform.machine())
+    library[18:20] = machines[other].to_bytes(2, "little")
+    (tmp_path / "other.so").write_bytes(library)
+    command = ("package", small_result, "-o", tmp_path / "packed")
+    given = ("--kernel-library", tmp_path / "other.so")
+    done = confpress(*command, "--for", "bundle", *given)
+    assert done.status == 0, done.err
+    folder = tmp_path / "packed" / "bundle"
+    assert (folder / "lib" / other / "libconfpress_kernels.so").read_bytes() == library
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"for {platform.machine()}, `lib/{other}/" in readme
+    (tmp_path / "no.so").write_bytes(library.replace(b"confpress_kernel_paths", b"x" * 22))
+    library[18:20] = (8).to_bytes(2, "little")
+    (tmp_path / "mips.so").write_bytes(library)
+    for arguments, status, reason in (
+        ((*given, *given), 1, "are both for"),
+        (("--kernel-library", tmp_path / "no.so"), 1, "is no kernel library"),
+        (("--kernel-library", tmp_path / "mips.so"), 1, "ELF machine 8"),
+        (("--kernel-library", tmp_path / "none.so"), 1, "cannot read"),
+        ((*given, "--target", "portable"), 1, "uses no kernel library"),
+    ):
+        done = confpress(*command[:-1], tmp_path / "q", "--for", "bundle", *arguments)
+        assert done.status == status, done.err
+        assert reason in done.err
+    done = confpress(*command[:-1], tmp_path / "q", "--for", "ort", *given)
+    assert done.status == 2
+    assert not (tmp_path / "q").exists()
 
 
 @pytest.mark.parametrize("script", ["transcribe.py", "bench.py"])
@@ -142,7 +179,7 @@ def test_a_machine_without_kernels_gets_the_same_text(
     """Another architecture in the manifest: the model runs by its function bodies."""
     path = unpacked / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["kernels"]["architecture"] = "another"
+    manifest["kernels"][0]["architecture"] = "another"
     path.write_text(json.dumps(manifest), encoding="utf-8")
     clips = write_clips(tmp_path, 16000)
     model = AsrModel.load(small_result / "cpu" / "model.onnx")
