@@ -10,18 +10,28 @@ from ..passes.depthwise import DepthwiseConv2d
 from ..passes.fuse.attention import FuseRelPosAttention
 from ..passes.fuse.convolution import FuseConvModule
 from ..passes.fuse.norms import FuseAddNorm
+from ..passes.fuse.subsampling import FuseSubsampling
 from ..passes.lower.masked_codes import MaskCodes
+from ..passes.norm_sums import NormSums
+from ..passes.zero_masks import ZeroMasks
 from .recipe import Fusion, Target
 
 #: In the order in which they run.
 FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
-    "portable": {"masked_codes": MaskCodes(), "depthwise": DepthwiseConv2d()},
+    "portable": {
+        "masked_codes": MaskCodes(),
+        "depthwise": DepthwiseConv2d(),
+        "zero_masks": ZeroMasks(),
+        "norm_sums": NormSums(),
+    },
     "cpu": {
+        "subsampling": FuseSubsampling(),
         "attention": FuseRelPosAttention(),
         "convolution": FuseConvModule(),
         "norms": FuseAddNorm(),
         "masked_codes": MaskCodes(),
         "depthwise": DepthwiseConv2d(),
+        "zero_masks": ZeroMasks(),
     },
 }
 

@@ -25,8 +25,15 @@ from .recipe_errors import did_you_mean
 from .toml_file import check, read_toml
 
 Target = Literal["portable", "cpu"]
-Fusion = Literal["attention", "convolution", "norms", "masked_codes", "depthwise"]
+Fusion = Literal[
+    "attention", "convolution", "norms", "masked_codes", "depthwise", "zero_masks", "norm_sums"
+]
 Format = Literal["int8", "float32"]
+SparsityPattern = Literal[
+    *("none", "50%", "75%", "87.5%"),
+    *("8:16", "4:16", "2:16", "32:64", "16:64", "8:64", "2:4", "1:4"),
+]
+Instructions = Literal["here", "any", "avx512vbmi"]
 
 
 class Section(BaseModel):
@@ -116,12 +123,10 @@ class SparsifySection(Section):
     Speed only: without training afterwards the model loses its words.
     """
 
-    pattern: Literal["none", "8:16", "4:16", "2:16", "32:64", "16:64", "8:64", "2:4", "1:4"] = (
-        Field(
-            default="none",
-            description="`4:16` keeps 4 of every 16 weights of a row (75 % zeros); `4:16` and "
-            "`2:16` are fast",
-        )
+    pattern: SparsityPattern = Field(
+        default="none",
+        description="`4:16` keeps 4 of every 16 weights of a row; `75%` is `4:16`, or `16:64` where "
+        "`lower.instructions` are `avx512vbmi`; so are `50%` and `87.5%`",
     )
     least_energy: float = Field(
         default=0.4,
@@ -224,7 +229,12 @@ class LowerSection(Section):
     without: tuple[Fusion, ...] = Field(
         default=(),
         description="fusions that are left out: `attention`, `convolution` and `norms` of `cpu`, "
-        "`masked_codes` and `depthwise` of both",
+        "`norm_sums` of `portable`, `masked_codes`, `depthwise` and `zero_masks` of both",
+    )
+    instructions: Instructions = Field(
+        default="here",
+        description="where `cpu` will run, which decides how zeros are best laid out: `avx512vbmi` "
+        "(Ice Lake, Zen 4 and newer), `any` other processor, or one such as `here`",
     )
     measure: bool = Field(
         default=True,

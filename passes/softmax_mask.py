@@ -128,7 +128,11 @@ def _fully_masked(patch: Patch, mask: ir.Value) -> ir.Value:
         patch.ints(-1),
         keepdims=1,
     )
-    return patch.op("Cast", least, to=int(ir.DataType.BOOL))
+    rows = patch.op("Cast", least, to=int(ir.DataType.BOOL))
+    rows.dtype = ir.DataType.BOOL
+    if mask.shape is not None:
+        rows.shape = ir.Shape([*mask.shape[:-1], 1])
+    return rows
 
 
 def _producer(value: ir.Value | None, op_type: str) -> ir.Node | None:

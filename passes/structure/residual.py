@@ -60,7 +60,7 @@ def find_joins(flow: Flow, products: Products) -> list[Join]:
     weighted = products.linears.keys() | products.convolutions.keys()
     joins = []
     for node in flow.order:
-        if node.op_type != "Add" or len(flow.inputs(node)) != 2:
+        if node.op_type not in ("Add", "Sum") or len(flow.inputs(node)) != 2:
             continue
         left, right = flow.inputs(node)
         join = (
