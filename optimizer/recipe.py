@@ -30,8 +30,7 @@ Fusion = Literal[
 ]
 Format = Literal["int8", "float32"]
 SparsityPattern = Literal[
-    *("none", "50%", "75%", "87.5%"),
-    *("8:16", "4:16", "2:16", "32:64", "16:64", "8:64", "2:4", "1:4"),
+    "none", "50%", "75%", "87.5%", "8:16", "4:16", "2:16", "32:64", "16:64", "8:64", "2:4", "1:4"
 ]
 Instructions = Literal["here", "any", "avx512vbmi"]
 
@@ -125,8 +124,8 @@ class SparsifySection(Section):
 
     pattern: SparsityPattern = Field(
         default="none",
-        description="`4:16` keeps 4 of every 16 weights of a row; `75%` is `4:16`, or `16:64` where "
-        "`lower.instructions` are `avx512vbmi`; so are `50%` and `87.5%`",
+        description="`4:16` keeps 4 of every 16 weights of a row; a share of zeros is the pattern "
+        "that suits `lower.instructions`: `75%` is `16:64` for `avx512vbmi`, else `4:16`",
     )
     least_energy: float = Field(
         default=0.4,

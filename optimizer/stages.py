@@ -24,6 +24,7 @@ from ..passes.softmax_mask import SoftmaxMask
 from ..passes.sparsify import Sparsify
 from ..passes.structure import Recognise
 from ..passes.versions import MinimiseVersions
+from ..runtime.instructions import look_up_reach
 from .decisions import Findings
 from .fusions import fusions
 from .recipe import Recipe, Target
@@ -74,7 +75,10 @@ def _sparsify(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
         return Skip("the recipe asks for no zeros")
     return [
         Sparsify(
-            pattern=options.pattern, least_energy=options.least_energy, exclude=options.exclude
+            pattern=options.pattern,
+            least_energy=options.least_energy,
+            exclude=options.exclude,
+            reach=look_up_reach(recipe.lower.instructions),
         )
     ]
 
@@ -178,12 +182,14 @@ VERSIONS = Stage(
 )
 
 
-def _lower(target: Target, first: Pass) -> Callable[[Recipe, Findings], Sequence[Pass]]:
+def _lower(
+    target: Target, first: Callable[[Recipe], Pass]
+) -> Callable[[Recipe, Findings], Sequence[Pass]]:
     """The lowering of layers, the fusions that are asked for and gain, and the versions."""
 
     def passes(recipe: Recipe, findings: Findings) -> Sequence[Pass]:
         without = {*recipe.lower.without, *findings.slower.get(target, ())}
-        return [first, *fusions(target, without), MinimiseVersions()]
+        return [first(recipe), *fusions(target, without), MinimiseVersions()]
 
     return passes
 
@@ -193,13 +199,13 @@ LOWER: Mapping[Target, Stage] = {
     "portable": Stage(
         "lower.portable",
         "turn QDQ nodes into operators that stock ONNX Runtime runs fast",
-        _lower("portable", LowerPortable()),
+        _lower("portable", lambda _: LowerPortable()),
         lossless=False,
     ),
     "cpu": Stage(
         "lower.cpu",
         "turn QDQ nodes, attention, convolution modules and norms into operators of our kernels",
-        _lower("cpu", LowerCpu()),
+        _lower("cpu", lambda recipe: LowerCpu(reach=look_up_reach(recipe.lower.instructions))),
         lossless=False,
     ),
 }

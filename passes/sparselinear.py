@@ -2,11 +2,11 @@
 
 Each row of W has at most ``kept`` = 4, 8, 16 or 32 non-zeros in every block of 64 columns; these
 are stored with their places, and nothing else is computed. Patterns N:M are blocks of 64 too (4:16
-keeps 16 of 64), and faster where a table look-up reaches 16 bytes only (AVX2, AVX-512 without
-VBMI): :func:`pack_sparse` orders them so that kernels find them. Scales are per output channel and
-X is quantised frame by frame, as for :mod:`.quantlinear`; like there each operator is a model-local
-function that the kernels equal bit for bit without an activation, as long as the body's float
-accumulation is exact (K <= 1040).
+keeps 16 of 64), and faster where a table look-up reaches 16 bytes only (all processors but those
+with AVX-512 VBMI): :func:`pack_sparse` orders them so that kernels find them. Scales are per output
+channel and X is quantised frame by frame, as for :mod:`.quantlinear`; like there each operator is a
+model-local function that the kernels equal bit for bit without an activation, as long as the body's
+float accumulation is exact (K <= 1040).
 
 =========== ========= ====================================== ===================================
 input       type      shape                                  meaning
@@ -44,6 +44,8 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 #: Columns of a block.
 BLOCK: Final = 64
+#: Columns that a table look-up in bytes reaches on most processors.
+WINDOW: Final = 16
 #: Non-zeros of a row that one slot of the layout holds.
 SLOT: Final = 4
 #: Non-zeros that a row may have in a block.
@@ -87,14 +89,18 @@ class Pattern:
     kept: int
     span: int
 
-    @property
-    def look_ups(self) -> int:
-        """Look-ups in 16 bytes per block of 16 rows and 64 columns, without VBMI: the cost.
+    def look_ups(self, reach: int = WINDOW) -> int:
+        """Look-ups per block of 16 rows and 64 columns: the cost.
 
-        A slot of four non-zeros whose columns lie in one window of 16 takes one; two slots of 2:16
+        In windows of 16 bytes a slot of four non-zeros of one window takes one; two slots of 2:16
         take three with their blends; any other slot asks all four windows.
+
+        Args:
+            reach: Bytes that a look-up reaches: BLOCK with AVX-512 VBMI, else WINDOW.
         """
-        if self.span > SPANS[0] or self.kept < 8:
+        if reach == BLOCK:
+            return self.kept // SLOT
+        if self.span > WINDOW or self.kept < 8:
             return self.kept
         return self.kept // SLOT if self.kept > 8 else 3
 
@@ -107,25 +113,30 @@ class Pattern:
         return f"{self.share}:{self.span}"
 
 
-#: All patterns that kernels know, the fastest first.
-_CANDIDATES: Final = tuple(
-    sorted(
-        (Pattern(kept, span) for kept in KEPT for span in SPANS if kept * span >= BLOCK),
-        key=lambda pattern: (pattern.look_ups, pattern.kept),
-    )
+_PATTERNS: Final = tuple(
+    Pattern(kept, span) for kept in KEPT for span in SPANS if kept * span >= BLOCK
 )
 #: Look-ups per block at which SparseLinear is as fast as the dense QuantLinear (docs/kernels.md).
 _BREAK_EVEN: Final = 8
 
 
-def pattern_of(weight: npt.NDArray[np.generic]) -> Pattern | None:
-    """The fastest pattern that a weight [N, K] fits, or None where half of a block is too few."""
+def pattern_of(weight: npt.NDArray[np.generic], reach: int = WINDOW) -> Pattern | None:
+    """The fastest pattern that a weight fits, or None where half of a block is too few.
+
+    Args:
+        weight: [N, K].
+        reach: Bytes that a look-up reaches, as for :meth:`Pattern.look_ups`.
+    """
     nonzero = _in_blocks(np.asarray(weight) != 0)
     most = {
         span: int(nonzero.reshape(len(nonzero), -1, span).sum(axis=2).max(initial=0))
         for span in SPANS
     }
-    return next((each for each in _CANDIDATES if most[each.span] <= each.share), None)
+    return min(
+        (each for each in _PATTERNS if most[each.span] <= each.share),
+        key=lambda pattern: (pattern.look_ups(reach), pattern.kept),
+        default=None,
+    )
 
 
 #: Microseconds of a layer of shape [N, K] by (N, K, form); a form is a pattern's name or DENSE.
@@ -133,19 +144,24 @@ Costs = Mapping[tuple[int, int, str], float]
 DENSE: Final = "dense"
 
 
-def is_faster(pattern: Pattern, shape: Sequence[int] = (), costs: Costs | None = None) -> bool:
+def is_faster(
+    pattern: Pattern,
+    shape: Sequence[int] = (),
+    costs: Costs | None = None,
+    reach: int = WINDOW,
+) -> bool:
     """Whether SparseLinear beats the dense QuantLinear.
 
     Args:
         pattern: What the weight fits.
         shape: [N, K].
-        costs: Measured times; what they do not tell is decided by the pattern alone, as measured
-            without VBMI.
+        costs: Measured times; what they do not tell is decided by the pattern's look-ups.
+        reach: Bytes that a look-up reaches, as for :meth:`Pattern.look_ups`.
     """
     n, k = shape or (0, 0)
     sparse, dense = ((costs or {}).get((n, k, form)) for form in (str(pattern), DENSE))
     if sparse is None or dense is None:
-        return pattern.look_ups < _BREAK_EVEN
+        return pattern.look_ups(reach) < _BREAK_EVEN
     return sparse < dense
 
 

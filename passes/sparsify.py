@@ -24,7 +24,7 @@ from .base import InPlacePass, Journal, PassResult
 from .errors import ConfpressError
 from .linear import MatMulLayer, matmul_layers
 from .rewrite import Patch, constant
-from .sparselinear import Pattern
+from .sparselinear import BLOCK, WINDOW, Pattern
 
 Floats = npt.NDArray[np.float32]
 
@@ -35,6 +35,12 @@ PATTERNS: Final = {
     for kept in (32, 16, 8)
     if (pattern := Pattern(kept, span)).kept * span >= 64
 }
+#: Shares of zeros that stand for a pattern: over the columns that a table look-up reaches.
+SHARES: Final = {
+    "50%": {WINDOW: "8:16", BLOCK: "32:64"},
+    "75%": {WINDOW: "4:16", BLOCK: "16:64"},
+    "87.5%": {WINDOW: "2:16", BLOCK: "8:64"},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Sparsify(InPlacePass):
     """Sets the weights that matter least to zero, in the same pattern in every row.
 
     Attributes:
-        pattern: One of :data:`PATTERNS`, such as "4:16".
+        pattern: One of :data:`PATTERNS`, such as "4:16", or of :data:`SHARES`, such as "75%".
         least_energy: Layers that would keep a smaller share of their weights' energy (weighted as
             the scores are) stay dense; 0 refuses none.
         exclude: Patterns of layer ids that stay dense (``encoder.layers.0.*``).
@@ -50,6 +56,8 @@ class Sparsify(InPlacePass):
             and ``pattern`` is for the rest.
         importance: E[x²] of the inputs of linear layers, [K], by the input's value name; a layer
             without one is scored by magnitude.
+        reach: Bytes that a table look-up reaches where the model will run: BLOCK with AVX-512
+            VBMI, else WINDOW.
     """
 
     pattern: str = "4:16"
@@ -57,13 +65,13 @@ class Sparsify(InPlacePass):
     exclude: tuple[str, ...] = ()
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     importance: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
+    reach: int = WINDOW
 
     def __post_init__(self) -> None:
         for pattern in (self.pattern, *self.layers.values()):
-            if pattern not in PATTERNS:
-                raise ConfpressError(
-                    f'"{pattern}" is no sparsity pattern; there are {", ".join(PATTERNS)}.'
-                )
+            if pattern not in PATTERNS | SHARES:
+                known = ", ".join((*PATTERNS, *SHARES))
+                raise ConfpressError(f'"{pattern}" is no sparsity pattern; there are {known}.')
         if not 0 <= self.least_energy <= 1:
             raise ConfpressError(f"least_energy is between 0 and 1, not {self.least_energy}.")
 
@@ -105,7 +113,8 @@ class Sparsify(InPlacePass):
 
     def _pattern_of(self, layer: str) -> str:
         named = (name for each, name in self.layers.items() if fnmatch.fnmatchcase(layer, each))
-        return next(named, self.pattern)
+        pattern = next(named, self.pattern)
+        return SHARES[pattern][self.reach] if pattern in SHARES else pattern
 
 
 def kept_by(scores: Floats, pattern: Pattern) -> npt.NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import json_option, model_argument, output_option
+from .options import instructions_option, json_option, model_argument, output_option
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -32,9 +32,15 @@ if TYPE_CHECKING:
     help="For `cpu`: measured times that choose dense or sparse for each layer with balanced "
     "zeros. Where there is no such file, they are measured here and written to it.",
 )
+@instructions_option
 @json_option
 def command(
-    model: Path, output: Path, target: str, cost_table: Path | None, json_file: Path | None
+    model: Path,
+    output: Path,
+    target: str,
+    cost_table: Path | None,
+    instructions: str,
+    json_file: Path | None,
 ) -> None:
     """Lowers MODEL, an interchange model with QDQ nodes, for one target.
 
@@ -45,6 +51,7 @@ def command(
       confpress lower sparse-qdq.onnx -o cpu.onnx --target cpu --cost-table here.json
     """  # noqa: D301 (\b tells click to keep lines)
     from ...passes.errors import ConfpressError
+    from ..recipe import Recipe
     from ..stages import LOWER, passes_of
     from .single import run_alone
 
@@ -53,7 +60,7 @@ def command(
     stage = LOWER["cpu" if target == "cpu" else "portable"]
 
     def passes(loaded: ir.Model) -> Sequence[ir.passes.PassBase]:
-        known = passes_of(stage)
+        known = passes_of(stage, Recipe().replace({"lower": {"instructions": instructions}}))
         return known if cost_table is None else _with_costs(known, loaded, cost_table)
 
     run_alone(stage.name, model, output, json_file, passes)
@@ -71,7 +78,8 @@ def _with_costs(
         table = read_costs(file)
     else:
         check_output_file(file, inputs=[])
-        table = measure_costs(balanced_layers(model))
+        reach = next(each.reach for each in passes if isinstance(each, LowerCpu))
+        table = measure_costs(balanced_layers(model, reach))
         write_json(file, table)
     return [
         dataclasses.replace(each, costs=table.costs()) if isinstance(each, LowerCpu) else each

@@ -26,6 +26,15 @@ frontend_option = click.option(
     "model, or else 80 features as in NeMo's recipes.",
 )
 
+instructions_option = click.option(
+    "--instructions",
+    type=click.Choice(["here", "any", "avx512vbmi"]),
+    default="here",
+    show_default=True,
+    help="Where target `cpu` will run, which decides how zeros are best laid out: `avx512vbmi` "
+    "(Ice Lake, Zen 4 and newer), any other processor, or one such as here.",
+)
+
 tokens_option = click.option(
     "--tokens",
     type=PATH,

@@ -16,6 +16,7 @@ from ..quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_sc
 from ..rewrite import Patch, replace_value
 from ..sparselinear import (
     SPARSE_ACTIVATION_OF,
+    WINDOW,
     Costs,
     Pattern,
     define_sparse,
@@ -42,17 +43,20 @@ class LowerCpu(InPlacePass):
 
     Attributes:
         costs: Measured times that decide between sparse and dense.
+        reach: Bytes that a table look-up reaches where the model will run: BLOCK with AVX-512
+            VBMI, else WINDOW.
     """
 
     costs: Costs = dataclasses.field(default_factory=dict)
+    reach: int = WINDOW
 
     def call(self, model: ir.Model) -> PassResult:
         refuse_lowered(model)
         journal = Journal()
         for linear in int8_linears(model):
             rows = np.ascontiguousarray(linear.codes.T)
-            pattern = pattern_of(rows)
-            if pattern is not None and is_faster(pattern, rows.shape, self.costs):
+            pattern = pattern_of(rows, self.reach)
+            if pattern is not None and is_faster(pattern, rows.shape, self.costs, self.reach):
                 node = _sparse(model, linear, rows, pattern)
                 _finish(linear.layer, node, journal, str(pattern))
             else:
@@ -66,11 +70,11 @@ class LowerCpu(InPlacePass):
         return journal.result(model)
 
 
-def balanced_layers(model: ir.Model) -> set[tuple[int, int, Pattern]]:
+def balanced_layers(model: ir.Model, reach: int = WINDOW) -> set[tuple[int, int, Pattern]]:
     """N, K and pattern of the int8 layers of an interchange model that could become sparse."""
     layers = set()
     for linear in int8_linears(model):
-        pattern = pattern_of(linear.codes.T)
+        pattern = pattern_of(linear.codes.T, reach)
         if pattern is not None:
             k, n = linear.codes.shape
             layers.add((n, k, pattern))

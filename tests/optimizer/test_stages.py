@@ -7,7 +7,7 @@ import pytest
 from confpress.optimizer.recipe import Recipe, preset
 from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, QUANTIZE, SPARSIFY, Findings, Skip
 from confpress.passes.quantize import Range
-from confpress.passes.sparsify import PATTERNS
+from confpress.passes.sparsify import PATTERNS, SHARES
 
 #: Fields of passes that are measured or given as a file, not chosen in a recipe.
 MEASURED = {"ranges", "importance", "plan", "repaired"}
@@ -68,7 +68,7 @@ def test_zeros_are_set_where_the_recipe_asks_for_them() -> None:
 def test_every_recipe_pattern_is_one_of_the_pass() -> None:
     section = type(Recipe().sparsify)
     offered = get_args(section.model_fields["pattern"].annotation)
-    assert set(offered) == {"none", *PATTERNS}
+    assert set(offered) == {"none", *PATTERNS, *SHARES}
 
 
 def test_every_target_ends_with_the_lowest_versions() -> None:

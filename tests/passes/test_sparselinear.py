@@ -6,8 +6,10 @@ import onnxruntime as ort
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.sparselinear import (
+    BLOCK,
     KEPT,
     SPANS,
+    WINDOW,
     Pattern,
     is_faster,
     pack_sparse,
@@ -36,12 +38,13 @@ def test_unpack_inverts_pack(n: int, k: int, pattern: Pattern, seed: int) -> Non
     assert all(len(set(row)) == pattern.kept for row in named)
 
 
+@pytest.mark.parametrize("reach", [WINDOW, BLOCK])
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_the_fastest_pattern_of_a_weight_is_found(pattern: Pattern) -> None:
+def test_the_fastest_pattern_of_a_weight_is_found(pattern: Pattern, reach: int) -> None:
     codes = SparseLayer.balanced(64, 320, pattern).codes
-    found = pattern_of(codes)
+    found = pattern_of(codes, reach)
     assert found is not None
-    assert found.look_ups <= pattern.look_ups
+    assert found.look_ups(reach) <= pattern.look_ups(reach)
     np.testing.assert_array_equal(unpack_sparse(*pack_sparse(codes, found), codes.shape), codes)
 
 
@@ -57,6 +60,18 @@ def test_patterns_are_looked_up_in_windows_where_they_can(
     found = pattern_of(SparseLayer.balanced(256, 320, pattern).codes)
     assert found is not None
     assert (str(found), is_faster(found)) == (runs_as, faster)
+
+
+@pytest.mark.parametrize(
+    ("zeros", "runs_as", "faster"),
+    [("2:16", "2:16", True), ("4:16", "4:16", True), ("32:64", "32:64", False),
+     ("16:64", "16:64", True), ("8:64", "8:64", True)],
+)  # fmt: skip
+def test_look_ups_in_a_block_serve_every_pattern(zeros: str, runs_as: str, faster: bool) -> None:
+    pattern = next(each for each in PATTERNS if str(each) == zeros)
+    found = pattern_of(SparseLayer.balanced(256, 320, pattern).codes, BLOCK)
+    assert found is not None
+    assert (str(found), is_faster(found, reach=BLOCK)) == (runs_as, faster)
 
 
 @pytest.mark.parametrize(("sparse", "faster"), [(1.0, True), (2.0, False), (3.0, False)])

@@ -7,6 +7,7 @@ from confpress.passes.errors import ConfpressError
 from confpress.passes.lower.cpu import LowerCpu, balanced_layers
 from confpress.passes.quantize import Quantize
 from confpress.passes.rewrite import constant
+from confpress.passes.sparselinear import BLOCK, WINDOW
 from confpress.passes.sparsify import PATTERNS, Sparsify, kept_by
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,6 +114,26 @@ def test_target_cpu_skips_the_zeros_where_that_is_faster(name: str, operator: st
         assert [change.what for change in result.changes] == ["SparseLinear (4:16)"]
     (y,) = evaluate(model, {"x": x})
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("share", "reach", "name", "operator"),
+    [
+        ("75%", WINDOW, "4:16", "SparseLinear"),
+        ("75%", BLOCK, "16:64", "SparseLinear"),
+        ("87.5%", BLOCK, "8:64", "SparseLinear"),
+        ("50%", BLOCK, "32:64", "QuantLinear"),
+    ],
+)
+def test_a_share_of_zeros_takes_the_pattern_that_suits_the_processor(
+    share: str, reach: int, name: str, operator: str
+) -> None:
+    model, _ = linear()
+    (change,) = Sparsify(share, reach=reach)(model).changes
+    assert change.what.startswith(f"{name}, ")
+    Quantize()(model)
+    LowerCpu(reach=reach)(model)
+    assert operators(model) == [operator]
 
 
 def test_target_cpu_goes_by_measured_times() -> None:
