@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..runtime.bench import BenchModel, BenchResult, Timing
+from ..runtime.bench import BenchCase, BenchModel, BenchResult, Timing
 from ..runtime.compare import OutputDifference
 from ..runtime.layerwise import ModuleDifference
 from ..runtime.streaming import ChunkLatency, StreamComparison
@@ -209,6 +209,7 @@ def print_benchmark(found: BenchResult) -> None:
                 Column("speed-up", number=True),
                 Column("95 % interval", number=True),
                 Column("difference"),
+                *([Column("energy", number=True)] if _has_energy(case) else []),
             ],
             [_timing_row(row) for row in case.timings],
         )
@@ -223,6 +224,7 @@ def print_benchmark(found: BenchResult) -> None:
             Column("first run", number=True),
             Column("peak memory", number=True),
             Column("resident", number=True),
+            Column("arena", number=True),
         ],
         [_start_row(row) for row in found.models],
     )
@@ -262,7 +264,12 @@ def _timing_row(row: Timing) -> list[str]:
         "" if ratio is None else times(ratio.median),
         "" if ratio is None else _interval(ratio),
         "" if ratio is None else "yes" if ratio.different else "none seen",
+        *([] if row.joules is None else [f"{row.joules:.3g} J"]),
     ]
+
+
+def _has_energy(case: BenchCase) -> bool:
+    return all(row.joules is not None for row in case.timings)
 
 
 def _interval(ratio: Ratio) -> str:
@@ -300,12 +307,12 @@ def print_changes(changes: Sequence[Change]) -> None:
 def _start_row(row: BenchModel) -> list[str]:
     start = row.start
     if start is None:
-        return [row.model, size(row.bytes), "–", "–", "–", "–"]
+        return [row.model, size(row.bytes), *5 * ["–"]]
+    memory = (start.peak_bytes, start.resident_bytes, start.arena_bytes)
     return [
         row.model,
         size(row.bytes),
         milliseconds(start.load_ms),
         milliseconds(start.first_run_ms),
-        "–" if start.peak_bytes is None else size(start.peak_bytes),
-        "–" if start.resident_bytes is None else size(start.resident_bytes),
+        *("–" if held is None else size(held) for held in memory),
     ]

@@ -21,6 +21,7 @@ from pydantic import Field
 from ..passes.errors import ConfpressError
 from .asr import AsrModel
 from .bench_probe import ProbeRequest, ProbeResult, probe
+from .energy import EnergyMeter, measure_energy
 from .environment import Environment, describe_environment
 from .inputs import SpeechSource
 from .model_file import file_bytes, sha256
@@ -99,6 +100,11 @@ class Timing(Record):
     rtf: float = Field(description="median run time per second of audio of the whole batch")
     speedup: Ratio | None = Field(description="against the first model; none for itself")
     warm_up_runs: int = Field(description="runs before times had settled, not counted")
+    joules: float | None = Field(
+        default=None,
+        description="mean energy of a run, that of idle cores included; none where the machine "
+        "does not tell",
+    )
     samples_ms: tuple[float, ...] = Field(description="every timed run, in order of the rounds")
 
 
@@ -171,13 +177,16 @@ def bench(
                 ]
                 settled = [warm_up(call) for call in calls]
                 times = take_turns(calls, options.rounds, options.seed, advance)
+                energy = _energy(calls, options)
                 case = BenchCase(
                     seconds=seconds,
                     frames=subjects[0].source.frames(seconds),
                     batch=batch,
                     threads=threads,
                     timings=tuple(
-                        _timing(model.path, times, index, settled[index], seconds * batch)
+                        _timing(
+                            model.path, times, index, settled[index], seconds * batch, energy[index]
+                        )
                         for index, model in enumerate(models)
                     ),
                     throughput=tuple(
@@ -220,7 +229,17 @@ def _call(session: ort.InferenceSession, feeds: Feeds) -> Callable[[], object]:
     return lambda: run_session(session, feeds)
 
 
-def _timing(path: Path, table: Times, index: int, settled: int, seconds: float) -> Timing:
+def _energy(calls: Sequence[Callable[[], object]], options: BenchOptions) -> Sequence[float | None]:
+    """Joules of a run, in rounds of their own, as reading counters takes time."""
+    meter = EnergyMeter.of_this_machine()
+    if meter is None:
+        return [None] * len(calls)
+    return measure_energy(meter, calls, options.rounds, options.seed)
+
+
+def _timing(
+    path: Path, table: Times, index: int, settled: int, seconds: float, joules: float | None
+) -> Timing:
     times = table[index]
     p50, p90, p95, p99 = (float(p) for p in np.percentile(times, [50, 90, 95, 99]))
     return Timing(
@@ -234,6 +253,7 @@ def _timing(path: Path, table: Times, index: int, settled: int, seconds: float) 
         rtf=p50 / 1e3 / seconds,
         speedup=ratio(table[0], times) if index else None,
         warm_up_runs=settled,
+        joules=joules,
         samples_ms=tuple(round(float(t), 4) for t in times),
     )
 

@@ -9,12 +9,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
 from pydantic import Field
 
 from ..passes.errors import ConfpressError
+from .memory import give_back_freed
 from .record import Record
 from .session import GraphLevel, Provider, SessionOptions, create_session, run_session
 
@@ -45,6 +50,9 @@ class ProbeResult(Record):
     peak_bytes: int | None = Field(description="largest resident memory while loading and running")
     resident_bytes: int | None = Field(description="resident memory after some runs")
     private_bytes: int | None = Field(description="the part of it that is not mapped from files")
+    arena_bytes: int | None = Field(
+        description="what ONNX Runtime's arena holds between runs, and gives back if asked to"
+    )
 
 
 def probe(request: ProbeRequest) -> ProbeResult:
@@ -90,6 +98,7 @@ def measure(request: ProbeRequest) -> ProbeResult:
     for _ in range(_RUNS):
         run_session(session, feeds)
     after = _memory()
+    arena = _arena(session, feeds)
 
     def growth(now: dict[str, int], key: str, base: str | None = None) -> int | None:
         base = base or key
@@ -102,7 +111,20 @@ def measure(request: ProbeRequest) -> ProbeResult:
         peak_bytes=growth(after, "VmHWM", "VmRSS"),
         resident_bytes=growth(after, "VmRSS"),
         private_bytes=growth(after, "RssAnon"),
+        arena_bytes=arena,
     )
+
+
+def _arena(session: ort.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]]) -> int | None:
+    """Bytes that a run frees when ONNX Runtime is told to shrink its arena behind it."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    give_back_freed()
+    held = _memory().get("RssAnon")
+    session.run(None, dict(feeds), options)
+    give_back_freed()
+    left = _memory().get("RssAnon")
+    return None if held is None or left is None else max(held - left, 0)
 
 
 def _memory() -> dict[str, int]:

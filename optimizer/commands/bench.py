@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .options import PATH, frontend_option, json_option, subset_option
+
+if TYPE_CHECKING:
+    from ...runtime.session import Provider
 
 
 @click.command("bench", short_help="Measure latency and memory of models side by side.")
@@ -69,6 +73,13 @@ from .options import PATH, frontend_option, json_option, subset_option
     help="Whether models of target `cpu` run with the kernel library.",
 )
 @click.option(
+    "--provider",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Execution provider of ONNX Runtime.",
+)
+@click.option(
     "--compare",
     "stored_file",
     type=PATH,
@@ -88,6 +99,7 @@ def command(
     data: Path | None,
     subset: str | None,
     kernels: bool,
+    provider: Provider,
     stored_file: Path | None,
     frontend: Path | None,
     json_file: Path | None,
@@ -120,6 +132,7 @@ def command(
         batches=batches,
         threads=threads,
         rounds=rounds,
+        provider=provider,
         kernels=kernels,
         streams=streams,
     )

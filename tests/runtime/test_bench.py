@@ -9,6 +9,7 @@ from confpress.passes.errors import ConfpressError
 from confpress.runtime.asr import AsrModel
 from confpress.runtime.bench import BenchOptions, BenchResult, bench
 from confpress.runtime.bench_probe import ProbeRequest, probe
+from confpress.runtime.energy import EnergyMeter
 from confpress.runtime.model_file import load_model, save_model
 from confpress.runtime.speech import load_utterances
 
@@ -78,6 +79,44 @@ def test_memory_grows_with_the_weights(make_ctc: MakeModel, tmp_path: Path) -> N
     growth = (found[large].resident_bytes or 0) - (found[small].resident_bytes or 0)
     assert 60e6 < growth < 400e6
     assert (found[large].peak_bytes or 0) >= (found[large].resident_bytes or 0)
+    # Weights are no part of what the arena can give back.
+    assert (found[large].arena_bytes or 0) < 20e6
+
+
+def test_the_arena_grows_with_the_activations(make_ctc: MakeModel, tmp_path: Path) -> None:
+    """50 MB of activations are held for the next run."""
+    model, feeds = make_ctc(hidden=4096), tmp_path / "feeds.npz"
+    np.savez(feeds, np.zeros((1, 80, 6000), np.float32), np.array([6000]))
+    found = probe(
+        ProbeRequest(
+            model=model,
+            feeds=feeds,
+            inputs=("features", "length"),
+            provider="cpu",
+            threads=1,
+            kernels=False,
+            graph_level="all",
+        )
+    )
+    if found.arena_bytes is None:
+        pytest.skip("this system does not tell a process's memory")
+    assert 40e6 < found.arena_bytes < 400e6
+
+
+def test_energy_is_that_of_the_counters(
+    tiny_ctc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    for name, text in (("name", "package-0"), ("energy_uj", "5"), ("max_energy_range_uj", "9")):
+        (zone / name).write_text(text)
+    meter = EnergyMeter.of_this_machine(tmp_path)
+    options = BenchOptions(seconds=(0.2,), rounds=3, memory=False)
+    model = AsrModel.load(tiny_ctc)
+    for found, joules in ((meter, 0.0), (None, None)):
+        monkeypatch.setattr(EnergyMeter, "of_this_machine", lambda found=found: found)
+        timing = bench([model], options).cases[0].timings[0]
+        assert timing.joules == joules
 
 
 def test_a_failing_probe_is_one_sentence(tiny_ctc: Path, tmp_path: Path) -> None:
