@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import onnx
 import pytest
 from confpress.runtime.compare import compare_outputs
 from confpress.runtime.inputs import SpeechSource
@@ -232,3 +233,17 @@ def test_audit_names_layers_that_only_look_quantised(
     assert "2 of 2 layers run as the file says" in lowered
     layers = json.loads((tmp_path / "audit.json").read_text())["layers"]
     assert [layer["runs"] for layer in layers] == ["integer", "float"]
+
+
+def test_simplify_with_sizes(confpress: Confpress, tiny_ctc: Path, tmp_path: Path) -> None:
+    fixed = tmp_path / "fixed.onnx"
+    names = [d.dim_param for d in onnx.load(tiny_ctc).graph.input[0].type.tensor_type.shape.dim]
+    free = next(name for name in names if name)
+    done = confpress("simplify", tiny_ctc, "-o", fixed, "--size", f"{free}=3")
+    assert done.status == 0, done.err
+    shape = onnx.load(fixed).graph.input[0].type.tensor_type.shape
+    assert [d.dim_value for d in shape.dim][names.index(free)] == 3
+    wrong = confpress("simplify", tiny_ctc, "-o", tmp_path / "no.onnx", "--size", "time:3")
+    assert wrong.status == 2
+    assert "'time:3' is not NAME=N" in wrong.err
+    assert not (tmp_path / "no.onnx").exists()
