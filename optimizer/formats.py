@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from ..passes.errors import ConfpressError
@@ -25,6 +23,7 @@ from ..runtime.progress import progress
 from ..runtime.runner import Runner
 from ..runtime.session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
 from .census import census
+from .divergence import log_softmax, steady_divergence
 from .format_budget import Option
 
 #: Frames of each layer's input that layer-output errors are taken on.
@@ -95,7 +94,7 @@ def sensitivities(
         options: How the model is run.
 
     Returns:
-        By layer id: the divergence KL(p ‖ p̂) of the classes' probabilities, mean over frames.
+        By layer id: the steady divergence of the classes' probabilities.
 
     Raises:
         ConfpressError: a weight is shared in a way that it cannot be fed.
@@ -108,7 +107,7 @@ def sensitivities(
     face = read_interface(model)
     output = [o.name for o in session.get_outputs()].index(face.scores)
     feeds = [face.feeds([each]) for each in features]
-    exact = [_log_softmax(run_session(session, feed)[output]) for feed in feeds]
+    exact = [log_softmax(run_session(session, feed)[output]) for feed in feeds]
     found = {}
     with progress("Sensitivity", len(layers), "layers") as advance:
         for name, layer in weights.items():
@@ -119,7 +118,7 @@ def sensitivities(
                 run_session(session, {**feed, str(layer.weight.name): changed})[output]
                 for feed in feeds
             ]
-            found[name] = _divergence(exact, [_log_softmax(each) for each in scores])
+            found[name] = steady_divergence(exact, [log_softmax(each) for each in scores])
             advance(1)
     return found
 
@@ -180,8 +179,8 @@ def divergence(
         options: How both are run.
     """
     runners = [Runner.start(each, options) for each in (model, quantised)]
-    exact, other = ([_log_softmax(r.scores([each])[0]) for each in features] for r in runners)
-    return _divergence(exact, other)
+    exact, other = ([log_softmax(r.scores([each])[0]) for each in features] for r in runners)
+    return steady_divergence(exact, other)
 
 
 def _with_fed_weights(model: ir.Model, names: Sequence[str]) -> ir.Model:
@@ -192,16 +191,3 @@ def _with_fed_weights(model: ir.Model, names: Sequence[str]) -> ir.Model:
             raise ConfpressError(f"weight {name} is no initializer; simplify the model first.")
         copy.graph.inputs.append(copy.graph.initializers[name])
     return copy
-
-
-def _log_softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    shifted = scores.astype(np.float64) - scores.max(axis=-1, keepdims=True)
-    result: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    return result
-
-
-def _divergence(
-    exact: Sequence[npt.NDArray[np.float64]], other: Sequence[npt.NDArray[np.float64]]
-) -> float:
-    total = sum(float((np.exp(p) * (p - q)).sum()) for p, q in zip(exact, other, strict=True))
-    return max(total, 0.0) / sum(p[..., 0].size for p in exact)
