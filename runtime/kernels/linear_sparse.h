@@ -29,6 +29,12 @@ enum class SlotReach {
   kBlock,   // anywhere in the block
 };
 
+constexpr size_t reached_columns(SlotReach reach) {
+  return reach == SlotReach::kBlock  ? kBlockColumns
+         : reach == SlotReach::kPair ? 2 * kWindowColumns
+                                     : kWindowColumns;
+}
+
 struct LinearSparseProblem {
   const std::byte* codes;  // frames quantised by the same kernel's quantiser, and prepared
   size_t codes_stride;     // bytes from one frame to the next
@@ -47,12 +53,10 @@ struct LinearSparseProblem {
 
   size_t slots() const { return blocks << log_slots; }
   size_t strip_bytes() const { return slots() * kSlotBytes; }
-  // The first column that a slot of the strip may read.
+  // The first column that a slot of the strip may read: in steps of what it reaches.
   template <SlotReach kReach>
   size_t first_column(size_t slot) const {
-    if constexpr (kReach == SlotReach::kWindow) return (slot << 2 >> log_slots) * kWindowColumns;
-    if constexpr (kReach == SlotReach::kPair) return slot * 2 * kWindowColumns;
-    return (slot >> log_slots) * kBlockColumns;
+    return slot * (kBlockColumns >> log_slots) / reached_columns(kReach) * reached_columns(kReach);
   }
 };
 

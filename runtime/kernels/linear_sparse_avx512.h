@@ -96,11 +96,11 @@ struct DirectSlot {
   }
 };
 
-// Keeps GCC from deriving one pointer from another again in every step of a loop.
+// Keeps GCC from deriving one address from another again in every step of a loop.
 template <class T>
-CONFPRESS_INLINE T* held(T* pointer) {
-  __asm__("" : "+r"(pointer));
-  return pointer;
+CONFPRESS_INLINE T held(T address) {
+  __asm__("" : "+r"(address));
+  return address;
 }
 
 template <int kFrames, int kStrips>
@@ -132,23 +132,37 @@ CONFPRESS_INLINE void finish(const LinearSparseProblem& p, const SparseTile<kFra
   }
 }
 
+// The codes of half a tile's frames, four at most. An address holds up to two strides or one of a
+// register's own: no instruction is spent on them, and the processor has few to spare beside two
+// look-ups and products in every two cycles.
+struct HalfTile {
+  const std::byte* first;
+  size_t stride;
+  size_t three_strides;
+
+  CONFPRESS_INLINE const std::byte* operator[](int frame) const {
+    return first + (frame == 3 ? three_strides : frame * stride);
+  }
+  CONFPRESS_INLINE HalfTile at(const std::byte* codes) const {
+    return {held(codes), stride, three_strides};
+  }
+};
+
 // Adds what was found for the first half of the frames, and finds for the second.
 template <class Tile, class Slot>
-CONFPRESS_INLINE void add_near(Tile& t, const Slot& slot, const std::byte* codes, size_t stride) {
-  const std::byte* far = held(codes + Tile::kNear * stride);
+CONFPRESS_INLINE void add_near(Tile& t, const Slot& slot, const HalfTile& far) {
   CONFPRESS_UNROLL
-  for (int f = 0; f < Tile::kFar; ++f) slot.add_and_find(t, f, f, far + f * stride);
+  for (int f = 0; f < Tile::kFar; ++f) slot.add_and_find(t, f, f, far[f]);
   if (Tile::kFar < Tile::kNear) slot.add(t, Tile::kFar, Tile::kFar);
 }
 
 // Adds what was found for the second half of the frames, and finds the next slot's for the first.
 // The weights are still those of the slot before.
 template <class Tile, class Slot>
-CONFPRESS_INLINE void add_far(Tile& t, const Slot& slot, const std::byte* codes, size_t stride) {
-  const std::byte* near = held(codes);
+CONFPRESS_INLINE void add_far(Tile& t, const Slot& slot, const HalfTile& near) {
   CONFPRESS_UNROLL
-  for (int f = 0; f < Tile::kFar; ++f) slot.add_and_find(t, Tile::kNear + f, f, near + f * stride);
-  if (Tile::kFar < Tile::kNear) slot.find(t, Tile::kFar, near + Tile::kFar * stride);
+  for (int f = 0; f < Tile::kFar; ++f) slot.add_and_find(t, Tile::kNear + f, f, near[f]);
+  if (Tile::kFar < Tile::kNear) slot.find(t, Tile::kFar, near[Tile::kFar]);
 }
 
 template <class Slot, int kFrames>
@@ -170,17 +184,19 @@ template <class Slot, int kFrames>
   slot.read_columns(strips);
   CONFPRESS_UNROLL
   for (int f = 0; f < Tile::kNear; ++f) slot.find(t, f, codes + f * stride);
+  HalfTile half{codes, stride, held(3 * stride)};
   const size_t last = p.slots() - 1;
   for (size_t i = 0; i < last; ++i) {
     slot.read_weights(strips);
-    add_near(t, slot, codes + p.first_column<Slot::kReach>(i), stride);
+    add_near(t, slot, half.at(half.first + Tile::kNear * stride));
     strips.weights += kSlotBytes;
     strips.columns += kSlotBytes;
     slot.read_columns(strips);
-    add_far(t, slot, codes + p.first_column<Slot::kReach>(i + 1), stride);
+    half = half.at(codes + p.first_column<Slot::kReach>(i + 1));
+    add_far(t, slot, half);
   }
   slot.read_weights(strips);
-  add_near(t, slot, codes + p.first_column<Slot::kReach>(last), stride);
+  add_near(t, slot, half.at(half.first + Tile::kNear * stride));
   CONFPRESS_UNROLL
   for (int f = 0; f < Tile::kFar; ++f) slot.add(t, Tile::kNear + f, f);
   finish(p, t, frame, first);

@@ -14,10 +14,10 @@
 namespace confpress {
 namespace {
 
-// A task multiplies this many tiles of frames with one tile of strips. Where Y is larger than a
-// part of a second cache, one: processors fetch ahead what is written only in few rows at a time.
-constexpr size_t kTilesOfTask = 4;
-constexpr size_t kCachedBytes = 256 * 1024;
+// A task's tiles, of frames and of strips. Few of frames: processors fetch ahead what is written
+// only in few rows of Y at a time. Eight in all, so that finding the task costs little.
+constexpr size_t kTilesOfFrames = 2;
+constexpr size_t kTilesOfStrips = 4;
 constexpr unsigned kMostLogSlots = 3;
 
 const LinearSparseKernel& kernel_of(CpuPath path) {
@@ -149,9 +149,8 @@ class SparseLinearBase {
                                       frames.y,
                                       rows_,
                                       activation_};
-    const bool cached = frames.count * rows_ * sizeof(float) <= kCachedBytes;
-    const TaskGrid grid(frames.count, kernel_.tile_frames * (cached ? kTilesOfTask : 1), strips_,
-                        kernel_.tile_strips, 2 * problem.strip_bytes());
+    const TaskGrid grid(frames.count, kTilesOfFrames * kernel_.tile_frames, strips_,
+                        kTilesOfStrips * kernel_.tile_strips, 2 * problem.strip_bytes());
     context.parallel_for(grid.count(), [&](size_t task) noexcept {
       const auto [frame_range, strip_range] = grid[task];
       kernel_.multiply(problem, frame_range, strip_range);
