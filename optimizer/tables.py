@@ -18,6 +18,7 @@ from .report_schema import Report, SummaryRow
 from .text import (
     decibels,
     drift,
+    error_kinds,
     milliseconds,
     percent,
     percent_interval,
@@ -182,6 +183,10 @@ def print_speech(found: Validation) -> None:
             ],
             rows,
         )
+    for name, rate in rates:
+        if rate is not None:
+            kinds = (error_kinds(each) for each in (rate.reference, rate.candidate))
+            print_line("{}: A {}; B {}.".format(name, *kinds))
     print_line(
         f"{speech.changed} of {speech.utterances} utterances ({seconds(speech.seconds)}) came out "
         f"different; B against A's words: {percent(speech.disagreement.rate)} of words."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..runtime.speech import Interval
 from ..runtime.streaming import Drift
+from ..runtime.validate import ErrorRate
 
 
 def size(count: float) -> str:
@@ -22,6 +23,14 @@ def percent(fraction: float, digits: int = 2) -> str:
 def points(fraction: float) -> str:
     """A difference of rates as ``+0.13``, in percentage points."""
     return f"{100 * fraction:+.2f}"
+
+
+def error_kinds(errors: ErrorRate) -> str:
+    """Errors by kind: ``30 substituted, 8 deleted, 4 inserted``."""
+    return (
+        f"{errors.substitutions} substituted, {errors.deletions} deleted, "
+        f"{errors.insertions} inserted"
+    )
 
 
 def percent_interval(interval: Interval) -> str:

@@ -12,6 +12,8 @@ from confpress.runtime.module_profile import profile_modules
 from confpress.runtime.speech import load_utterances
 from confpress.runtime.validate import validate
 
+from .browser import CHROMIUM, MOST_PAGE_BYTES, VIEWS, browse, screenshot
+
 #: Files of at most this size, from 60.1 MB.
 MOST_BYTES = 18e6
 #: Points of word error rate that either target may lose.
@@ -67,6 +69,13 @@ def test_a_real_conformer_goes_through(
                 for each in (originals, profiled)
             ]
             assert macs[0] == pytest.approx(macs[1], rel=0.01), (name, kind)
+    assert len(result.report.layers) == 2 + 1 + 1 + 16 * 10 + 1
+    page = tmp_path / "out" / "report.html"
+    assert page.stat().st_size < MOST_PAGE_BYTES
+    if CHROMIUM is not None:
+        assert 'aria-label="layers"' in browse(page, "--dump-dom")
+        for view in VIEWS:
+            assert screenshot(page, view, "real-model").stat().st_size > 50_000
 
 
 @pytest.mark.evidence
@@ -105,6 +114,9 @@ def test_both_targets_stay_within_half_a_point(
                     f"{100 * words.difference_interval.high:+.2f} points"
                 )
             assert 100 * words.difference <= MOST_POINTS
+    if CHROMIUM is not None:
+        for view in VIEWS:
+            screenshot(tmp_path / "out" / "report.html", view, "real-model-measured")
     with capsys.disabled():
         for row in result.report.summary:
             print(row.name, row.bytes, row.p50_ms, row.faster)

@@ -72,6 +72,12 @@ def test_the_page_is_whole_and_asks_for_nothing(report: Report) -> None:
         assert stage.name in shown
     for model in report.models:
         assert model.sha256 in shown
+    speech = report.validation["cpu"].speech
+    assert speech is not None and speech.words is not None
+    errors = speech.words.candidate
+    kinds = (errors.substitutions, errors.deletions, errors.insertions)
+    assert sum(kinds) == errors.errors > 0
+    assert "cpu {} substituted, {} deleted, {} inserted".format(*kinds) in shown
 
 
 def test_every_layer_has_its_cell_and_its_line(report: Report) -> None:
