@@ -26,7 +26,14 @@ from .toml_file import check, read_toml
 
 Target = Literal["portable", "cpu"]
 Fusion = Literal[
-    "attention", "convolution", "norms", "masked_codes", "depthwise", "zero_masks", "norm_sums"
+    "subsampling",
+    "attention",
+    "convolution",
+    "norms",
+    "masked_codes",
+    "depthwise",
+    "zero_masks",
+    "norm_sums",
 ]
 Format = Literal["int8", "float32"]
 SparsityPattern = Literal[
@@ -227,8 +234,9 @@ class LowerSection(Section):
     )
     without: tuple[Fusion, ...] = Field(
         default=(),
-        description="fusions that are left out: `attention`, `convolution` and `norms` of `cpu`, "
-        "`norm_sums` of `portable`, `masked_codes`, `depthwise` and `zero_masks` of both",
+        description="fusions that are left out: `subsampling`, `attention`, `convolution` and "
+        "`norms` of `cpu`, `norm_sums` of `portable`, `masked_codes`, `depthwise` and `zero_masks` "
+        "of both",
     )
     instructions: Instructions = Field(
         default="here",

@@ -38,7 +38,7 @@ class FrameMask(InPlacePass):
             if layer.output.is_graph_output():
                 journal.refuse(layer.id, "its result is an output of the model")
                 continue
-            if not _is_of_frames(masked.mask):
+            if not is_of_frames(masked.mask):
                 journal.refuse(layer.id, "its input's mask is not one of frames, [batch, 1, T, 1]")
                 continue
             for user, index in list(flattened.value.uses()):
@@ -132,7 +132,8 @@ def _reads_alone(flattened: FlattenedFrames) -> bool:
     )
 
 
-def _is_of_frames(mask: ir.Value) -> bool:
+def is_of_frames(mask: ir.Value) -> bool:
+    """Whether a mask is [batch, 1, frames, 1]."""
     shape = mask.shape
     return shape is not None and len(shape) == 4 and shape[1] == 1 and shape[3] == 1
 

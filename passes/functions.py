@@ -12,7 +12,7 @@ from .errors import ConfpressError
 #: Model-local functions came with IR 8.
 _FUNCTIONS_IR_VERSION: Final = 8
 #: Shape with an end, which the bodies use, came with opset 15.
-_LEAST_OPSET: Final = 15
+LEAST_OPSET: Final = 15
 
 
 def function_of(text: str, name: str, opset: int) -> ir.Function:
@@ -26,8 +26,8 @@ def function_of(text: str, name: str, opset: int) -> ir.Function:
     Raises:
         ConfpressError: The opset is older than 15.
     """
-    if opset < _LEAST_OPSET:
-        raise ConfpressError(f"{name} needs opset {_LEAST_OPSET} or newer, not {opset}.")
+    if opset < LEAST_OPSET:
+        raise ConfpressError(f"{name} needs opset {LEAST_OPSET} or newer, not {opset}.")
     function = ir.serde.deserialize_function(onnx.parser.parse_function(text))
     for index, node in enumerate(function):
         # ONNX Runtime 1.20 and older names what it fuses after the nodes; equal names of nothing

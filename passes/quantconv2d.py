@@ -36,6 +36,11 @@ from .depthwiseconv2d import CONV_ACTIVATED, ConvActivation, window_attributes
 from .functions import function_of
 from .quantlinear import DOMAIN, QMAX
 
+#: A row of the window has at most so many products of codes, so that int32 holds their sum.
+MOST_ROW_PRODUCTS: Final = 65536
+#: Taps and strides of an axis, of the depthwise convolution too.
+MOST_WINDOW: Final = 64
+
 _BODY: Final = """
 <domain: "{domain}", opset_import: ["": {opset}]>
 {op_type} <strides, pads> (codes, scales, zeros, W, W_scales, bias) => (Y)

@@ -1,0 +1,203 @@
+"""The subsampling's convolutions in operators of ours, with the channels last from end to end.
+
+The interchange model has, one after the other, convolutions in int8 with constant ranges and
+depthwise ones in float32, activations, and masks of frames between them. Here a convolution of few
+products becomes DepthwiseConv2d and any other QuantConv2d. The codes between two of them have a
+scale for each time row, made when the model runs, in place of the constant ranges: what is computed
+is closer to the float32 model than the interchange model is. A mask of frames is then a factor of
+the rows' scales.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from ..base import LAYER_KEY, InPlacePass, Journal, PassResult, layer_of
+from ..depthwiseconv2d import ConvActivation, depthwise_conv2d_function, depthwise_conv2d_node
+from ..functions import LEAST_OPSET, define
+from ..quantconv2d import quant_conv2d_function, quant_conv2d_node
+from ..rewrite import Patch, replace_value
+from .region import NotFusedError
+from .subsampling_steps import Step, before_codes, is_conv2d, read_steps, shape_readers
+
+_CHANNELS_LAST = (0, 2, 3, 1)
+_CHANNELS_FIRST = (0, 3, 1, 2)
+
+#: A value with the channels last: Y in float32, or codes with the scales and zeros of rows.
+_Rows = tuple[ir.Value, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class FuseSubsampling(InPlacePass):
+    """Chains of two-dimensional convolutions get ``DepthwiseConv2d`` and ``QuantConv2d``.
+
+    Only chains that hold an int8 convolution over several channels: others have nothing to gain.
+    """
+
+    def call(self, model: ir.Model) -> PassResult:
+        journal = Journal()
+        done: set[ir.Node] = set()
+        for node in list(model.graph):
+            if node in done or not is_conv2d(node):
+                continue
+            try:
+                steps = _worthy(model, node)
+            except NotFusedError as error:
+                journal.refuse(layer_of(node), f"the convolution stays as it is: {error}")
+                continue
+            done.update(step.conv for step in steps)
+            _rewrite(model, steps)
+            for step in steps:
+                operator = "DepthwiseConv2d" if step.scales is None else "QuantConv2d"
+                journal.change(layer_of(step.conv), f"{operator}, channels last")
+        common.RemoveUnusedNodesPass()(model)
+        return journal.result(model)
+
+
+def _worthy(model: ir.Model, first: ir.Node) -> list[Step]:
+    """A convolution and those that follow it.
+
+    Raises:
+        NotFusedError: The operators cannot express the first, or bring nothing.
+    """
+    if model.opset_imports.get("", 1) < LEAST_OPSET:
+        raise NotFusedError(f"our operators need opset {LEAST_OPSET}")
+    steps = read_steps(first)
+    if all(step.scales is None for step in steps):
+        raise NotFusedError("neither it nor one that follows is int8 over several channels")
+    return steps
+
+
+def _rewrite(model: ir.Model, steps: list[Step]) -> None:
+    source = steps[0].conv.inputs[0]
+    assert source is not None, "a convolution has an input"
+    patch = Patch(steps[0].conv)
+    rows: _Rows = (patch.op("Transpose", before_codes(source), perm=_CHANNELS_LAST),)
+    codes_follow = [*(step.scales is not None for step in steps[1:]), False]
+    for step, to_uint8 in zip(steps, codes_follow, strict=True):
+        patch = Patch(step.conv)
+        if step.scales is None:
+            rows = _depthwise(model, patch, step, rows, to_uint8=to_uint8)
+        else:
+            rows = _quant(model, patch, step, rows)
+        _give_shapes(step, rows[0])
+        rows = _masked(Patch(step.last), step, rows)
+    _replace_end(steps[-1], rows[0])
+
+
+def _depthwise(model: ir.Model, patch: Patch, step: Step, rows: _Rows, *, to_uint8: bool) -> _Rows:
+    filters = step.weight.astype(np.float32, copy=False)
+    inputs = [rows[0], patch.constant(filters, "filters"), patch.constant(step.bias, "bias")]
+    return _convolved(
+        model,
+        patch,
+        inputs,
+        group=step.group,
+        strides=step.strides,
+        pads=step.pads,
+        activation=step.activation,
+        to_uint8=to_uint8,
+    )
+
+
+def _encoded(model: ir.Model, patch: Patch, rows: _Rows, channels: int) -> _Rows:
+    """Codes of float32 rows: of their convolution with one tap of 1."""
+    inputs = [
+        rows[0],
+        patch.constant(np.ones((channels, 1, 1, 1), np.float32), "ones"),
+        patch.constant(np.zeros(channels, np.float32), "zeros"),
+    ]
+    return _convolved(
+        model, patch, inputs, group=channels, strides=(1, 1), pads=(0, 0, 0, 0), to_uint8=True
+    )
+
+
+def _convolved(
+    model: ir.Model,
+    patch: Patch,
+    inputs: _Rows | list[ir.Value],
+    *,
+    group: int,
+    strides: tuple[int, ...],
+    pads: tuple[int, ...],
+    activation: ConvActivation = "",
+    to_uint8: bool,
+) -> _Rows:
+    opset = model.opset_imports[""]
+    define(model, depthwise_conv2d_function(activation, to_uint8=to_uint8, opset=opset))
+    node = depthwise_conv2d_node(
+        inputs,
+        group=group,
+        strides=strides,
+        pads=pads,
+        activation=activation,
+        to_uint8=to_uint8,
+        name=f"{patch.name}/DepthwiseConv2d",
+    )
+    return _inserted(patch, node)
+
+
+def _quant(model: ir.Model, patch: Patch, step: Step, rows: _Rows) -> _Rows:
+    assert step.scales is not None, "the weight is int8"
+    if len(rows) == 1:
+        rows = _encoded(model, patch, rows, step.weight.shape[1])
+    define(model, quant_conv2d_function(step.activation, opset=model.opset_imports[""]))
+    node = quant_conv2d_node(
+        [
+            *rows,
+            patch.constant(step.weight, "codes"),
+            patch.constant(step.scales, "scales"),
+            patch.constant(step.bias, "bias"),
+        ],
+        strides=step.strides,
+        pads=step.pads,
+        activation=step.activation,
+        name=f"{patch.name}/QuantConv2d",
+    )
+    return _inserted(patch, node)
+
+
+def _inserted(patch: Patch, node: ir.Node) -> _Rows:
+    layer = patch.anchor.metadata_props.get(LAYER_KEY)
+    if layer:
+        node.metadata_props[LAYER_KEY] = layer
+    patch.graph.insert_before(patch.anchor, node)
+    return tuple(node.outputs)
+
+
+def _give_shapes(step: Step, value: ir.Value) -> None:
+    """Nodes that ask for the shape [B, C, T, F] get it of a value [B, T, F, C]."""
+    for node in shape_readers(step):
+        patch = Patch(node)
+        asked = slice(node.attributes.get_int("start", 0), node.attributes.get_int("end", 4))
+        order = patch.ints(*list(_CHANNELS_FIRST)[asked])
+        sizes = patch.op("Gather", patch.op("Shape", value), order, axis=0)
+        replace_value(node.outputs[0], sizes)
+
+
+def _masked(patch: Patch, step: Step, rows: _Rows) -> _Rows:
+    """Rows whose masked frames are zero: of codes, their scale is."""
+    if step.mask is None:
+        return rows
+    keep = patch.op("Cast", step.mask, to=int(ir.DataType.FLOAT))
+    if len(rows) == 1:
+        moved = patch.op("Transpose", keep, perm=_CHANNELS_LAST)
+        return (patch.op("Mul", rows[0], moved),)
+    codes, scales, zeros = rows
+    of_rows = patch.op("Reshape", keep, patch.ints(0, -1))
+    return codes, patch.op("Mul", scales, of_rows), zeros
+
+
+def _replace_end(step: Step, value: ir.Value) -> None:
+    """Readers that turn the channels last read the value; others read it turned back."""
+    for user in list(step.end.consumers()):
+        perm = user.attributes.get_ints("perm", ()) if user.op_type == "Transpose" else ()
+        if tuple(perm) == _CHANNELS_LAST:
+            replace_value(user.outputs[0], value)
+    if step.end.consumers() or step.end.is_graph_output():
+        back = Patch(step.last).op("Transpose", value, perm=_CHANNELS_FIRST)
+        replace_value(step.end, back)
