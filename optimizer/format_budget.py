@@ -61,10 +61,14 @@ def allocate(
         max_error: The fewest bytes within this error; exactly one of the two is given.
 
     Raises:
-        ConfpressError: No choice stays within the limit.
+        ConfpressError: There is no layer, or no choice stays within the limit.
     """
     if (max_bytes is None) == (max_error is None):
         raise ValueError("exactly one limit is needed")
+    if not options:
+        raise ConfpressError(
+            "there is no layer to choose a format for: all are excluded, or hold codes already."
+        )
     flat = [(layer, option) for layer, each in options.items() for option in each]
     error = np.array([option.error for _, option in flat])
     size = np.array([option.bytes for _, option in flat], np.float64)

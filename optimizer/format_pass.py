@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -11,9 +11,11 @@ import onnx_ir as ir
 from ..passes.base import InPlacePass, Journal, PassResult
 from ..passes.errors import ConfpressError
 from ..passes.format_plan import FormatPlan
+from ..runtime.cache import Cache
 from ..runtime.calibrate import CalibrationSet
 from .decisions import Findings
 from .format_stage import Wish, choose_formats
+from .formats import Known
 from .recipe import Recipe
 from .stages import Skip, Stage
 
@@ -28,29 +30,32 @@ class ChooseFormats(InPlacePass):
 
     Attributes:
         recordings: Calibration speech.
-        speech: Stands for what is heard in it.
+        key: Stands for the model and what is heard in the speech.
         wish: What formats are chosen by.
+        cache: What earlier runs measured.
     """
 
     recordings: CalibrationSet
-    speech: str
+    key: str
     wish: Wish
+    cache: Cache = field(default_factory=Cache, repr=False)
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
-        found = choose_formats(model, self.recordings, self.wish)
+        found = choose_formats(model, self.recordings, self.wish, Known(self.cache, self.key))
         for note in found.notes:
             journal.change("model", note)
         journal.extend(found.quantize(model))
         return journal.result(model)
 
 
-def formats_stage(recordings: CalibrationSet | None, speech: str) -> Stage:
+def formats_stage(recordings: CalibrationSet | None, key: str, cache: Cache) -> Stage:
     """The stage that chooses formats.
 
     Args:
         recordings: Calibration speech; None without.
-        speech: Stands for what is heard in it.
+        key: Stands for the model before the stage, and what is heard in the speech.
+        cache: What earlier runs measured.
     """
 
     def passes(recipe: Recipe, findings: Findings) -> Sequence[ir.passes.PassBase] | Skip:
@@ -60,7 +65,7 @@ def formats_stage(recordings: CalibrationSet | None, speech: str) -> Stage:
             raise ConfpressError(
                 f"formats by '{recipe.formats.choice}' need calibration speech; give --calibration."
             )
-        return [ChooseFormats(recordings, speech, _wish(recipe, findings))]
+        return [ChooseFormats(recordings, key, _wish(recipe, findings), cache)]
 
     return Stage(_NAME, "give each linear layer a number format of its own", passes, lossless=False)
 

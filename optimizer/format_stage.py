@@ -31,11 +31,13 @@ from .format_budget import Allocation, Option, allocate
 from .formats import (
     EIGHT_BIT_BOTH,
     FOUR_BIT,
+    NOTHING_KNOWN,
     SAMPLED_ROWS,
+    Known,
     budget_of,
     divergence,
+    known_sensitivities,
     observe_inputs,
-    sensitivities,
 )
 from .repair import Repair, repair
 
@@ -107,24 +109,28 @@ class Formats:
         )
 
 
-def choose_formats(model: ir.Model, recordings: CalibrationSet, wish: Wish) -> Formats:
+def choose_formats(
+    model: ir.Model, recordings: CalibrationSet, wish: Wish, known: Known = NOTHING_KNOWN
+) -> Formats:
     """Chooses a format for each linear layer, and repairs what is quantised.
 
     Args:
         model: The float32 model as it will be quantised.
         recordings: Calibration speech; one recording at a time is in memory.
         wish: How.
+        known: What earlier runs measured of the model on this speech.
 
     Raises:
         ConfpressError: the model cannot be calibrated, or no choice fits the size.
     """
     both = wish.choice == "mofq8"
-    inputs = observe_inputs(model, recordings, rows=SAMPLED_ROWS if both else 0)
+    rows = SAMPLED_ROWS if both else 0
+    inputs = observe_inputs(model, recordings, rows=rows, known=known)
     notes: tuple[str, ...] = ()
     if wish.plan is not None:
         plan = wish.plan
     elif wish.max_bytes is not None:
-        plan, notes = _mixed(model, recordings, inputs, wish)
+        plan, notes = _mixed(model, recordings, inputs, wish, known)
     else:
         candidates = EIGHT_BIT_BOTH if both else FOUR_BIT
         criterion: Criterion = "output" if both else "weighted"
@@ -176,7 +182,11 @@ def _wanted(wish: Wish) -> Callable[[str], bool]:
 
 
 def _mixed(
-    model: ir.Model, recordings: CalibrationSet, inputs: dict[str, LayerInputs], wish: Wish
+    model: ir.Model,
+    recordings: CalibrationSet,
+    inputs: dict[str, LayerInputs],
+    wish: Wish,
+    known: Known,
 ) -> tuple[FormatPlan, tuple[str, ...]]:
     """The plan that changes the scores least in a file of a size.
 
@@ -185,7 +195,7 @@ def _mixed(
     """
     features = _probed(recordings)
     importance = {name: each.mean_square for name, each in inputs.items()}
-    budget = budget_of(model, inputs, sensitivities(model, features, inputs))
+    budget = budget_of(model, inputs, known_sensitivities(model, features, inputs, known))
     options = {name: each for name, each in budget.options.items() if _wanted(wish)(name)}
     fitting = [_fitting(model, options, budget.fixed_bytes, wish)]
     if "int2" in {form.weight for form in fitting[0].plan.layers.values()}:

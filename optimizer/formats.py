@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
+from pydantic import TypeAdapter, ValidationError
 
 from ..passes.errors import ConfpressError
 from ..passes.format_choice import (
@@ -17,11 +18,14 @@ from ..passes.format_choice import (
 )
 from ..passes.format_plan import LayerFormat
 from ..passes.rewrite import constant
+from ..runtime.cache import Cache
 from ..runtime.calibrate import Observed, calibrate
+from ..runtime.fingerprint import digest
 from ..runtime.interface import FloatArray, read_interface
 from ..runtime.progress import progress
 from ..runtime.runner import Runner
 from ..runtime.session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
+from ..runtime.statistics_cache import known_statistics
 from .census import census
 from .divergence import log_softmax, steady_divergence
 from .format_budget import Option
@@ -30,6 +34,8 @@ from .format_budget import Option
 SAMPLED_ROWS = 512
 #: The format whose error on the whole model tells how much a layer matters.
 PROBE = LayerFormat(weight="int4", block=32)
+
+_SENSITIVITIES = TypeAdapter(dict[str, float])
 
 
 def _blocked(block: int, *names: str) -> tuple[LayerFormat, ...]:
@@ -55,8 +61,28 @@ MIXED = (
 )
 
 
+@dataclass(frozen=True)
+class Known:
+    """What earlier runs measured.
+
+    Attributes:
+        cache: Where it is kept.
+        key: Stands for the model as it will be quantised, and the speech.
+    """
+
+    cache: Cache = field(default_factory=Cache)
+    key: str = ""
+
+
+NOTHING_KNOWN = Known()
+
+
 def observe_inputs(
-    model: ir.Model, features: Iterable[FloatArray], *, rows: int = 0
+    model: ir.Model,
+    features: Iterable[FloatArray],
+    *,
+    rows: int = 0,
+    known: Known = NOTHING_KNOWN,
 ) -> dict[str, LayerInputs]:
     """Runs speech through a model and collects what the choice of formats needs.
 
@@ -64,17 +90,40 @@ def observe_inputs(
         model: As it will be quantised.
         features: float32 [mels, frames] each; one at a time is in memory.
         rows: Frames to keep of every layer's input.
+        known: What need not be observed again.
 
     Returns:
         By name of the layers' input values.
     """
     names = dict.fromkeys(str(layer.input.name) for layer in eligible_layers(model))
     watched = [Observed(name, -1, rows=rows, histogram=False) for name in names]
-    found = calibrate(model, features, watched)
+    found = known_statistics(
+        known.cache, digest(known.key, watched), lambda: calibrate(model, features, watched)
+    )
     return {
         name: LayerInputs(each.channel_square_sum / each.channel_count, each.sample)
         for name, each in found.items()
     }
+
+
+def known_sensitivities(
+    model: ir.Model,
+    features: Sequence[FloatArray],
+    inputs: dict[str, LayerInputs],
+    known: Known,
+) -> dict[str, float]:
+    """Those of an earlier run, or of this one; arguments and result as of `sensitivities`."""
+    frames = [each.shape[1] for each in features]
+    name = f"sensitivities-{digest(known.key, PROBE, frames)}.json"
+    data = known.cache.read(name)
+    if data is not None:
+        try:
+            return _SENSITIVITIES.validate_json(data)
+        except ValidationError:
+            known.cache.ignored(name)
+    found = sensitivities(model, features, inputs)
+    known.cache.write(name, _SENSITIVITIES.dump_json(found))
+    return found
 
 
 def sensitivities(

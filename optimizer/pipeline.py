@@ -112,7 +112,8 @@ class Pipeline:
             point = self._stage(stage, point, findings, prover)
         point = self._stage(SPARSIFY, point, findings)
         point, findings = self._calibrate(point, findings)
-        for stage in (formats_stage(job.calibration, digest(self._audio())), QUANTIZE, VERSIONS):
+        formats = formats_stage(job.calibration, digest(point.key, self._audio()), job.cache)
+        for stage in (formats, QUANTIZE, VERSIONS):
             point = self._stage(stage, point, findings)
         models = {INTERCHANGE: self._finish(point, self.folder / f"{INTERCHANGE}.onnx")}
         for target in job.recipe.lower.targets:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH, frontend_option, json_option, model_argument, output_option
+from .options import (
+    PATH,
+    frontend_option,
+    json_option,
+    model_argument,
+    no_cache_option,
+    output_option,
+)
 
 if TYPE_CHECKING:
     from ..format_stage import Choice
@@ -78,6 +85,7 @@ _FORMATS = click.Choice(["int8", "float32"])
     "--save-plan", type=PATH, metavar="PLAN.json", help="Write the formats that were chosen."
 )
 @frontend_option
+@no_cache_option
 @json_option
 def command(
     model: Path,
@@ -94,6 +102,7 @@ def command(
     format_plan: Path | None,
     save_plan: Path | None,
     frontend: Path | None,
+    no_cache: bool,
     json_file: Path | None,
 ) -> None:
     """Writes MODEL with QuantizeLinear and DequantizeLinear around its layers.
@@ -115,9 +124,12 @@ def command(
     from ...passes.format_plan import FormatPlan
     from ...passes.quantize import Quantize
     from ...runtime.asr import AsrModel
+    from ...runtime.fingerprint import digest, model_digest, program_digest
+    from ...runtime.speech.content import audio_digests
     from ..calibration import calibrated_ranges, load_recordings
-    from ..console import check_output_file, print_step
+    from ..console import check_output_file, print_step, user_cache
     from ..format_stage import Wish, choose_formats
+    from ..formats import Known
     from ..recipe import preset
     from ..stages import preparation
     from .single import run_alone
@@ -144,8 +156,16 @@ def command(
         check_output_file(save_plan, inputs=[model, output])
     given = None if format_plan is None else FormatPlan.load(format_plan)
     recordings = None
+    known = Known()
     if calibration is not None:
-        recordings = load_recordings(calibration, AsrModel.load(model, frontend).frontend, recipe)
+        heard = AsrModel.load(model, frontend).frontend
+        recordings = load_recordings(calibration, heard, recipe)
+        if not no_cache:
+            audio = audio_digests(recordings.utterances, heard.sample_rate)
+            known = Known(
+                user_cache(),
+                digest(program_digest(), model_digest(model), heard, list(audio.values())),
+            )
 
     def passes(loaded: ir.Model) -> list[ir.passes.PassBase]:
         prepared = preparation(recipe)
@@ -166,6 +186,7 @@ def command(
                 max_bytes=None if max_size is None else round(max_size * 1e6),
                 ranges=ranges if convolution == "int8" else {},
             ),
+            known,
         )
         if save_plan is not None:
             found.plan.save(save_plan)

@@ -16,8 +16,8 @@ from .scheme import Scheme
 _PARTS = np.linspace(1.0, 0.4, 13, dtype=np.float32)
 #: Rounds of least squares behind them.
 _ROUNDS = 4
-#: Elements searched at once, so that temporary arrays stay small.
-_CHUNK = 1 << 20
+#: Elements searched at once: temporary arrays of them stay in the cache.
+_CHUNK = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""The choice of formats: what is measured once, and what a size leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confpress.optimizer.format_stage import Wish, choose_formats
+from confpress.optimizer.formats import Known
+from confpress.passes.errors import ConfpressError
+from confpress.runtime.cache import Cache
+from confpress.runtime.calibrate import CalibrationSet, load_calibration
+from confpress.runtime.model_file import load_model
+from confpress.runtime.speech.frontend import FrontEnd
+
+
+@pytest.fixture
+def recordings(speech_folder: Path) -> CalibrationSet:
+    return load_calibration(speech_folder, FrontEnd())
+
+
+def written(cache: Path) -> dict[str, int]:
+    """When files were written, by what they hold."""
+    return {path.name.split("-")[0]: path.stat().st_mtime_ns for path in cache.iterdir()}
+
+
+def test_an_exclusion_does_not_calibrate_again(
+    tiny_ctc: Path, recordings: CalibrationSet, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    known = Known(Cache(tmp_path / "cache", told.append), "model and speech")
+    size = tiny_ctc.stat().st_size - 2500
+    first = choose_formats(
+        load_model(tiny_ctc), recordings, Wish("mixed", max_bytes=size), known
+    ).plan.layers
+    assert not told
+    kept = written(tmp_path / "cache")
+    assert set(kept) == {"statistics", "sensitivities"}
+    wish = Wish("mixed", max_bytes=size, exclude=tuple(first))
+    with pytest.raises(ConfpressError, match="all are excluded"):
+        choose_formats(load_model(tiny_ctc), recordings, wish, known)
+    assert len(told) == 1 and "known from an earlier run" in told[0]
+    assert kept == written(tmp_path / "cache")
