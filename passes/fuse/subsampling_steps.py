@@ -74,6 +74,9 @@ def is_conv2d(node: ir.Node) -> bool:
     if node.op_type != "Conv" or node.domain:
         return False
     weight = node.inputs[1]
+    decode = weight.producer() if weight is not None else None
+    if decode is not None and decode.op_type == "DequantizeLinear":
+        weight = decode.inputs[0]
     return weight is not None and weight.shape is not None and len(weight.shape) == 4
 
 
