@@ -107,12 +107,27 @@ class AsrModel:
         if path.is_dir():
             parts = find_parts(path)
             path, search = parts[ENCODER], GreedyTransducer(parts[DECODER], parts[JOINER])
-        model = load_model(path)
         frontend_path = None
         if not isinstance(frontend, FrontEnd):
             frontend_path = Path(frontend) if frontend else _beside(path, FRONTEND_NAME)
             frontend = FrontEnd.load(frontend_path) if frontend_path else FrontEnd()
-        search = search or GreedyCtc()
+        if not isinstance(tokens, Tokens):
+            tokens_path = Path(tokens) if tokens else _beside(path, TOKENS_NAME)
+            tokens = Tokens.load(tokens_path) if tokens_path else None
+        return cls._of(path, frontend, frontend_path, tokens, search or GreedyCtc(), chunk_seconds)
+
+    @classmethod
+    def _of(
+        cls,
+        path: Path,
+        frontend: FrontEnd,
+        frontend_path: Path | None,
+        tokens: Tokens | None,
+        search: Search,
+        chunk_seconds: float | None = None,
+    ) -> AsrModel:
+        """A model with what belongs to it; raises as `load` where they do not fit together."""
+        model = load_model(path)
         interface = dataclasses.replace(
             read_interface(model, name=str(path)), encoder=bool(search.files)
         )
@@ -130,9 +145,6 @@ class AsrModel:
                 )
             shift = max(round(chunk_seconds / frontend.seconds_per_frame), 1)
             interface = dataclasses.replace(interface, chunk_shift=shift)
-        if not isinstance(tokens, Tokens):
-            tokens_path = Path(tokens) if tokens else _beside(path, TOKENS_NAME)
-            tokens = Tokens.load(tokens_path) if tokens_path else None
         limit = model.metadata_props.get(MAX_FRAMES_KEY)
         longest = int(limit) if limit else None
         loaded = cls(path, interface, frontend, tokens, frontend_path, longest, search)
@@ -150,7 +162,7 @@ class AsrModel:
         Raises:
             ConfpressError: as `load`.
         """
-        return AsrModel.load(path, self.frontend, self.tokens, search=self.search)
+        return self._of(path, self.frontend, self.frontend_path, self.tokens, self.search)
 
     def scores(
         self, session: ort.InferenceSession, batch: Sequence[FloatArray]
@@ -197,7 +209,7 @@ class AsrModel:
         if given != needed:
             raise ConfpressError(
                 f"{self.files[-1]} gives {given} scores a frame, but its tokens are {needed} with "
-                "the blank."
+                "the blank; give those of this model by --tokens, or as tokens.txt beside it."
             )
 
 
@@ -325,7 +337,8 @@ def _check_durations(utterances: Iterable[Utterance], longest: float | None) -> 
 
 def _beside(model: Path, name: str) -> Path | None:
     """`<stem>.<name>` or `<name>` in the model's folder or the one above; None without."""
-    for folder in (model.parent, model.parent.parent):
+    beside = model.absolute().parent
+    for folder in (beside, beside.parent):
         for candidate in (folder / f"{model.stem}.{name}", folder / name):
             if candidate.is_file():
                 return candidate

@@ -153,3 +153,23 @@ def test_word_error_rates_of_the_real_model(
     heard = transcribe(model, create_session(model.path), utterances)
     counts = word_errors([u.text for u in utterances], [t.text for t in heard])
     assert counts.rate == pytest.approx(rate, abs=5e-5)
+
+
+def test_another_file_of_a_model_has_the_same_vocabulary(
+    make_ctc: MakeModel, tmp_path: Path
+) -> None:
+    alone = AsrModel.load(make_ctc("alone/deep/model.onnx", beside=False))
+    assert alone.tokens is None
+    make_ctc("other/model.onnx")  # lies beside a vocabulary that is not the model's
+    moved = alone.with_model(tmp_path / "other" / "model.onnx")
+    assert moved.tokens is None
+    assert moved.path == tmp_path / "other" / "model.onnx"
+
+
+def test_relative_paths_find_what_lies_above(
+    make_ctc: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_ctc("result/original.onnx")
+    make_ctc("result/portable/model.onnx", beside=False)
+    monkeypatch.chdir(tmp_path / "result" / "portable")
+    assert AsrModel.load("model.onnx").tokens is not None
