@@ -26,7 +26,7 @@ import numpy as np
 import onnx_ir as ir
 from confpress.optimizer.calibration import calibrated_ranges
 from confpress.optimizer.format_stage import Formats, Wish, choose_formats, with_integer_frames
-from confpress.optimizer.formats import EIGHT_BIT_BOTH, FOUR_BIT, observe_inputs
+from confpress.optimizer.formats import EIGHT_BIT_BOTH, FOUR_BIT, Known, observe_inputs
 from confpress.optimizer.recipe import preset
 from confpress.optimizer.repair import Repair, repair
 from confpress.optimizer.stages import LOSSLESS_STAGES, Findings, Skip
@@ -46,6 +46,7 @@ from confpress.passes.quantize import Range
 from confpress.passes.versions import MinimiseVersions
 from confpress.runtime.asr import AsrModel
 from confpress.runtime.bench import BenchOptions, bench
+from confpress.runtime.cache import Cache
 from confpress.runtime.calibrate import CalibrationSet
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.model_file import file_bytes, load_model, save_model, sha256
@@ -152,7 +153,8 @@ class Choices:
     def mixed(self) -> FormatPlan:
         """Weight-only under the budget of size."""
         wish = Wish("mixed", integer_frames=False, max_bytes=BUDGET, ranges=self.ranges)
-        found = choose_formats(self.model(), self.calibration, wish)
+        known = Known(Cache(self.work / "cache"), sha256(self.data / MODEL))
+        found = choose_formats(self.model(), self.calibration, wish, known)
         (self.work / "mixed.txt").write_text(" ".join(found.notes), encoding="utf-8")
         return found.plan
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fnmatch
 import tempfile
@@ -50,6 +49,8 @@ PROBED_RECORDINGS = 16
 PROBED_FRAMES = 300
 #: Rounds in which the room for weights is corrected by the size of the file that came out.
 _ROUNDS = 4
+#: Part of the size that may be left over.
+_SPARE = 0.004
 
 
 @dataclass(frozen=True)
@@ -190,35 +191,27 @@ def _mixed(
 ) -> tuple[FormatPlan, tuple[str, ...]]:
     """The plan that changes the scores least in a file of a size.
 
-    What layers do together is more than the sum where errors are large, as those of 2 bits are:
-    plans with and without them are held against each other on the whole model.
+    2 bits are taken only where the size cannot be kept without them: what layers with so large
+    errors do together is more than the sum that the plan is chosen by.
     """
     features = _probed(recordings)
     importance = {name: each.mean_square for name, each in inputs.items()}
     budget = budget_of(model, inputs, known_sensitivities(model, features, inputs, known))
     options = {name: each for name, each in budget.options.items() if _wanted(wish)(name)}
-    fitting = [_fitting(model, options, budget.fixed_bytes, wish)]
-    if "int2" in {form.weight for form in fitting[0].plan.layers.values()}:
-        wider = {
-            name: [o for o in each if o.form.weight != "int2"] for name, each in options.items()
-        }
-        with contextlib.suppress(ConfpressError):  # more bits may not fit
-            fitting.append(_fitting(model, wider, budget.fixed_bytes, wish))
-    judged = []
-    for each in fitting:
-        copy = model.clone()
-        run([Formats(each.plan, importance).quantize, LowerReference()], copy)
-        judged.append((divergence(model, copy, features), each))
-    found, best = min(judged, key=lambda pair: pair[0])
-    notes = [
+    wider = {name: [o for o in each if o.form.weight != "int2"] for name, each in options.items()}
+    try:
+        best = _fitting(model, wider, budget.fixed_bytes, wish)
+    except ConfpressError:
+        best = _fitting(model, options, budget.fixed_bytes, wish)
+    copy = model.clone()
+    run([Formats(best.plan, importance).quantize, LowerReference()], copy)
+    found = divergence(model, copy, features)
+    note = (
         f"Layers one by one change the scores by {best.error:.3g} together, the whole plan by "
         f"{found:.3g} (KL a frame, without repairs and without the tenth of the frames that "
         f"changes most); the file of target portable takes {best.bytes / 1e6:.2f} MB."
-    ]
-    if len(judged) > 1:
-        both = " and ".join(f"{change:.3g}" for change, _ in judged)
-        notes.append(f"Plans with and without 2 bits change the scores by {both}.")
-    return best.plan, tuple(notes)
+    )
+    return best.plan, (note,)
 
 
 def _fitting(
@@ -227,17 +220,23 @@ def _fitting(
     """The best plan by the layers' errors whose file keeps the size; ``bytes`` are the file's."""
     assert wish.max_bytes is not None, "the wish was checked"
     room = wish.max_bytes - fixed_bytes
+    best: Allocation | None = None
     for _ in range(_ROUNDS):
         allocation = allocate(options, max_bytes=room)
         size = portable_size(model, allocation.plan, wish.ranges)
-        if size <= wish.max_bytes:
-            return dataclasses.replace(allocation, bytes=size)
-        # The graph around the weights takes room too, and as much in the next round.
-        room = allocation.bytes - (size - wish.max_bytes)
-    raise ConfpressError(
-        f"no plan of formats was found for {wish.max_bytes / 1e6:.1f} MB; the last one takes "
-        f"{size / 1e6:.1f} MB."
-    )
+        left = wish.max_bytes - size
+        if left >= 0 and (best is None or allocation.error < best.error):
+            best = dataclasses.replace(allocation, bytes=size)
+        if 0 <= left <= _SPARE * wish.max_bytes or allocation.error == 0:
+            break
+        # The graph around the weights takes room too, and about as much in the next round.
+        room = allocation.bytes + left - round(_SPARE * wish.max_bytes / 2)
+    if best is None:
+        raise ConfpressError(
+            f"no plan of formats was found for {wish.max_bytes / 1e6:.1f} MB; the last one takes "
+            f"{size / 1e6:.1f} MB."
+        )
+    return best
 
 
 def _probed(recordings: CalibrationSet) -> Sequence[FloatArray]:

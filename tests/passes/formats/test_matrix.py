@@ -13,7 +13,6 @@ from confpress.passes.formats import (
     BLOCK_SIZES,
     FORMATS,
     FP4,
-    FP8,
     INT2,
     INT4,
     INT8,
@@ -136,12 +135,37 @@ def test_blocks_of_zeros_stay_zeros(name: str, method: str) -> None:
     assert (found.scales[1] == 1).all()
 
 
-@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
-def test_weights_that_are_not_finite_are_refused_by_name(bad: float) -> None:
-    weight = WEIGHT.copy()
-    weight[3, 4] = bad
+@given(
+    weight=MATRICES,
+    zeros=st.lists(st.booleans(), min_size=5, max_size=5),
+    name=st.sampled_from(sorted(FORMATS)),
+    kind=st.sampled_from(sorted(SCALE_DTYPES)),
+)
+@settings(max_examples=60, deadline=None)
+def test_zeros_of_any_blocks_stay_zeros(
+    weight: np.ndarray, zeros: list[bool], name: str, kind: str
+) -> None:
+    for number, zero in enumerate(zeros):
+        weight[16 * number : 16 * (number + 1)] *= not zero
+    scheme = Scheme(FORMATS[name], "block", 16, method="mse", scale_type=kind)  # type: ignore[arg-type]
+    found = quantize_matrix(weight, scheme)
+    assert not found.dequantized()[weight == 0].any()
+    assert np.isfinite(found.scales).all() and (found.scales > 0).all()
+
+
+@given(
+    weight=MATRICES,
+    place=st.integers(0, 2**16),
+    bad=st.sampled_from([np.inf, -np.inf, np.nan]),
+    name=st.sampled_from(sorted(FORMATS)),
+)
+@settings(max_examples=40, deadline=None)
+def test_weights_that_are_not_finite_are_refused_by_name(
+    weight: np.ndarray, place: int, bad: float, name: str
+) -> None:
+    weight.reshape(-1)[place % weight.size] = bad
     with pytest.raises(ConfpressError, match=r"encoder\.w holds infinities or NaN"):
-        quantize_matrix(weight, Scheme(FP8), name="encoder.w")
+        quantize_matrix(weight, Scheme(FORMATS[name]), name="encoder.w")
 
 
 @given(st.floats(2.0**-120, 2.0**120, width=32), st.sampled_from(sorted(SCALE_DTYPES)))
