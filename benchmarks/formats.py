@@ -223,18 +223,25 @@ def models(choices: Choices) -> dict[str, Callable[[Path], None]]:
         "mofq 4-bit weights, gptq alone": lowered(weights, LowerPortable, "gptq"),
         "mofq 4-bit weights, repaired": lowered(weights, LowerPortable, "both"),
         "mofq 4-bit repaired, frames int8 (cpu)": lowered(
-            lambda: with_integer_frames(weights()), LowerCpu, "both"
+            lambda: integer_frames(weights()), LowerCpu, "both"
         ),
         "mixed 9 MB": lowered(mixed, LowerPortable, None, True),
         MIXED_ROW: lowered(mixed, LowerPortable, "both", True),
         "mixed 9 MB repaired, frames int8 (cpu)": lowered(
-            lambda: with_integer_frames(mixed()), LowerCpu, "both", True
+            lambda: integer_frames(mixed()), LowerCpu, "both", True
         ),
         "mofq 8-bit weights and frames (reference)": lowered(
             kept("mofq-8-both", choices.both), LowerReference
         ),
         "FP8 weights and frames (reference)": lowered(same(EIGHT_BIT_BOTH[1]), LowerReference),
     }
+
+
+def integer_frames(plan: FormatPlan) -> FormatPlan:
+    """The plan with int8 frames."""
+    return FormatPlan(
+        layers={name: with_integer_frames(form) for name, form in plan.layers.items()}
+    )
 
 
 def _folder(choices: Choices, name: str) -> Path:

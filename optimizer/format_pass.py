@@ -80,5 +80,7 @@ def _wish(recipe: Recipe, findings: Findings) -> Wish:
         exclude=recipe.quantize.exclude,
         repair=None if options.repair == "none" else options.repair,
         max_bytes=None if options.max_size is None else round(1e6 * options.max_size),
+        max_milliseconds=options.max_latency,
+        max_error=options.max_error,
         ranges=findings.ranges,
     )

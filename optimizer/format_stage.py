@@ -16,17 +16,25 @@ import onnx_ir as ir
 
 from ..passes.base import run
 from ..passes.errors import ConfpressError
-from ..passes.format_choice import Criterion, LayerInputs, format_errors, mofq
-from ..passes.format_plan import PLAIN, FormatPlan
+from ..passes.format_choice import (
+    Criterion,
+    LayerInputs,
+    eligible_layers,
+    format_errors,
+    mofq,
+    weight_shape,
+)
+from ..passes.format_plan import PLAIN, FormatPlan, LayerFormat
 from ..passes.lower.portable import LowerPortable
 from ..passes.lower.reference import LowerReference
 from ..passes.quantize import Quantize, Range
 from ..passes.quantize_linear import Repaired
 from ..passes.versions import MinimiseVersions
 from ..runtime.calibrate import CalibrationSet
+from ..runtime.format_costs import measure_formats
 from ..runtime.interface import FloatArray
 from ..runtime.model_file import file_bytes, save_model
-from .format_budget import Allocation, Option, allocate
+from .format_budget import Allocation, Limits, Option, allocate
 from .formats import (
     EIGHT_BIT_BOTH,
     FOUR_BIT,
@@ -64,7 +72,9 @@ class Wish:
             ``cpu`` computes them in integers; otherwise codes are storage.
         exclude: Patterns of layer ids that stay float32.
         repair: How quantised layers are repaired; None leaves them as they are rounded.
-        max_bytes: Size of the file that ``mixed`` has to keep.
+        max_bytes: Size of the file of target ``portable`` that ``mixed`` has to keep.
+        max_milliseconds: What linear layers may take together for 5 s of speech on target ``cpu``.
+        max_error: What ``mixed`` may change the scores by, summed over layers.
         ranges: Calibrated ranges of convolutions that will be int8, which the size counts.
     """
 
@@ -74,13 +84,16 @@ class Wish:
     exclude: tuple[str, ...] = ()
     repair: Repair | None = None
     max_bytes: int | None = None
+    max_milliseconds: float | None = None
+    max_error: float | None = None
     ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.choice is None) == (self.plan is None):
             raise ConfpressError("formats are either chosen or given by a plan.")
-        if (self.choice == "mixed") != (self.max_bytes is not None):
-            raise ConfpressError("a size goes with the choice 'mixed', and with no other.")
+        limits = (self.max_bytes, self.max_milliseconds, self.max_error)
+        if (self.choice == "mixed") != any(limit is not None for limit in limits):
+            raise ConfpressError("limits go with the choice 'mixed', and with no other.")
 
 
 @dataclass(frozen=True)
@@ -130,29 +143,30 @@ def choose_formats(
     notes: tuple[str, ...] = ()
     if wish.plan is not None:
         plan = wish.plan
-    elif wish.max_bytes is not None:
+    elif wish.choice == "mixed":
         plan, notes = _mixed(model, recordings, inputs, wish, known)
     else:
         candidates = EIGHT_BIT_BOTH if both else FOUR_BIT
         criterion: Criterion = "output" if both else "weighted"
         errors = format_errors(model, candidates, inputs, criterion, _wanted(wish))
         plan = mofq(errors, candidates)
-    if wish.integer_frames and wish.plan is None and not both:
-        plan = with_integer_frames(plan)
+    if wish.plan is None:
+        plan = FormatPlan(layers={name: _as_run(f, wish) for name, f in plan.layers.items()})
     repaired = {} if wish.repair is None else repair(model, recordings, plan, wish.repair)
     importance = {name: each.mean_square for name, each in inputs.items()}
     return Formats(plan, importance, repaired, notes)
 
 
-def with_integer_frames(plan: FormatPlan) -> FormatPlan:
-    """The plan with int8 frames for every layer whose weights kernels multiply as integers."""
-    floats = (*PLAIN, "fp8", "fp8_e5m2")
-    return FormatPlan(
-        layers={
-            name: form if form.weight in floats else form.model_copy(update={"activations": "int8"})
-            for name, form in plan.layers.items()
-        }
-    )
+def with_integer_frames(form: LayerFormat) -> LayerFormat:
+    """The format with int8 frames, where kernels multiply its weights as integers."""
+    if form.weight in (*PLAIN, "fp8", "fp8_e5m2"):
+        return form
+    return form.model_copy(update={"activations": "int8"})
+
+
+def _as_run(form: LayerFormat, wish: Wish) -> LayerFormat:
+    """A chosen format with the frames that it will have."""
+    return with_integer_frames(form) if wish.integer_frames else form
 
 
 def portable_size(model: ir.Model, plan: FormatPlan, ranges: Mapping[str, Range]) -> int:
@@ -189,40 +203,72 @@ def _mixed(
     wish: Wish,
     known: Known,
 ) -> tuple[FormatPlan, tuple[str, ...]]:
-    """The plan that changes the scores least in a file of a size.
+    """The plan that changes the scores least within the limits.
 
-    2 bits are taken only where the size cannot be kept without them: what layers with so large
+    2 bits are taken only where the limits cannot be kept without them: what layers with so large
     errors do together is more than the sum that the plan is chosen by.
     """
     features = _probed(recordings)
     importance = {name: each.mean_square for name, each in inputs.items()}
     budget = budget_of(model, inputs, known_sensitivities(model, features, inputs, known))
     options = {name: each for name, each in budget.options.items() if _wanted(wish)(name)}
+    notes: list[str] = []
+    if wish.max_milliseconds is not None:
+        options = _timed(model, options, wish, known)
     wider = {name: [o for o in each if o.form.weight != "int2"] for name, each in options.items()}
     try:
         best = _fitting(model, wider, budget.fixed_bytes, wish)
     except ConfpressError:
         best = _fitting(model, options, budget.fixed_bytes, wish)
     copy = model.clone()
-    run([Formats(best.plan, importance).quantize, LowerReference()], copy)
-    found = divergence(model, copy, features)
-    note = (
+    plan = FormatPlan(layers={name: _as_run(f, wish) for name, f in best.plan.layers.items()})
+    run([Formats(plan, importance).quantize, LowerReference()], copy)
+    notes.append(
         f"Layers one by one change the scores by {best.error:.3g} together, the whole plan by "
-        f"{found:.3g} (KL a frame, without repairs and without the tenth of the frames that "
-        f"changes most); the file of target portable takes {best.bytes / 1e6:.2f} MB."
+        f"{divergence(model, copy, features):.3g} (KL a frame, without repairs and without the "
+        "tenth of the frames that changes most); the file of target portable takes "
+        f"{best.bytes / 1e6:.2f} MB."
     )
-    return best.plan, (note,)
+    if wish.max_milliseconds is not None:
+        floats = sum(each[0].milliseconds for each in options.values())
+        notes.append(
+            f"Linear layers take {best.milliseconds:.1f} ms for 5 s of speech on target cpu, in "
+            f"float32 {floats:.1f} ms."
+        )
+    return best.plan, tuple(notes)
+
+
+def _timed(
+    model: ir.Model, options: Mapping[str, Sequence[Option]], wish: Wish, known: Known
+) -> dict[str, list[Option]]:
+    """The options with times that are measured on this machine."""
+    shapes = {layer.id: weight_shape(layer) for layer in eligible_layers(model)}
+    forms = {_as_run(each.form, wish) for choice in options.values() for each in choice}
+    times = measure_formats(shapes.values(), forms, cache=known.cache)
+    return {
+        name: [
+            dataclasses.replace(
+                each, milliseconds=times[*shapes[name], _as_run(each.form, wish).label]
+            )
+            for each in choice
+        ]
+        for name, choice in options.items()
+    }
 
 
 def _fitting(
     model: ir.Model, options: Mapping[str, Sequence[Option]], fixed_bytes: int, wish: Wish
 ) -> Allocation:
-    """The best plan by the layers' errors whose file keeps the size; ``bytes`` are the file's."""
-    assert wish.max_bytes is not None, "the wish was checked"
+    """The best plan by the layers' errors that keeps the limits; ``bytes`` are the file's."""
+    limits = Limits(milliseconds=wish.max_milliseconds, error=wish.max_error)
+    if wish.max_bytes is None:
+        allocation = allocate(options, limits)
+        size = portable_size(model, allocation.plan, wish.ranges)
+        return dataclasses.replace(allocation, bytes=size)
     room = wish.max_bytes - fixed_bytes
     best: Allocation | None = None
     for _ in range(_ROUNDS):
-        allocation = allocate(options, max_bytes=room)
+        allocation = allocate(options, dataclasses.replace(limits, bytes=room))
         size = portable_size(model, allocation.plan, wish.ranges)
         left = wish.max_bytes - size
         if left >= 0 and (best is None or allocation.error < best.error):

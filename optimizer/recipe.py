@@ -191,12 +191,24 @@ class FormatsSection(Section):
         default="none",
         description="`none`: that of `quantize.linear` for all. `mofq4`: int4 or FP4 weights, "
         "whichever errs less. `mofq8`: weights and frames int8 or FP8. `mixed`: 2 to 32 bits, what "
-        "changes the scores least in a file of `max_size`. `plan`: as the file `plan` says",
+        "changes the scores least within the limits. `plan`: as the file `plan` says",
     )
     max_size: float | None = Field(
         default=None,
         gt=0,
         description="megabytes (10^6 bytes) of the file of target portable; for `mixed`",
+    )
+    max_latency: float | None = Field(
+        default=None,
+        gt=0,
+        description="milliseconds of all linear layers for 5 s of speech on target cpu, one "
+        "thread, measured on this machine; for `mixed`",
+    )
+    max_error: float | None = Field(
+        default=None,
+        gt=0,
+        description="change of the scores (KL a frame, summed over layers) within which the file "
+        "becomes as small as it can; for `mixed`",
     )
     plan: str | None = Field(
         default=None, description="a JSON file, as `confpress quantize --save-plan` writes it"
@@ -214,8 +226,11 @@ class FormatsSection(Section):
 
     @model_validator(mode="after")
     def _options_belong_to_choices(self) -> FormatsSection:
-        if (self.choice == "mixed") != (self.max_size is not None):
-            raise ValueError('max_size goes with choice = "mixed", and with no other')
+        limits = (self.max_size, self.max_latency, self.max_error)
+        if (self.choice == "mixed") != any(limit is not None for limit in limits):
+            raise ValueError(
+                'choice = "mixed" needs max_size, max_latency or max_error, and no other takes them'
+            )
         if (self.choice == "plan") != (self.plan is not None):
             raise ValueError('plan goes with choice = "plan", and with no other')
         if self.choice == "none" and self.repair != "none":

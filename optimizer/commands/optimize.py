@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,17 @@ import click
 from ..presets import DEFAULT, PRESETS
 from .options import (
     PATH,
+    format_plan_option,
+    formats_option,
     frontend_option,
     json_option,
+    max_error_option,
+    max_latency_option,
+    max_size_option,
     model_argument,
     no_cache_option,
     on_undecided_option,
+    repair_option,
     tokens_option,
 )
 
@@ -78,29 +85,12 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
     "to blame.",
 )
 @on_undecided_option
-@click.option(
-    "--formats",
-    type=click.Choice(["mofq4", "mofq8", "mixed"]),
-    help="Choose a number format for each linear layer on the calibration speech. mofq4: int4 or "
-    "FP4 weights; mofq8: weights and frames int8 or FP8; mixed: what fits --max-size best.",
-)
-@click.option(
-    "--max-size",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="MB",
-    help="Megabytes (10^6 bytes) of the file of target portable; chooses mixed formats.",
-)
-@click.option(
-    "--format-plan",
-    type=PATH,
-    metavar="PLAN.json",
-    help="The formats of linear layers, as `confpress quantize --save-plan` wrote them.",
-)
-@click.option(
-    "--repair",
-    type=click.Choice(["gptq", "bias", "both"]),
-    help="Repair the layers whose formats were chosen, on the calibration speech.",
-)
+@formats_option
+@max_size_option
+@max_latency_option
+@max_error_option
+@format_plan_option
+@repair_option
 @click.option(
     "--max-seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -142,6 +132,8 @@ def command(
     on_undecided: Outcome | None,
     formats: str | None,
     max_size: float | None,
+    max_latency: float | None,
+    max_error: float | None,
     format_plan: Path | None,
     repair: str | None,
     max_seconds: float | None,
@@ -167,6 +159,7 @@ def command(
       confpress optimize model.onnx -o out --calibration calls/ --validation test.tsv \\
           --max-wer-increase 0.5
       confpress optimize model.onnx -o out --preset lossless --target portable
+      confpress optimize model.onnx -o out --calibration calls/ --max-size 9 --repair both
       confpress optimize model.onnx -o out --recipe mine.toml
 
     \b
@@ -185,6 +178,7 @@ def command(
     from ..run import run_pipeline
     from ..tables import print_summary
 
+    limits = {"max_size": max_size, "max_latency": max_latency, "max_error": max_error}
     recipe = load_recipe(recipe_file, preset).replace(
         _changes(
             ("lower", "targets", target.split(",") if target else None),
@@ -192,8 +186,8 @@ def command(
             ("validation", "subset", subset),
             ("validation", "max_wer_increase", max_wer_increase),
             ("validation", "gate_each_stage", gate_each_stage or None),
-            ("formats", "choice", _choice(formats, max_size, format_plan)),
-            ("formats", "max_size", max_size),
+            ("formats", "choice", formats or _implied(limits, format_plan)),
+            *(("formats", name, limit) for name, limit in limits.items()),
             ("formats", "plan", None if format_plan is None else str(format_plan)),
             ("formats", "repair", repair),
             ("positions", "max_seconds", max_seconds),
@@ -215,10 +209,11 @@ def command(
     return exit_status(verdict.outcome, on_undecided)
 
 
-def _choice(formats: str | None, max_size: float | None, plan: Path | None) -> str | None:
-    """How formats are chosen, where an option says it."""
-    implied = "plan" if plan is not None else "mixed" if max_size is not None else None
-    return formats or implied
+def _implied(limits: Mapping[str, float | None], plan: Path | None) -> str | None:
+    """How formats are chosen where only a plan or limits are given."""
+    if plan is not None:
+        return "plan"
+    return "mixed" if any(limit is not None for limit in limits.values()) else None
 
 
 def _changes(*options: tuple[str, str, Any]) -> dict[str, dict[str, Any]]:

@@ -69,3 +69,49 @@ on_undecided_option = click.option(
     type=click.Choice(["pass", "fail"]),
     help="Exit with the status of this outcome where --max-wer-increase is undecided.",
 )
+
+formats_option = click.option(
+    "--formats",
+    type=click.Choice(["mofq4", "mofq8", "mixed"]),
+    help="Choose a number format for each linear layer on the calibration speech. mofq4: int4 or "
+    "FP4 weights; mofq8: weights and frames int8 or FP8; mixed: what keeps --max-size, "
+    "--max-latency or --max-error best.",
+)
+
+max_size_option = click.option(
+    "--max-size",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MB",
+    help="For mixed: megabytes (10^6 bytes) of the file of target portable.",
+)
+
+max_latency_option = click.option(
+    "--max-latency",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MS",
+    help="For mixed: milliseconds of all linear layers for 5 s of speech on target cpu, one "
+    "thread, measured here.",
+)
+
+max_error_option = click.option(
+    "--max-error",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="KL",
+    help="For mixed: the smallest file whose layers change the scores by at most this much "
+    "together (KL a frame).",
+)
+
+repair_option = click.option(
+    "--repair",
+    type=click.Choice(["gptq", "bias", "both"]),
+    help="Repair the layers that get codes on the calibration speech: gptq makes rounding errors "
+    "good in the rows that follow, bias keeps the mean of outputs.",
+)
+
+format_plan_option = click.option(
+    "--format-plan",
+    type=PATH,
+    metavar="PLAN.json",
+    help="The formats of linear layers, as `confpress quantize --save-plan` wrote or you edited "
+    "them.",
+)

@@ -10,11 +10,17 @@ import click
 
 from .options import (
     PATH,
+    format_plan_option,
+    formats_option,
     frontend_option,
     json_option,
+    max_error_option,
+    max_latency_option,
+    max_size_option,
     model_argument,
     no_cache_option,
     output_option,
+    repair_option,
 )
 
 if TYPE_CHECKING:
@@ -52,35 +58,17 @@ _FORMATS = click.Choice(["int8", "float32"])
 @click.option(
     "--subset", metavar="TEXT", help="Calibrate only on files whose path contains this text."
 )
-@click.option(
-    "--formats",
-    type=click.Choice(["mofq4", "mofq8", "mixed"]),
-    help="Choose a format for each linear layer on the calibration speech. mofq4: int4 or FP4 "
-    "weights; mofq8: weights and frames int8 or FP8; mixed: what fits --max-size best.",
-)
+@formats_option
 @click.option(
     "--float-frames",
     is_flag=True,
     help="For mofq4 and mixed: codes are storage, frames stay float32 instead of int8.",
 )
-@click.option(
-    "--max-size",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="MB",
-    help="For mixed: megabytes of the file of target portable, of 10^6 bytes.",
-)
-@click.option(
-    "--repair",
-    type=click.Choice(["gptq", "bias", "both"]),
-    help="Repair quantised linear layers on the calibration speech: gptq makes rounding errors "
-    "good in the rows that follow, bias keeps the mean of outputs.",
-)
-@click.option(
-    "--format-plan",
-    type=PATH,
-    metavar="PLAN.json",
-    help="The formats of linear layers, as --save-plan wrote or you edited them.",
-)
+@max_size_option
+@max_latency_option
+@max_error_option
+@repair_option
+@format_plan_option
 @click.option(
     "--save-plan", type=PATH, metavar="PLAN.json", help="Write the formats that were chosen."
 )
@@ -98,6 +86,8 @@ def command(
     formats: Choice | None,
     float_frames: bool,
     max_size: float | None,
+    max_latency: float | None,
+    max_error: float | None,
     repair: Repair | None,
     format_plan: Path | None,
     save_plan: Path | None,
@@ -150,8 +140,11 @@ def command(
         raise ConfpressError("--repair goes with --formats or --format-plan.")
     if formats is None and (float_frames or save_plan is not None):
         raise ConfpressError("--float-frames and --save-plan go with --formats.")
-    if (formats == "mixed") != (max_size is not None):
-        raise ConfpressError("--formats mixed and --max-size go together.")
+    limits = (max_size, max_latency, max_error)
+    if (formats == "mixed") != any(limit is not None for limit in limits):
+        raise ConfpressError(
+            "--formats mixed goes together with --max-size, --max-latency or --max-error."
+        )
     if save_plan is not None:
         check_output_file(save_plan, inputs=[model, output])
     given = None if format_plan is None else FormatPlan.load(format_plan)
@@ -184,6 +177,8 @@ def command(
                 exclude=exclude,
                 repair=repair,
                 max_bytes=None if max_size is None else round(max_size * 1e6),
+                max_milliseconds=max_latency,
+                max_error=max_error,
                 ranges=ranges if convolution == "int8" else {},
             ),
             known,

@@ -44,7 +44,7 @@ def test_formats_are_chosen_and_given_back(
     [
         (["--formats", "mofq4"], "need --calibration"),
         (["--repair", "gptq"], "need --calibration"),
-        (["--formats", "mixed", "--calibration", "speech"], "--max-size go together"),
+        (["--formats", "mixed", "--calibration", "speech"], "goes together with --max-size"),
         (["--repair", "gptq", "--calibration", "speech"], "goes with --formats"),
         (["--save-plan", "plan.json"], "go with --formats"),
         (["--formats", "mofq4", "--format-plan", "plan.json"], "give one"),

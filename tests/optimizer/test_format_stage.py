@@ -41,3 +41,29 @@ def test_an_exclusion_does_not_calibrate_again(
         choose_formats(load_model(tiny_ctc), recordings, wish, known)
     assert len(told) == 1 and "known from an earlier run" in told[0]
     assert kept == written(tmp_path / "cache")
+
+
+def test_what_is_fast_enough_changes_least(tiny_ctc: Path, recordings: CalibrationSet) -> None:
+    model = load_model(tiny_ctc)
+    at_ease = choose_formats(model, recordings, Wish("mixed", max_milliseconds=1e6))
+    assert {form.weight for form in at_ease.plan.layers.values()} == {"float32"}
+    assert "5 s of speech on target cpu" in at_ease.notes[1]
+    with pytest.raises(ConfpressError, match="ms of linear layers: the least possible is"):
+        choose_formats(model, recordings, Wish("mixed", max_milliseconds=1e-6))
+
+
+def test_the_smallest_file_within_a_change(tiny_ctc: Path, recordings: CalibrationSet) -> None:
+    model = load_model(tiny_ctc)
+    found = {
+        limit: choose_formats(model, recordings, Wish("mixed", max_error=limit)).plan
+        for limit in (1e-30, 1e9)
+    }
+    weights = {limit: {f.weight for f in plan.layers.values()} for limit, plan in found.items()}
+    assert weights[1e-30] == {"float32"}
+    assert weights[1e9] <= {"int4", "fp4"}
+
+
+@pytest.mark.parametrize("wish", [{"choice": "mixed"}, {"choice": "mofq4", "max_error": 1.0}])
+def test_limits_belong_to_mixed(wish: dict[str, object]) -> None:
+    with pytest.raises(ConfpressError, match="limits go with"):
+        Wish(**wish)  # type: ignore[arg-type]
