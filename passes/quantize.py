@@ -264,11 +264,12 @@ def _dequantized(
 
 
 def _why_not_convolution(node: ir.Node) -> str | None:
-    weight = constant(node.inputs[1])
-    if weight is None:
+    stored = node.inputs[1]
+    weight = constant(stored)
+    if stored is None or weight is None:
         return "its weight is computed, not stored"
     if weight.dtype != np.float32 or not np.isfinite(weight).all():
-        return f"weight {node.inputs[1].name} is {weight.dtype} or holds infinities or NaN"
+        return f"weight {stored.name} is {weight.dtype} or holds infinities or NaN"
     if weight.ndim != 4:
         return "only two-dimensional convolutions run in integers on every runtime"
     if weight.shape[1] == 1 and 1 < weight.shape[0] == node.attributes.get_int("group", 1):
