@@ -1,11 +1,12 @@
 """What choosing formats costs for a large model, beside repairing it: seconds and memory.
 
-    python benchmarks/format_cost.py DATA WORK --json costs.json
+    python benchmarks/format_cost.py DATA WORK
 
 DATA is the folder that docs/data.md describes; the model is the FastConformer of
 benchmarks/architectures.py with 109 million parameters, exported to WORK if it is not there. Its
 weights are seeded random numbers: this tells of time and memory, not of words. Every step runs in a
-process of its own, so that its peak memory is known. One thread; takes about ten minutes.
+process of its own, so that its peak memory is known. One thread; takes about three minutes, and
+leaves WORK/format_cost.json, of which benchmarks/formats.py writes a paragraph.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from confpress.runtime.model_file import file_bytes, load_model
 from confpress.runtime.speech.frontend import FrontEnd
 
 MODEL = "FastConformer, 17 × 512"
+RECORD = "format_cost.json"
 #: Seconds of calibration speech.
 SECONDS = 60.0
 
@@ -67,12 +69,11 @@ def measured(step: Callable[[Path, Path, Path], None], *paths: Path) -> dict[str
 @click.command()
 @click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("work", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
-def main(data: Path, work: Path, json_file: Path | None) -> None:
+def main(data: Path, work: Path) -> None:
     """Measures both steps and prints them."""
-    model = once(work / "original.onnx", MADE[MODEL])
+    model = once(work / "large" / "original.onnx", MADE[MODEL])
     size = file_bytes(model)
-    found: dict[str, object] = {"bytes": size, "calibration_seconds": SECONDS}
+    found: dict[str, object] = {"bytes": size}
     for step in (choose, compensate):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             cost = pool.apply(measured, (step, model, data, work / "plan.json"))
@@ -81,8 +82,7 @@ def main(data: Path, work: Path, json_file: Path | None) -> None:
             f"{step.__name__}: {cost['seconds']:.0f} s, {cost['processor_seconds']:.0f} s of "
             f"processor, peak {cost['peak_bytes'] / size:.2f} times the file of {size / 1e6:.0f} MB"
         )
-    if json_file is not None:
-        json_file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (work / RECORD).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

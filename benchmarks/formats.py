@@ -52,6 +52,8 @@ from confpress.runtime.environment import describe_environment
 from confpress.runtime.model_file import file_bytes, load_model, save_model, sha256
 from confpress.runtime.speech.manifest import Utterance, load_utterances
 from confpress.runtime.validate import validate
+from format_cost import RECORD
+from format_cost import SECONDS as COST_SECONDS
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from results import CALIBRATION, MODEL, TESTS, percent, table
 
@@ -64,6 +66,7 @@ HELD_OUT_SECONDS = 150.0
 #: Speakers of AN4's training part that nothing is chosen on.
 HELD_OUT_SPEAKERS = 14
 RANDOM_ASSIGNMENTS = 20
+WIDE = ("float32", "float16", "int8", "fp8")
 RESAMPLED = 2000
 MIXED_ROW = "mixed 9 MB, repaired"
 MOFQ_ROW = "mofq 4-bit weights"
@@ -413,6 +416,7 @@ def document(
             "",
             _budget_note(choices, rows),
             "",
+            *_cost_note(choices),
             "Errors of layers' outputs on recordings that the choice did not see, "
             f"{held['layers']} layers (mofq: {used}), intervals by paired bootstrap over layers:",
             "",
@@ -465,6 +469,27 @@ def _change(found: Mapping[str, float]) -> str:
     return f"{change:+.2f}, {low:+.2f} to {high:+.2f}"
 
 
+def _cost_note(choices: Choices) -> list[str]:
+    """What choosing costs for a large model, where that was measured."""
+    path = choices.work / RECORD
+    if not path.exists():
+        return []
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    told = {
+        step: f"{kept[step]['processor_seconds']:.0f} s of one core and at most "
+        f"{kept[step]['peak_bytes'] / kept['bytes']:.1f} times the file in memory"
+        for step in ("choose", "compensate")
+    }
+    ratio = kept["compensate"]["processor_seconds"] / kept["choose"]["processor_seconds"]
+    return [
+        f"Choosing int4 or FP4 for each layer of a FastConformer with 109 million parameters "
+        f"({kept['bytes'] / 1e6:.0f} MB) on {COST_SECONDS:g} s of speech takes {told['choose']}; "
+        f"GPTQ's compensation of the same layers {told['compensate']}: {ratio:.1f} times as long "
+        "(`python benchmarks/format_cost.py DATA WORK`).",
+        "",
+    ]
+
+
 def _budget_note(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> str:
     """How near the mixed plan came to its budget, and of what it is made."""
     plan = FormatPlan.load(choices.work / "mixed.json")
@@ -475,10 +500,12 @@ def _budget_note(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> str:
     size = next(each["bytes"] for each in rows if each["name"] == MIXED_ROW)
     verdict = "is kept" if size <= BUDGET else "is missed"
     notes = (choices.work / "mixed.txt").read_text(encoding="utf-8")
+    wide = [name for name, form in plan.layers.items() if form.weight in WIDE]
     return (
         f"The budget of {BUDGET / 1e6:.1f} MB {verdict}: {size / 1e6:.2f} MB on target portable. "
         f"Layers of the mixed plan by format and block: "
-        f"{', '.join(f'{number} {form}' for form, number in used.most_common())}. {notes}"
+        f"{', '.join(f'{number} {form}' for form, number in used.most_common())}. {notes} Layers "
+        f"that keep 8 bits or more: {', '.join(wide)}."
     )
 
 
