@@ -6,7 +6,10 @@ Sides, timed in turn on the same input: SparseLinear at 50, 75 and 87.5 % (8, 4 
 columns), the same 75 % over blocks of 64, dense QuantLinear, DynamicQuantizeMatMul and MatMul in
 float32. All have a bias, and one thread. A model holds several layers with weights of their own;
 the table shows medians over the rounds, and a speed-up is the median of the rounds' own ratios. The
-same command verifies every sparse side against float64 on the same quantised input.
+same command verifies every sparse side against float64 on the same quantised input, and measures
+what registers alone can multiply (peaks.c): the last two columns of the summary are a side's useful
+operations as a share of that, and its speed in units of an ideal dense product in float32. With
+`CONFPRESS_KERNELS=avx2` these are AVX2's. Tables are Markdown; 16 shapes take about 3 minutes.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ from linear import (
     our_model,
     processor,
 )
+from peaks import peaks
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -145,7 +150,8 @@ def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: i
 
 
 def _table(timings: list[Timing]) -> Table:
-    table = Table(title="one linear layer: microseconds, × float32 / × dynamic int8")
+    title = "one linear layer: microseconds, × float32 / × dynamic int8"
+    table = Table(title=title, box=box.MARKDOWN)
     sides = [*PATTERNS, "QuantLinear"]
     for name in ("K", "N", "frames", *sides, *RIVALS):
         table.add_column(name, justify="right")
@@ -159,17 +165,28 @@ def _table(timings: list[Timing]) -> Table:
     return table
 
 
-def _summary(timings: list[Timing]) -> dict[str, float]:
-    summary = {
-        f"{side} over {rival}": geometric_mean(t.speed_up[side][rival] for t in timings)
-        for side in timings[0].speed_up
-        for rival in RIVALS
-    }
-    for side in PATTERNS:
-        summary[f"{side} over QuantLinear"] = geometric_mean(
-            t.us["QuantLinear"] / t.us[side] for t in timings
-        )
-    return summary | {"largest error": max(max(t.error.values()) for t in timings)}
+def _summary(timings: list[Timing], peak: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Geometric means over the shapes, by side."""
+    summary: dict[str, dict[str, float]] = {}
+    for side in (*PATTERNS, "QuantLinear"):
+        means = {f"× {r}": geometric_mean(t.speed_up[side][r] for t in timings) for r in RIVALS}
+        means["× QuantLinear"] = geometric_mean(t.us["QuantLinear"] / t.us[side] for t in timings)
+        if peak:
+            useful = geometric_mean(t.useful_gops[side] for t in timings)
+            dense = geometric_mean(2e-3 * t.k * t.n * t.frames / t.us[side] for t in timings)
+            means["share of peak"] = useful / peak["int8" if side == "QuantLinear" else "sparse"]
+            means["× float32's peak"] = dense / peak["float32"]
+        summary[side] = means
+    return summary
+
+
+def _summary_table(summary: dict[str, dict[str, float]]) -> Table:
+    table = Table(title="geometric means", box=box.MARKDOWN)
+    for name in ("kernel", *next(iter(summary.values()))):
+        table.add_column(name)
+    for side, means in summary.items():
+        table.add_row(side, *(f"{mean:.2f}" for mean in means.values()))
+    return table
 
 
 @click.command()
@@ -190,10 +207,12 @@ def main(
         measure(k, n, count, layers=layers, rounds=rounds, threads=threads)
         for k, n, count in track(list(cases(shapes, frames)), console=console, transient=True)
     ]
-    summary = _summary(timings)
+    peak = peaks()
+    summary = _summary(timings, peak)
+    error = max(max(t.error.values()) for t in timings)
     console.print(_table(timings))
-    for name, value in summary.items():
-        console.print(f"{name}: {value:.3g}")
+    console.print(_summary_table(summary))
+    console.print(f"peaks, G operations/s: {peak}; largest error: {error:.1e}")
     if json_path is not None:
         result = {
             "processor": processor(),
@@ -205,14 +224,16 @@ def main(
             "clock": clock(threads).__name__,
             "layers": layers,
             "rounds": rounds,
+            "peaks": peak,
+            "largest_error": error,
             "summary": summary,
             "timings": [asdict(t) for t in timings],
         }
         json_path.write_text(json.dumps(result, indent=2) + "\n")
-    if summary["largest error"] > TOLERANCE:
+    if error > TOLERANCE:
         raise click.ClickException(
-            f"a kernel differs from float64 by {summary['largest error']:.1e} of the largest "
-            f"output; {TOLERANCE:.0e} is allowed."
+            f"a kernel differs from float64 by {error:.1e} of the largest output; "
+            f"{TOLERANCE:.0e} is allowed."
         )
 
 

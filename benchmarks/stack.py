@@ -25,6 +25,7 @@ import onnxruntime as ort
 from confpress.passes import quantlinear, sparselinear
 from confpress.runtime import kernels
 from linear import Floats, Layer, Runner, clock, graph_input, initializer, model_of, processor
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -229,7 +230,8 @@ def main(
         for name, side in sides.items():
             times[name].append(side.seconds(1))
     rivals = [name for name in RIVALS if name in sides]
-    table = Table(title=f"{depth} x [{width} -> {inner} -> SiLU -> {width}], {frames} frames")
+    title = f"{depth} x [{width} -> {inner} -> SiLU -> {width}], {frames} frames"
+    table = Table(title=title, box=box.MARKDOWN)
     for column in ("", "ms", *(f"x {rival}" for rival in rivals)):
         table.add_column(column, justify="right")
     speed_up = {
