@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterable
 
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 from onnx_ir.passes import InPlacePass
 
 #: Key of ``node.metadata_props`` that holds the stable layer id (``encoder.layers.3.conv``).
@@ -84,6 +85,8 @@ class Journal:
 def run(passes: Iterable[ir.passes.PassBase], model: ir.Model) -> PassResult:
     """Runs passes in order and gathers what each changed and refused.
 
+    Nodes have names of their own afterwards, which ONNX Runtime and profiles ask for.
+
     Args:
         passes: Passes of ours or of onnx_ir, run in this order.
         model: The model; in-place passes modify it.
@@ -98,6 +101,8 @@ def run(passes: Iterable[ir.passes.PassBase], model: ir.Model) -> PassResult:
         model = result.model
         modified |= result.modified
         journal.extend(result)
+    if modified:
+        common.NameFixPass()(model)
     return journal.result(model, modified=modified)
 
 
