@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ..passes.fold_scales import FoldScales
 from ..passes.frame_mask import FrameMask
 from ..passes.frames_major import FramesMajor
+from ..passes.gemm import GemmToMatMul
 from ..passes.lower.cpu import LowerCpu
 from ..passes.lower.portable import LowerPortable
 from ..passes.merge_linears import MergeLinears
@@ -132,8 +133,8 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
     Stage("positions", "compute position tables instead of storing them", _positions),
     Stage(
         "pointwise",
-        "write pointwise convolutions as matrix products",
-        _switched("pointwise", lambda recipe: [PointwiseConvToMatMul()]),
+        "write pointwise convolutions and Gemms as MatMul",
+        _switched("pointwise", lambda recipe: [PointwiseConvToMatMul(), GemmToMatMul()]),
     ),
     Stage(
         "relative_shift",
