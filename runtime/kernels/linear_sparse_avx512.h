@@ -96,13 +96,6 @@ struct DirectSlot {
   }
 };
 
-// Keeps GCC from deriving one address from another again in every step of a loop.
-template <class T>
-CONFPRESS_INLINE T held(T address) {
-  __asm__("" : "+r"(address));
-  return address;
-}
-
 template <int kFrames, int kStrips>
 CONFPRESS_INLINE void finish(const LinearSparseProblem& p, const SparseTile<kFrames, kStrips>& t,
                              size_t frame, size_t first) {
