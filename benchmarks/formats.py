@@ -155,7 +155,9 @@ class Choices:
 
     def mixed(self) -> FormatPlan:
         """Weight-only under the budget of size."""
-        wish = Wish("mixed", integer_frames=False, max_bytes=BUDGET, ranges=self.ranges)
+        wish = Wish(
+            "mixed", integer_frames=False, repair="both", max_bytes=BUDGET, ranges=self.ranges
+        )
         known = Known(Cache(self.work / "cache"), sha256(self.data / MODEL))
         found = choose_formats(self.model(), self.calibration, wish, known)
         (self.work / "mixed.txt").write_text(" ".join(found.notes), encoding="utf-8")

@@ -25,10 +25,12 @@ from ..passes.format_choice import (
     weight_shape,
 )
 from ..passes.format_plan import PLAIN, FormatPlan, LayerFormat
+from ..passes.formats import quantize_matrix
 from ..passes.lower.portable import LowerPortable
 from ..passes.lower.reference import LowerReference
 from ..passes.quantize import Quantize, Range
 from ..passes.quantize_linear import Repaired
+from ..passes.rewrite import constant
 from ..passes.versions import MinimiseVersions
 from ..runtime.calibrate import CalibrationSet
 from ..runtime.format_costs import measure_formats
@@ -169,13 +171,13 @@ def _as_run(form: LayerFormat, wish: Wish) -> LayerFormat:
     return with_integer_frames(form) if wish.integer_frames else form
 
 
-def portable_size(model: ir.Model, plan: FormatPlan, ranges: Mapping[str, Range]) -> int:
+def portable_size(model: ir.Model, plan: FormatPlan, wish: Wish) -> int:
     """Bytes of the file of target ``portable`` with a plan; scales are not searched for.
 
     Args:
         model: The float32 model.
         plan: Formats of its linear layers.
-        ranges: Of convolutions that will be int8; empty where they stay float32.
+        wish: Says which convolutions will be int8, and what repairs add.
     """
     plain = FormatPlan(
         layers={
@@ -184,12 +186,30 @@ def portable_size(model: ir.Model, plan: FormatPlan, ranges: Mapping[str, Range]
         }
     )
     copy = model.clone()
-    quantize = Quantize(convolution="int8" if ranges else "float32", ranges=ranges, plan=plain)
+    quantize = Quantize(
+        convolution="int8" if wish.ranges else "float32",
+        ranges=wish.ranges,
+        plan=plain,
+        repaired=_stand_ins(copy, plain) if wish.repair in ("bias", "both") else {},
+    )
     run([quantize, LowerPortable(), MinimiseVersions()], copy)
     with tempfile.TemporaryDirectory(prefix="confpress-") as folder:
         path = Path(folder) / "model.onnx"
         save_model(copy, path)
         return file_bytes(path)
+
+
+def _stand_ins(model: ir.Model, plan: FormatPlan) -> dict[str, Repaired]:
+    """Layers with biases, as large as repaired ones."""
+    found = {}
+    for layer in eligible_layers(model):
+        form = plan.layers.get(layer.id)
+        if form is not None and form.weight not in PLAIN:
+            weight = constant(layer.weight)
+            assert weight is not None, "eligible layers have constant weights"
+            bias = np.ones(weight.shape[1], np.float32)
+            found[layer.id] = Repaired(quantize_matrix(weight, form.scheme), bias)
+    return found
 
 
 def _wanted(wish: Wish) -> Callable[[str], bool]:
@@ -263,13 +283,13 @@ def _fitting(
     limits = Limits(milliseconds=wish.max_milliseconds, error=wish.max_error)
     if wish.max_bytes is None:
         allocation = allocate(options, limits)
-        size = portable_size(model, allocation.plan, wish.ranges)
+        size = portable_size(model, allocation.plan, wish)
         return dataclasses.replace(allocation, bytes=size)
     room = wish.max_bytes - fixed_bytes
     best: Allocation | None = None
     for _ in range(_ROUNDS):
         allocation = allocate(options, dataclasses.replace(limits, bytes=room))
-        size = portable_size(model, allocation.plan, wish.ranges)
+        size = portable_size(model, allocation.plan, wish)
         left = wish.max_bytes - size
         if left >= 0 and (best is None or allocation.error < best.error):
             best = dataclasses.replace(allocation, bytes=size)
