@@ -1,38 +1,15 @@
 // 6 frames x 1 strip, NEON with dot product: 24 accumulators of 4 rows each. sdot adds four
 // products of signed bytes to an int32.
-#include <arm_neon.h>
-
-#include <algorithm>
-
-#include "activation_neon.h"
 #include "linear_int8.h"
-
-#define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
+#include "linear_neon.h"
 
 namespace confpress {
 namespace {
 
-constexpr size_t kTileFrames = 6;
-constexpr int kQuarters = 4;  // registers of a strip
-constexpr size_t kLanes = 4;
+using neon::kLanes;
+using neon::kQuarters;
 
-template <int kFrames>
-void finish(const LinearInt8Problem& p, const int32x4_t (&sums)[kFrames][kQuarters], size_t frame,
-            size_t row) {
-  CONFPRESS_UNROLL
-  for (int f = 0; f < kFrames; ++f) {
-    const float32x4_t frame_scale = vdupq_n_f32(p.frame_scales[frame + f]);
-    CONFPRESS_UNROLL
-    for (int i = 0; i < kQuarters; ++i) {
-      const size_t at = row + i * kLanes;
-      if (at >= p.rows) break;
-      const float32x4_t product = vmulq_f32(vcvtq_f32_s32(sums[f][i]), frame_scale);
-      const float32x4_t z =
-          vaddq_f32(vmulq_f32(product, vld1q_f32(p.row_scales + at)), vld1q_f32(p.bias + at));
-      neon::store(p.y + (frame + f) * p.rows + at, neon::activate(p.activation, z), p.rows - at);
-    }
-  }
-}
+constexpr size_t kTileFrames = 6;
 
 template <int kFrames>
 void tile(const LinearInt8Problem& p, size_t frame, size_t strip) {
@@ -58,7 +35,7 @@ void tile(const LinearInt8Problem& p, size_t frame, size_t strip) {
       for (int f = 0; f < kFrames; ++f) sums[f][i] = vdotq_s32(sums[f][i], weights, x[f]);
     }
   }
-  finish<kFrames>(p, sums, frame, row);
+  neon::finish(p, sums, frame, row);
 }
 
 template <int kFrames>

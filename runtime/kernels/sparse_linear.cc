@@ -34,6 +34,10 @@ const LinearSparseKernel& kernel_of(CpuPath path) {
     case CpuPath::kAvx2:
       return kLinearSparseAvx2;
 #endif
+#if defined(CONFPRESS_HAS_NEONDOT)
+    case CpuPath::kNeonDot:
+      return kLinearSparseNeonDot;
+#endif
     default:
       return kLinearSparsePortable;
   }
