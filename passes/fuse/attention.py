@@ -24,7 +24,7 @@ from ..relpos_attention import (
 )
 from ..rewrite import Patch, replace_value
 from ..structure import Kind, Module, Position, recognise
-from .attention_parts import AttentionParts, Scores, read_attention
+from .attention_parts import AttentionParts, Scores, Source, read_attention
 from .attention_trial import AttentionTrial
 from .region import NotFusedError, Region
 
@@ -66,14 +66,18 @@ def _fuse(model: ir.Model, module: Module) -> None:
         )
     parts = read_attention(attention)
     patch = Patch(_first_user(model.graph, parts.context), f"{module.id}.attention")
+    position = _position(patch, parts, attention.heads * attention.head_size)
     inputs = [
-        *(source.value for source in parts.sources),
+        *(source.value for source in parts.sources[:3]),
+        position.value,
         patch.constant(parts.bias_u, "bias_u"),
         patch.constant(parts.bias_v, "bias_v"),
         _mask(patch, parts.scores),
     ]
     function = rel_pos_attention_function(model.opset_imports.get("", 1))
-    node = _proven(model.graph, parts, function, inputs, attention.heads, attention.head_size)
+    columns = [source.column for source in (*parts.sources[:3], position)]
+    shape = (attention.heads, attention.head_size)
+    node = _proven(model.graph, parts, function, inputs, shape, columns)
     define(model, function)
     node.name = f"{patch.name}/RelPosAttention"
     node.metadata_props[LAYER_KEY] = module.id
@@ -86,8 +90,8 @@ def _proven(
     parts: AttentionParts,
     function: ir.Function,
     inputs: list[ir.Value],
-    heads: int,
-    size: int,
+    shape: tuple[int, int],
+    columns: list[int],
 ) -> ir.Node:
     """The node that computes the module's context in all trials.
 
@@ -100,8 +104,8 @@ def _proven(
     for uniform, shared in itertools.product((False, True), (True, False)):
         node = rel_pos_attention_node(
             inputs,
-            shape=(heads, size),
-            columns=[source.column for source in parts.sources],
+            shape=shape,
+            columns=columns,
             scale=parts.scale,
             uniform=uniform,
         )
@@ -112,6 +116,19 @@ def _proven(
     raise NotFusedError(
         f"what it computes differs from the operator by {min(differences):.2g} in a trial"
     )
+
+
+def _position(patch: Patch, parts: AttentionParts, width: int) -> Source:
+    """Projected positions whose scores have the factor of the others."""
+    source = parts.position
+    if np.isclose(parts.position_factor, 1.0, rtol=1e-6):
+        return source
+    value = source.value
+    if source.width != width:
+        begin, end = patch.ints(source.column), patch.ints(source.column + width)
+        value = patch.op("Slice", value, begin, end, patch.ints(2))
+    factor = patch.constant(np.array(parts.position_factor, np.float32), "position_factor")
+    return Source(patch.op("Mul", value, factor), width, 0, 1.0, None)
 
 
 def _mask(patch: Patch, scores: Scores) -> ir.Value:

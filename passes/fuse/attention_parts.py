@@ -66,6 +66,7 @@ class AttentionParts:
         key: Keys.
         value: Values.
         position: Projected positions.
+        position_factor: What scores by position are multiplied with, over the factor of the others.
         bias_u: Bias of the queries that meet keys, float32 [H, dh].
         bias_v: Bias of the queries that meet positions, float32 [H, dh].
         scores: Scale and mask.
@@ -76,6 +77,7 @@ class AttentionParts:
     key: Source
     value: Source
     position: Source
+    position_factor: float
     bias_u: Array
     bias_v: Array
     scores: Scores
@@ -88,7 +90,7 @@ class AttentionParts:
 
     @property
     def scale(self) -> float:
-        """Factor of all scores."""
+        """Factor of the scores of queries and keys."""
         return self.scores.scale * self.query.scale * self.key.scale
 
 
@@ -104,16 +106,23 @@ def read_attention(attention: SelfAttention) -> AttentionParts:
     ends = {layer.output: layer.out_features for layer in layers}
     tables = {attention.position_layer.output: attention.position_layer.out_features}
     content, positions = _score_products(attention.softmax, attention.position_layer.output)
-    query = _source(content.inputs[0], ends)
+    query, key = (_source(value, ends) for value in content.inputs)
+    queries, position = _source(positions.inputs[0], ends), _source(positions.inputs[1], tables)
+    scores = _scores(content, attention.softmax)
+    by_content = scores.scale * query.scale * key.scale
+    if by_content == 0:
+        raise NotFusedError("its scores are multiplied by zero")
+    by_position = _factor(positions, attention.softmax) * queries.scale * position.scale
     shape = (attention.heads, attention.head_size)
     return AttentionParts(
         query=query,
-        key=_source(content.inputs[1], ends),
+        key=key,
         value=_source(_weighted(attention.softmax), ends),
-        position=_source(positions.inputs[1], tables),
+        position=position,
+        position_factor=by_position / by_content,
         bias_u=_bias(query, shape),
-        bias_v=_bias(_source(positions.inputs[0], ends), shape),
-        scores=_scores(content, attention.softmax),
+        bias_v=_bias(queries, shape),
+        scores=scores,
         context=dynamic_source(attention.out.input) or attention.out.input,
     )
 
@@ -223,15 +232,24 @@ def _part_of_split(
 
 
 def _scores(content: ir.Node, softmax: ir.Node) -> Scores:
-    """Follows the scores of queries and keys to the Softmax, for their factors and their mask."""
-    scale, value = 1.0, content.outputs[0]
+    """The factors and the mask of the scores of queries and keys."""
     masks: dict[tuple[ir.Value, bool], None] = dict.fromkeys(
         mask for mask in map(_fill_mask, _above(softmax.inputs[0])) if mask is not None
     )
+    scale = _factor(content, softmax)
+    if len(masks) > 1:
+        raise NotFusedError(f"{len(masks)} masks are applied to its scores; the operator takes one")
+    masked, inverted = next(iter(masks), (None, False))
+    return Scores(masked, inverted, scale)
+
+
+def _factor(product: ir.Node, softmax: ir.Node) -> float:
+    """What a product is multiplied with on its way to the Softmax."""
+    scale, value = 1.0, product.outputs[0]
     while True:
         users = [u for u in value.consumers() if u.op_type != "Shape"]
         if softmax in users:
-            break
+            return scale
         if len(users) != 1:
             raise NotFusedError("its scores are used by more than its Softmax")
         node = users[0]
@@ -242,10 +260,6 @@ def _scores(content: ir.Node, softmax: ir.Node) -> Scores:
                 raise NotFusedError("its scores are scaled by more than one number")
             scale *= number if node.op_type == "Mul" else 1 / number
         value = node.outputs[0]
-    if len(masks) > 1:
-        raise NotFusedError(f"{len(masks)} masks are applied to its scores; the operator takes one")
-    masked, inverted = next(iter(masks), (None, False))
-    return Scores(masked, inverted, scale)
 
 
 def _fill_mask(node: ir.Node) -> tuple[ir.Value, bool] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -47,6 +48,7 @@ class AttentionTrial:
             scores = self.parts.scores
             masked = scores.masked
             given = arrays if masked is None else arrays | {masked: mask ^ scores.inverted}
+            arrays |= self._scaled_position(arrays)
             for value in self.node.inputs[4:6]:
                 assert value is not None
                 arrays[value] = np.asarray(constant(value))
@@ -68,6 +70,16 @@ class AttentionTrial:
         shapes = {each.value: (batch, frames, each.width) for each in projections}
         shapes[position.value] = (1 if self.shared else batch, 2 * frames - 1, position.width)
         return {v: generator.standard_normal(s, np.float32) for v, s in shapes.items()}
+
+    def _scaled_position(self, arrays: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
+        """The positions that the operator reads, where they are not the projection itself."""
+        source, read = self.parts.position, self.node.inputs[3]
+        assert read is not None
+        if read is source.value:
+            return {}
+        heads, size = self.node.attributes.get_ints("shape")
+        columns = arrays[source.value][..., source.column : source.column + heads * size]
+        return {read: columns * np.float32(self.parts.position_factor)}
 
     def _mask(self, batch: int, frames: int) -> Array:
         """Random; the last batch item has a query without keys and a key that no query has."""

@@ -116,6 +116,29 @@ def test_same_outputs_in_one_operator(after: str) -> None:
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
 
 
+def test_scores_by_position_may_have_a_factor_of_their_own() -> None:
+    """As scaled_dot_product_attention is exported: a root on either side of the product."""
+
+    def model() -> ir.Model:
+        made = _model()
+        product = next(node for node in made.graph if node.outputs[0].name == "content")
+        for index, factor in enumerate((0.7, 0.4)):
+            scaled = ir.node("Mul", [product.inputs[index], ir.val(f"factor{index}")])
+            scaled.inputs[1].const_value = ir.tensor(np.float32(factor))
+            made.graph.register_initializer(scaled.inputs[1])
+            made.graph.insert_before(product, scaled)
+            product.replace_input_with(index, scaled.outputs[0])
+        return made
+
+    original, fused = model(), model()
+    assert FuseRelPosAttention()(fused).modified
+    assert "Softmax" not in operators(fused)
+    for batch, frames in ((1, 1), (2, 7)):
+        feeds = _feeds(batch, frames)
+        (expected,), (y,) = evaluate(original, feeds), evaluate(fused, feeds)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
 def test_queries_scaled_before_their_bias_are_refused() -> None:
     """The parameters that are read off look right; the proof finds the order of the two."""
     model = _model()
