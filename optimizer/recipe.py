@@ -87,7 +87,7 @@ class PruneSection(Switch):
 
 
 class PointwiseSection(Switch):
-    """Writes convolutions of kernel size 1 and Gemms as MatMul, which int8 kernels speed up."""
+    """Writes convolutions of kernel size 1, Gemm and Einsum as MatMul, which has fast kernels."""
 
 
 class RelativeShiftSection(Switch):

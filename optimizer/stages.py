@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from ..passes.einsum import EinsumToMatMul
 from ..passes.fold_scales import FoldScales
 from ..passes.frame_mask import FrameMask
 from ..passes.frames_major import FramesMajor
@@ -133,8 +134,11 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
     Stage("positions", "compute position tables instead of storing them", _positions),
     Stage(
         "pointwise",
-        "write pointwise convolutions and Gemms as MatMul",
-        _switched("pointwise", lambda recipe: [PointwiseConvToMatMul(), GemmToMatMul()]),
+        "write pointwise convolutions, Gemm and Einsum as MatMul",
+        _switched(
+            "pointwise",
+            lambda recipe: [PointwiseConvToMatMul(), GemmToMatMul(), EinsumToMatMul()],
+        ),
     ),
     Stage(
         "relative_shift",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from ..einsum import einsum_labels
 from . import contents
 from .contents import Content, numbers
 from .size import ONE, Size, product
@@ -432,16 +433,6 @@ def _einsum(shapes: Shapes, node: ir.Node) -> list[Shape | None]:
         for label, size in zip(term, shape, strict=True):
             sizes[label] = _broadcast_axis([sizes.get(label, ONE), size])
     return [tuple(sizes[label] for label in out)]
-
-
-def einsum_labels(node: ir.Node) -> tuple[list[str], str] | None:
-    """Labels of every input and of the output; None with an ellipsis or a diagonal."""
-    equation = node.attributes.get_string("equation", "").replace(" ", "")
-    left, arrow, out = equation.partition("->")
-    terms = left.split(",")
-    if not arrow or "." in equation or any(len(set(t)) < len(t) for t in (*terms, out)):
-        return None
-    return terms, out
 
 
 _ELEMENTWISE = (

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ...einsum import einsum_labels
 from ..facts import Facts, fact_rule
 from ..known import Fact, contract, only_axis
 from ..links import Contraction, Product
-from ..shapes import einsum_labels
 from ..wiring import Wiring, link_rule
 from .elementwise import tie_broadcast
 
