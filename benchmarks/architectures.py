@@ -111,7 +111,7 @@ def once(path: Path, make: Callable[[Path], object]) -> Path:
 
 def variants(original: Path, work: Path, calibration: Path) -> dict[str, Path]:
     """Everything that is compared, the original first."""
-    quiet = {"bench": {"enabled": False}}
+    quiet = {"bench": {"enabled": False}, "lower": {"measure": False}}
     recipes = {
         "float32 rewritten": load_recipe(preset_name="lossless").replace(quiet),
         "int8": load_recipe().replace(quiet),
@@ -119,7 +119,7 @@ def variants(original: Path, work: Path, calibration: Path) -> dict[str, Path]:
             pattern: load_recipe().replace(
                 quiet
                 | {"sparsify": {"pattern": pattern, "least_energy": 0.0}}
-                | {"lower": {"targets": ["cpu"]}}
+                | {"lower": {"targets": ["cpu"], "measure": False}}
             )
             for pattern in SPARSE
         },
