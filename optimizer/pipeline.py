@@ -163,7 +163,9 @@ class Pipeline:
         )
         if written is None:
             return dataclasses.replace(point, key=key)
-        self.steps.only_model(slot, key)
+        # Behind a stage that was finished before, the slot may hold the model of a later one.
+        if not self.steps.recorder.stages[-1].resumed:
+            self.steps.only_model(slot, key)
         after = _Point(key, lambda: self._reopen(slot, key, written, passes, point))
         # A target's model is the result, which is judged anyway.
         if not stage.lossless and slot == INTERCHANGE:
@@ -195,11 +197,15 @@ class Pipeline:
     def _reopen(
         self, slot: str, key: str, written: str, passes: Sequence[Pass], before: _Point
     ) -> ir.Model:
-        """The model that a stage wrote."""
+        """The model that a stage wrote; made again where a run with another recipe replaced it."""
         model = self.steps.read_model(slot, key, written)
-        if model is None:  # a run with another recipe went on from here, and replaced it
+        if model is None:
             model = before.open()
             run(passes, model)
+            # The next stage must read what it would have read: names change with the file.
+            again = self.steps.write_model(slot, key, model)
+            model = self.steps.read_model(slot, key, again)
+        assert model is not None, "it was just written"
         return model
 
     def _calibrate(self, point: _Point, findings: Findings) -> tuple[_Point, Findings]:

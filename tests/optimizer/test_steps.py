@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
+from confpress.optimizer import pipeline as pipeline_module
+from confpress.optimizer.job import Inputs, open_job
+from confpress.optimizer.pipeline import Pipeline
+from confpress.optimizer.recipe import preset
 from confpress.optimizer.recorder import Notes, Recorder
 from confpress.optimizer.steps import Steps
+from confpress.optimizer.words import Words
+from confpress.passes.base import PassResult
 from confpress.passes.errors import ConfpressError
 from confpress.passes.quantize import Range
 from confpress.runtime.fingerprint import digest
@@ -69,3 +78,47 @@ def test_models_are_given_back_only_if_they_are_whole(tmp_path: Path, tiny_ctc: 
 def test_digests_tell_values_and_their_bounds_apart() -> None:
     assert digest("a", "b") != digest("ab") != digest("a, b")
     assert digest(Range(0, 1)) == digest(Range(0, 1)) != digest(Range(0, 1 + 1e-15))
+
+
+class StoppedError(Exception):
+    pass
+
+
+class OneStep(Steps):
+    """Is interrupted behind every step that it does."""
+
+    def run(self, *arguments, **options):  # type: ignore[no-untyped-def]
+        value = super().run(*arguments, **options)
+        if not self.recorder.stages[-1].resumed:
+            raise StoppedError
+        return value
+
+
+def test_interrupted_behind_every_step_it_repeats_none(
+    tiny_ctc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = pipeline_module.run, Counter[str]()
+
+    def counted(passes: Sequence[object], model: ir.Model) -> PassResult:
+        calls[str(passes)] += 1
+        return original(passes, model)
+
+    monkeypatch.setattr(pipeline_module, "run", counted)
+    recipe = preset("linear").replace({"proof": {"enabled": False}, "lower": {"measure": False}})
+    job = open_job(Inputs(tiny_ctc), recipe)
+
+    def attempt(kind: type[Steps], folder: Path) -> None:
+        Pipeline(Words(job, kind(folder / "steps", Recorder(quiet=True))), folder).run()
+
+    interruptions = 0
+    while True:
+        try:
+            attempt(OneStep, tmp_path / "one")
+            break
+        except StoppedError:
+            interruptions += 1
+    assert interruptions == calls.total() > 8
+    assert set(calls.values()) == {1}
+    attempt(Steps, tmp_path / "two")
+    for name in ("interchange.onnx", "portable/model.onnx", "cpu/model.onnx"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
