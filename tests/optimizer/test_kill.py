@@ -172,8 +172,8 @@ def test_ten_kills_of_a_real_model_by_the_clock(
     nemo_model: Path, calibration_folder: Path, shared_data: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "short.toml"
-    short = "[calibration]\nmax_seconds = 60\n[validation]\nmax_utterances = 10\n"
-    recipe.write_text(UNTIMED + short)
+    short = "[calibration]\nmax_seconds = 60\n[validation]\nmax_utterances = 5\n"
+    recipe.write_text(f"{UNTIMED}{short}[bench]\nrounds = 5\nmemory = false\n")
     command = [
         *(sys.executable, "-m", "confpress.optimizer", "optimize", nemo_model),
         *("--calibration", calibration_folder, "--validation", shared_data / "an4"),
