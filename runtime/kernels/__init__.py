@@ -2,7 +2,7 @@
 
 The library is loaded by ONNX Runtime (`SessionOptions.register_custom_ops_library`) and links
 neither ONNX Runtime nor Python.
-`CONFPRESS_KERNELS=portable|avx2|avx512vnni|avx512vbmi|neondot` forces one path.
+`CONFPRESS_KERNELS=portable|avx2|avxvnni|avx512vnni|avx512vbmi|neondot` forces one path.
 """
 
 from __future__ import annotations

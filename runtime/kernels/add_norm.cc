@@ -19,6 +19,7 @@ const AddNormKernel& kernel_of(CpuPath path) {
       return kAddNormAvx512Vnni;
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
+    case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
       return kAddNormAvx2;
 #endif

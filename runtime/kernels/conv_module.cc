@@ -17,6 +17,7 @@ const ConvModuleKernel& kernel_of(CpuPath path) {
       return kConvModuleAvx512Vnni;
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
+    case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
       return kConvModuleAvx2;
 #endif

@@ -19,6 +19,11 @@ constexpr bool kBuiltAvx2 = true;
 #else
 constexpr bool kBuiltAvx2 = false;
 #endif
+#if defined(CONFPRESS_HAS_AVXVNNI)
+constexpr bool kBuiltAvxVnni = true;
+#else
+constexpr bool kBuiltAvxVnni = false;
+#endif
 #if defined(CONFPRESS_HAS_AVX512VNNI)
 constexpr bool kBuiltAvx512Vnni = true;
 #else
@@ -29,10 +34,10 @@ constexpr bool kBuiltAvx512Vbmi = true;
 #else
 constexpr bool kBuiltAvx512Vbmi = false;
 #endif
-#if defined(CONFPRESS_EMULATE_VBMI)
-constexpr bool kEmulatesVbmi = true;
+#if defined(CONFPRESS_EMULATE)
+constexpr bool kEmulates = true;
 #else
-constexpr bool kEmulatesVbmi = false;
+constexpr bool kEmulates = false;
 #endif
 
 #if defined(CONFPRESS_HAS_NEONDOT)
@@ -43,6 +48,7 @@ constexpr bool kBuiltNeonDot = false;
 
 struct Processor {
   bool avx2 = false;
+  bool avxvnni = false;
   bool avx512vnni = false;
   bool avx512vbmi = false;
   bool neondot = false;
@@ -65,8 +71,9 @@ Processor examine_processor() {
   constexpr uint32_t kAvx512FDqBwVl = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);
   constexpr uint32_t kAvx512Vbmi = 1u << 1;  // leaf 7, ecx
   constexpr uint32_t kAvx512Vnni = 1u << 11;
-  constexpr uint64_t kYmmSaved = 0x6;   // SSE and AVX state
-  constexpr uint64_t kZmmSaved = 0xe6;  // and opmask, ZMM0-15, ZMM16-31
+  constexpr uint32_t kAvxVnni = 1u << 4;  // leaf 7.1, eax
+  constexpr uint64_t kYmmSaved = 0x6;     // SSE and AVX state
+  constexpr uint64_t kZmmSaved = 0xe6;    // and opmask, ZMM0-15, ZMM16-31
 
   Processor processor;
   uint32_t a = 0, b = 0, c = 0, d = 0;
@@ -77,7 +84,11 @@ Processor examine_processor() {
   processor.avx2 = fma && (b & kAvx2) && (saved & kYmmSaved) == kYmmSaved;
   processor.avx512vnni = (b & kAvx512FDqBwVl) == kAvx512FDqBwVl && (c & kAvx512Vnni) &&
                          (saved & kZmmSaved) == kZmmSaved;
-  processor.avx512vbmi = processor.avx512vnni && (kEmulatesVbmi || (c & kAvx512Vbmi));
+  processor.avxvnni = kEmulates && processor.avx512vnni;
+  processor.avx512vbmi = processor.avx512vnni && (kEmulates || (c & kAvx512Vbmi));
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
+    processor.avxvnni = processor.avxvnni || (processor.avx2 && (a & kAvxVnni));
+  }
   return processor;
 }
 #elif defined(__aarch64__) && defined(__linux__)
@@ -136,6 +147,7 @@ const std::vector<CpuPathInfo>& cpu_paths() {
     return std::vector<CpuPathInfo>{
         {CpuPath::kPortable, "portable", true, true},
         {CpuPath::kAvx2, "avx2", kBuiltAvx2, processor.avx2},
+        {CpuPath::kAvxVnni, "avxvnni", kBuiltAvxVnni, processor.avxvnni},
         {CpuPath::kAvx512Vnni, "avx512vnni", kBuiltAvx512Vnni, processor.avx512vnni},
         {CpuPath::kAvx512Vbmi, "avx512vbmi", kBuiltAvx512Vbmi, processor.avx512vbmi},
         {CpuPath::kNeonDot, "neondot", kBuiltNeonDot, processor.neondot},

@@ -29,6 +29,7 @@ Kernels kernels_of(CpuPath path) {
       return {kDepthwiseConv2dAvx512Vnni, quantize_row_avx512vnni};
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
+    case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
       return {kDepthwiseConv2dAvx2, quantize_row_avx2};
 #endif

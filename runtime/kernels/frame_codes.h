@@ -21,7 +21,7 @@ constexpr size_t kCodeRun = 64;
 
 // One instruction set's quantiser; how it stores a code is what its products want to read.
 struct FrameQuantizer {
-  size_t code_bytes;
+  size_t code_bytes;   // of room; never less than a stored code takes
   int32_t zero_point;  // a stored code is the code plus this
 
   // frame: [length]; codes: `code_bytes` each; scale: [1].
@@ -30,6 +30,7 @@ struct FrameQuantizer {
 
 extern const FrameQuantizer kFrameQuantizerPortable;    // int16
 extern const FrameQuantizer kFrameQuantizerAvx2;        // int16
+extern const FrameQuantizer kFrameQuantizerAvxVnni;     // uint8, the code plus 128
 extern const FrameQuantizer kFrameQuantizerAvx512Vnni;  // uint8, the code plus 128
 extern const FrameQuantizer kFrameQuantizerNeonDot;     // int8
 

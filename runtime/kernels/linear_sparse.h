@@ -78,6 +78,7 @@ struct LinearSparseKernel {
 
 extern const LinearSparseKernel kLinearSparsePortable;
 extern const LinearSparseKernel kLinearSparseAvx2;
+extern const LinearSparseKernel kLinearSparseAvxVnni;
 extern const LinearSparseKernel kLinearSparseAvx512Vnni;
 extern const LinearSparseKernel kLinearSparseAvx512Vbmi;
 extern const LinearSparseKernel kLinearSparseNeonDot;

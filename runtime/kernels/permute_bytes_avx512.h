@@ -9,7 +9,7 @@ namespace confpress::avx512 {
 
 // Byte i is table[places[i] mod 64].
 [[gnu::always_inline]] static inline __m512i permute_bytes(__m512i table, __m512i places) {
-#if defined(CONFPRESS_EMULATE_VBMI)
+#if defined(CONFPRESS_EMULATE)
   // For tests on processors without it.
   alignas(64) uint8_t from[64];
   alignas(64) uint8_t at[64];

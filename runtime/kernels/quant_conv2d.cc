@@ -25,6 +25,7 @@ const QuantConv2dKernel& kernel_of(CpuPath path) {
       return kQuantConv2dAvx512Vnni;
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
+    case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
       return kQuantConv2dAvx2;
 #endif

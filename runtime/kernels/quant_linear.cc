@@ -23,6 +23,10 @@ const LinearInt8Kernel& kernel_of(CpuPath path) {
     case CpuPath::kAvx512Vnni:
       return kLinearInt8Avx512Vnni;
 #endif
+#if defined(CONFPRESS_HAS_AVXVNNI)
+    case CpuPath::kAvxVnni:
+      return kLinearInt8AvxVnni;
+#endif
 #if defined(CONFPRESS_HAS_AVX2)
     case CpuPath::kAvx2:
       return kLinearInt8Avx2;

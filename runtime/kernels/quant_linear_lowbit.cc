@@ -29,6 +29,7 @@ const LinearLowbitKernel& kernel_of(CpuPath path) {
       return kLinearLowbitAvx512Vnni;
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
+    case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
       return kLinearLowbitAvx2;
 #endif

@@ -18,6 +18,7 @@ const RelPosAttentionKernel& kernel_of(CpuPath path) {
       return kRelPosAttentionAvx512Vnni;
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
+    case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
       return kRelPosAttentionAvx2;
 #endif

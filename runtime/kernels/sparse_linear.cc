@@ -30,6 +30,10 @@ const LinearSparseKernel& kernel_of(CpuPath path) {
     case CpuPath::kAvx512Vnni:
       return kLinearSparseAvx512Vnni;
 #endif
+#if defined(CONFPRESS_HAS_AVXVNNI)
+    case CpuPath::kAvxVnni:
+      return kLinearSparseAvxVnni;
+#endif
 #if defined(CONFPRESS_HAS_AVX2)
     case CpuPath::kAvx2:
       return kLinearSparseAvx2;

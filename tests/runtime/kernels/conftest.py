@@ -11,7 +11,9 @@ from confpress.passes.errors import ConfpressError
 from confpress.runtime import kernels
 
 VARIABLE = "CONFPRESS_KERNELS"
-VBMI = "avx512vbmi"
+VNNI, VBMI = "avx512vnni", "avx512vbmi"
+#: What a build with CONFPRESS_EMULATE runs on a processor with AVX-512 VNNI.
+EMULATED = ("avxvnni", VBMI)
 
 
 def usable_paths() -> list[str]:
@@ -24,9 +26,9 @@ def usable_paths() -> list[str]:
 
 
 def emulated_paths() -> list[str]:
-    """What a build with CONFPRESS_EMULATE_VBMI runs and the installed library does not."""
+    """What a build with CONFPRESS_EMULATE runs and the installed library does not."""
     paths = usable_paths()
-    return [VBMI] if "avx512vnni" in paths and VBMI not in paths else []
+    return [path for path in EMULATED if VNNI in paths and path not in paths]
 
 
 @pytest.fixture(scope="session", params=usable_paths())
@@ -35,6 +37,26 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param.startswith("absent"):
         pytest.skip(request.param)
     return using(request.param, kernels.library_path(), tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(
+    scope="session", params=usable_paths() + [f"{path} emulated" for path in emulated_paths()]
+)
+def linear_library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same for linear layers in int8, also of instruction sets that are emulated."""
+    path, emulated, _ = request.param.partition(" emulated")
+    if path.startswith("absent"):
+        pytest.skip(path)
+    library = request.getfixturevalue("emulating") if emulated else kernels.library_path()
+    return using(path, library, tmp_path_factory.mktemp("linear"))
+
+
+@pytest.fixture(scope="session")
+def emulating(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of linear layers in int8 that emulates."""
+    from .native import build_linear
+
+    return build_linear(tmp_path_factory.mktemp("emulating"), CONFPRESS_EMULATE="ON")
 
 
 def using(path: str, library: Path, folder: Path) -> str:
@@ -59,4 +81,4 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from .native import build_fuzz
 
     emulate = "ON" if emulated_paths() else "OFF"
-    return build_fuzz(tmp_path_factory.mktemp("fuzz"), CONFPRESS_EMULATE_VBMI=emulate)
+    return build_fuzz(tmp_path_factory.mktemp("fuzz"), CONFPRESS_EMULATE=emulate)

@@ -29,9 +29,9 @@ def build_fuzz(folder: Path, **definitions: str) -> Path:
     return _build(folder, "confpress_fuzz", definitions) / "confpress_fuzz"
 
 
-def build_sparse(folder: Path, **definitions: str) -> Path:
-    """A library of SparseLinear alone, built with these definitions."""
-    return _build(folder, "confpress_sparse", definitions) / "libconfpress_sparse.so"
+def build_linear(folder: Path, **definitions: str) -> Path:
+    """A library of linear layers in int8 alone, built with these definitions."""
+    return _build(folder, "confpress_linear", definitions) / "libconfpress_linear.so"
 
 
 def _build(folder: Path, target: str, definitions: Mapping[str, str]) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .conftest import VBMI, emulated_paths, usable_paths
+from .conftest import emulated_paths, usable_paths
 from .native import build_fuzz, require, run_fuzz
 
 CASES = 1500
@@ -55,11 +55,13 @@ def test_paths_of_this_processor_agree(fuzz: Path, tmp_path: Path) -> None:
         _compare(_outputs([str(fuzz)], path, tmp_path / path), expected)
 
 
-def test_operators_without_use_for_vbmi_run_what_vnni_has(fuzz: Path, tmp_path: Path) -> None:
-    if VBMI not in usable_paths() + emulated_paths():
-        pytest.skip("this processor has no AVX-512 VNNI")
-    paths = (VBMI, "avx512vnni")
-    ours, theirs = (_outputs([str(fuzz)], path, tmp_path / path) for path in paths)
+@pytest.mark.parametrize(("newer", "older"), [("avxvnni", "avx2"), ("avx512vbmi", "avx512vnni")])
+def test_other_operators_run_what_the_older_instruction_set_has(
+    fuzz: Path, tmp_path: Path, newer: str, older: str
+) -> None:
+    if newer not in usable_paths() + emulated_paths():
+        pytest.skip(f"this processor neither runs nor emulates {newer}")
+    ours, theirs = (_outputs([str(fuzz)], path, tmp_path / path) for path in (newer, older))
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)

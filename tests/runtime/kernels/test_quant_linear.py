@@ -32,6 +32,11 @@ BODY_SILU_TOLERANCE = 5e-6
 SILU_TOLERANCE = 1e-6
 
 
+@pytest.fixture
+def library(linear_library: str) -> str:
+    return linear_library
+
+
 def _gaussian(frames: int, k: int, seed: int = 1) -> Floats:
     return np.random.default_rng(seed).standard_normal((frames, k)).astype(np.float32)
 

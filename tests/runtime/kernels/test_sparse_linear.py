@@ -7,13 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from confpress.passes.sparselinear import KEPT, SPANS, Pattern, pack_sparse
-from confpress.runtime.kernels import library_path
 
 from ...passes.quant_layers import Floats, run, session, silu
 from ...passes.sparse_layers import SparseLayer
-from .conftest import emulated_paths, usable_paths, using
 from .malformed import Change, as_input, attribute, weight
-from .native import build_sparse
 
 # Tails of strips, windows, blocks, registers and tiles: N, K, frames.
 SHAPES = (
@@ -32,17 +29,9 @@ BODY_SILU_TOLERANCE = 5e-6
 SILU_TOLERANCE = 1e-6
 
 
-@pytest.fixture(
-    scope="session", params=usable_paths() + [f"{path} emulated" for path in emulated_paths()]
-)
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """File of a library that uses one instruction set; here of an emulated one, too."""
-    path, emulated, _ = request.param.partition(" emulated")
-    if path.startswith("absent"):
-        pytest.skip(path)
-    folder = tmp_path_factory.mktemp("sparse")
-    built = build_sparse(folder, CONFPRESS_EMULATE_VBMI="ON") if emulated else library_path()
-    return using(path, built, folder)
+@pytest.fixture
+def library(linear_library: str) -> str:
+    return linear_library
 
 
 def _gaussian(frames: int, k: int, seed: int = 1) -> Floats:
