@@ -156,7 +156,7 @@ class Choices:
     def mixed(self) -> FormatPlan:
         """Weight-only under the budget of size."""
         wish = Wish(
-            "mixed", integer_frames=False, repair="both", max_bytes=BUDGET, ranges=self.ranges
+            "mixed", integer_frames=False, repair="gptq", max_bytes=BUDGET, ranges=self.ranges
         )
         known = Known(Cache(self.work / "cache"), sha256(self.data / MODEL))
         found = choose_formats(self.model(), self.calibration, wish, known)
@@ -223,17 +223,17 @@ def models(choices: Choices) -> dict[str, Callable[[Path], None]]:
         "mofq 4-bit weights, plain criterion": lowered(
             kept("mofq-4-plain", choices.plain), LowerPortable
         ),
-        "int4 weights, repaired": lowered(same(int4), LowerPortable, "both"),
-        "FP4 weights, repaired": lowered(same(fp4), LowerPortable, "both"),
-        "mofq 4-bit weights, gptq alone": lowered(weights, LowerPortable, "gptq"),
-        "mofq 4-bit weights, repaired": lowered(weights, LowerPortable, "both"),
+        "int4 weights, repaired": lowered(same(int4), LowerPortable, "gptq"),
+        "FP4 weights, repaired": lowered(same(fp4), LowerPortable, "gptq"),
+        "mofq 4-bit weights, repaired": lowered(weights, LowerPortable, "gptq"),
+        "mofq 4-bit weights, repaired, biases too": lowered(weights, LowerPortable, "both"),
         "mofq 4-bit repaired, frames int8 (cpu)": lowered(
-            lambda: integer_frames(weights()), LowerCpu, "both"
+            lambda: integer_frames(weights()), LowerCpu, "gptq"
         ),
         "mixed 9 MB": lowered(mixed, LowerPortable, None, True),
-        MIXED_ROW: lowered(mixed, LowerPortable, "both", True),
+        MIXED_ROW: lowered(mixed, LowerPortable, "gptq", True),
         "mixed 9 MB repaired, frames int8 (cpu)": lowered(
-            lambda: integer_frames(mixed()), LowerCpu, "both", True
+            lambda: integer_frames(mixed()), LowerCpu, "gptq", True
         ),
         "mofq 8-bit weights and frames (reference)": lowered(
             kept("mofq-8-both", choices.both), LowerReference
@@ -408,7 +408,9 @@ def document(
             "int8: convolutions stay float32 elsewhere. `weights` are stored in codes and computed "
             "with in float32 (target `portable`); `frames int8` computes in integers (target "
             "`cpu` without its fusions); `reference` judges formats without a kernel. `repaired`: "
-            "GPTQ's compensation on inputs less their mean, and bias correction (`--repair both`). "
+            "GPTQ's compensation (`--repair gptq`); `biases too`: on inputs less their mean, and "
+            "bias correction (`--repair both`), which keeps the mean of all frames, most of them "
+            "silent, and loses more words. "
             f"Calibration: {CALIBRATION_SECONDS:g} s of `train_clean_calibration` and as much of "
             "AN4's training speakers; `selection`: fourteen of those speakers that calibration "
             "has not heard. Intervals of changes draw speakers. Speed, of runs with `--latency`: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,10 +44,10 @@ from .formats import (
     NOTHING_KNOWN,
     SAMPLED_ROWS,
     Known,
-    budget_of,
     divergence,
     known_sensitivities,
     observe_inputs,
+    options_of,
 )
 from .repair import Repair, repair
 
@@ -230,16 +231,20 @@ def _mixed(
     """
     features = _probed(recordings)
     importance = {name: each.mean_square for name, each in inputs.items()}
-    budget = budget_of(model, inputs, known_sensitivities(model, features, inputs, known))
-    options = {name: each for name, each in budget.options.items() if _wanted(wish)(name)}
+    matters = known_sensitivities(model, features, inputs, known)
+    options = {
+        name: each
+        for name, each in options_of(model, inputs, matters).items()
+        if _wanted(wish)(name)
+    }
     notes: list[str] = []
     if wish.max_milliseconds is not None:
         options = _timed(model, options, wish, known)
     wider = {name: [o for o in each if o.form.weight != "int2"] for name, each in options.items()}
     try:
-        best = _fitting(model, wider, budget.fixed_bytes, wish)
+        best = _fitting(model, wider, wish)
     except ConfpressError:
-        best = _fitting(model, options, budget.fixed_bytes, wish)
+        best = _fitting(model, options, wish)
     copy = model.clone()
     plan = FormatPlan(layers={name: _as_run(f, wish) for name, f in best.plan.layers.items()})
     run([Formats(plan, importance).quantize, LowerReference()], copy)
@@ -276,16 +281,22 @@ def _timed(
     }
 
 
-def _fitting(
-    model: ir.Model, options: Mapping[str, Sequence[Option]], fixed_bytes: int, wish: Wish
-) -> Allocation:
+def _fitting(model: ir.Model, options: Mapping[str, Sequence[Option]], wish: Wish) -> Allocation:
     """The best plan by the layers' errors that keeps the limits; ``bytes`` are the file's."""
     limits = Limits(milliseconds=wish.max_milliseconds, error=wish.max_error)
     if wish.max_bytes is None:
         allocation = allocate(options, limits)
         size = portable_size(model, allocation.plan, wish)
         return dataclasses.replace(allocation, bytes=size)
-    room = wish.max_bytes - fixed_bytes
+    smallest = allocate(options, Limits(error=math.inf))
+    least = portable_size(model, smallest.plan, wish)
+    if least > wish.max_bytes:
+        raise ConfpressError(
+            f"no choice of formats stays within {wish.max_bytes / 1e6:.2f} MB: the smallest file "
+            f"takes {least / 1e6:.2f} MB."
+        )
+    # The graph around the weights takes room too.
+    room = smallest.bytes + wish.max_bytes - least
     best: Allocation | None = None
     for _ in range(_ROUNDS):
         allocation = allocate(options, dataclasses.replace(limits, bytes=room))
@@ -295,12 +306,11 @@ def _fitting(
             best = dataclasses.replace(allocation, bytes=size)
         if 0 <= left <= _SPARE * wish.max_bytes or allocation.error == 0:
             break
-        # The graph around the weights takes room too, and about as much in the next round.
         room = allocation.bytes + left - round(_SPARE * wish.max_bytes / 2)
     if best is None:
         raise ConfpressError(
-            f"no plan of formats was found for {wish.max_bytes / 1e6:.1f} MB; the last one takes "
-            f"{size / 1e6:.1f} MB."
+            f"no plan of formats was found for {wish.max_bytes / 1e6:.2f} MB; the last one takes "
+            f"{size / 1e6:.2f} MB."
         )
     return best
 
