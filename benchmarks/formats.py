@@ -7,7 +7,8 @@ DATA is the folder that docs/data.md describes. Formats are chosen, and layers r
 the column "selection" are of recordings that the choice did not see, those fourteen speakers among
 them; the test parts are only reported on. Every model and every row is kept in WORK and taken from
 there by the next run. `--latency` adds the speed, models in turn in one run: pin that to a quiet
-core. `--only TEXT` makes the rows whose name contains a text, and no page.
+core. `--only TEXT` makes the rows whose name contains a text, and no page; `--made` writes the page
+of what WORK holds. Everything takes about 45 minutes on one core.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ HELD_OUT_SECONDS = 150.0
 #: Speakers of AN4's training part that nothing is chosen on.
 HELD_OUT_SPEAKERS = 14
 RANDOM_ASSIGNMENTS = 20
+HELD_OUT = "held_out.json"
 WIDE = ("float32", "float16", "int8", "fp8")
 RESAMPLED = 2000
 MIXED_ROW = "mixed 9 MB, repaired"
@@ -295,6 +297,12 @@ def row(choices: Choices, name: str, write: Callable[[Path], None]) -> dict[str,
     return found
 
 
+def is_made(choices: Choices, name: str) -> bool:
+    """Whether a row is in WORK."""
+    path = _folder(choices, name) / "row.json"
+    return path.exists() and {SELECTION, *TESTS} <= set(json.loads(path.read_text()))
+
+
 def rivals(choices: Choices) -> dict[str, Any]:
     """mofq's word errors against other assignments of the same bits, by test part."""
     path = choices.work / "rivals.json"
@@ -319,7 +327,7 @@ def rivals(choices: Choices) -> dict[str, Any]:
 
 def held_out_errors(choices: Choices) -> dict[str, Any]:
     """Layer-output errors on recordings that the choice did not see."""
-    path = choices.work / "held_out.json"
+    path = choices.work / HELD_OUT
     if path.exists():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return kept
@@ -389,12 +397,11 @@ def latency(choices: Choices, names: Sequence[str], rounds: int) -> dict[str, An
 def document(
     choices: Choices,
     rows: Sequence[Mapping[str, Any]],
-    held: Mapping[str, Any],
+    held: Mapping[str, Any] | None,
     paired: Mapping[str, Any],
 ) -> str:
     """The page."""
     environment = describe_environment()
-    used = ", ".join(f"{number} {form}" for form, number in held["formats"].items())
     return "\n".join(
         [
             "# Number formats on a real model",
@@ -409,8 +416,7 @@ def document(
             "with in float32 (target `portable`); `frames int8` computes in integers (target "
             "`cpu` without its fusions); `reference` judges formats without a kernel. `repaired`: "
             "GPTQ's compensation (`--repair gptq`); `biases too`: on inputs less their mean, and "
-            "bias correction (`--repair both`), which keeps the mean of all frames, most of them "
-            "silent, and loses more words. "
+            "bias correction (`--repair both`). "
             f"Calibration: {CALIBRATION_SECONDS:g} s of `train_clean_calibration` and as much of "
             "AN4's training speakers; `selection`: fourteen of those speakers that calibration "
             "has not heard. Intervals of changes draw speakers. Speed, of runs with `--latency`: "
@@ -418,19 +424,10 @@ def document(
             f"{environment.cpu}, ONNX Runtime {environment.libraries['onnxruntime']}. SHA-256 of "
             f"the model: `{sha256(choices.data / MODEL)}`.",
             "",
-            _budget_note(choices, rows),
-            "",
+            *_budget_note(choices, rows),
             *_cost_note(choices),
-            "Errors of layers' outputs on recordings that the choice did not see, "
-            f"{held['layers']} layers (mofq: {used}), intervals by paired bootstrap over layers:",
-            "",
-            *table(_held_out_rows(held)),
-            "",
-            "Word errors of mofq less those of the others, without repairs, paired on the same "
-            "utterances:",
-            "",
-            *table(_paired_rows(paired)),
-            "",
+            *_held_out_part(held),
+            *_paired_part(paired),
         ]
     )
 
@@ -449,6 +446,31 @@ def _rows(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> list[list[str]
         told = "" if speed is None else f"{speed['median']:.2f}×"
         body.append([each["name"], f"{each['bytes'] / 1e6:.1f} MB", *words, told])
     return body
+
+
+def _held_out_part(held: Mapping[str, Any] | None) -> list[str]:
+    if held is None:
+        return []
+    used = ", ".join(f"{number} {form}" for form, number in held["formats"].items())
+    return [
+        "Errors of layers' outputs on recordings that the choice did not see, "
+        f"{held['layers']} layers (mofq: {used}), intervals by paired bootstrap over layers:",
+        "",
+        *table(_held_out_rows(held)),
+        "",
+    ]
+
+
+def _paired_part(paired: Mapping[str, Any]) -> list[str]:
+    if not paired:
+        return []
+    return [
+        "Word errors of mofq less those of the others, without repairs, paired on the same "
+        "utterances:",
+        "",
+        *table(_paired_rows(paired)),
+        "",
+    ]
 
 
 def _held_out_rows(held: Mapping[str, Any]) -> list[list[str]]:
@@ -494,8 +516,10 @@ def _cost_note(choices: Choices) -> list[str]:
     ]
 
 
-def _budget_note(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> str:
+def _budget_note(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """How near the mixed plan came to its budget, and of what it is made."""
+    if MIXED_ROW not in {each["name"] for each in rows}:
+        return []
     plan = FormatPlan.load(choices.work / "mixed.json")
     used = Counter(
         f"{form.weight} of {form.block}" if form.block else form.weight
@@ -505,12 +529,13 @@ def _budget_note(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> str:
     verdict = "is kept" if size <= BUDGET else "is missed"
     notes = (choices.work / "mixed.txt").read_text(encoding="utf-8")
     wide = [name for name, form in plan.layers.items() if form.weight in WIDE]
-    return (
+    return [
         f"The budget of {BUDGET / 1e6:.1f} MB {verdict}: {size / 1e6:.2f} MB on target portable. "
         f"Layers of the mixed plan by format and block: "
         f"{', '.join(f'{number} {form}' for form, number in used.most_common())}. {notes} Layers "
-        f"that keep 8 bits or more: {', '.join(wide)}."
-    )
+        f"that keep 8 bits or more: {', '.join(wide)}.",
+        "",
+    ]
 
 
 @click.command()
@@ -519,13 +544,21 @@ def _budget_note(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> str:
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--latency", "rounds", type=int, help="Time the models in this many rounds.")
 @click.option("--only", metavar="TEXT", help="Make only the rows that contain this text.")
+@click.option("--made", is_flag=True, help="Make nothing: the page of what is there.")
 def main(
-    data: Path, work: Path, markdown: Path | None, rounds: int | None, only: str | None
+    data: Path,
+    work: Path,
+    markdown: Path | None,
+    rounds: int | None,
+    only: str | None,
+    made: bool,
 ) -> None:
     """Makes what is missing in WORK and writes the page."""
     work.mkdir(parents=True, exist_ok=True)
     choices = Choices(data, work)
     wanted = models(choices)
+    if made:
+        wanted = {name: write for name, write in wanted.items() if is_made(choices, name)}
     rows = []
     for name, write in wanted.items():
         if only is None or only in name:
@@ -533,7 +566,8 @@ def main(
             click.echo(json.dumps(rows[-1]))
     if only is not None:
         return
-    held, paired = held_out_errors(choices), rivals(choices)
+    held = held_out_errors(choices) if not made or (work / HELD_OUT).exists() else None
+    paired = rivals(choices) if {MOFQ_ROW, *RIVALS} <= set(wanted) else {}
     if rounds is not None:
         latency(choices, list(wanted), rounds)
     text = document(choices, rows, held, paired)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import math
@@ -39,6 +40,7 @@ from ..runtime.interface import FloatArray
 from ..runtime.model_file import file_bytes, save_model
 from .format_budget import Allocation, Limits, Option, allocate
 from .formats import (
+    COARSE,
     EIGHT_BIT_BOTH,
     FOUR_BIT,
     NOTHING_KNOWN,
@@ -226,8 +228,9 @@ def _mixed(
 ) -> tuple[FormatPlan, tuple[str, ...]]:
     """The plan that changes the scores least within the limits.
 
-    2 bits are taken only where the limits cannot be kept without them: what layers with so large
-    errors do together is more than the sum that the plan is chosen by.
+    Coarse formats are taken only where the limits cannot be kept without them: the last layers,
+    whose errors reach the scores directly, would be given bits that all the others lack, and what
+    many layers with large errors do together is more than the sum that the plan is chosen by.
     """
     features = _probed(recordings)
     importance = {name: each.mean_square for name, each in inputs.items()}
@@ -240,11 +243,7 @@ def _mixed(
     notes: list[str] = []
     if wish.max_milliseconds is not None:
         options = _timed(model, options, wish, known)
-    wider = {name: [o for o in each if o.form.weight != "int2"] for name, each in options.items()}
-    try:
-        best = _fitting(model, wider, wish)
-    except ConfpressError:
-        best = _fitting(model, options, wish)
+    best = _careful(model, options, wish)
     copy = model.clone()
     plan = FormatPlan(layers={name: _as_run(f, wish) for name, f in best.plan.layers.items()})
     run([Formats(plan, importance).quantize, LowerReference()], copy)
@@ -261,6 +260,15 @@ def _mixed(
             f"float32 {floats:.1f} ms."
         )
     return best.plan, tuple(notes)
+
+
+def _careful(model: ir.Model, options: Mapping[str, Sequence[Option]], wish: Wish) -> Allocation:
+    """The best plan of the finest formats with which the limits can be kept."""
+    for coarse in COARSE:
+        fine = {name: [o for o in each if o.form not in coarse] for name, each in options.items()}
+        with contextlib.suppress(ConfpressError):
+            return _fitting(model, fine, wish)
+    return _fitting(model, options, wish)
 
 
 def _timed(

@@ -57,9 +57,13 @@ MIXED = (
     LayerFormat(weight="float32"),
     LayerFormat(weight="float16"),
     *EIGHT_BIT,
-    *(form for block in (32, 64, 128) for form in _blocked(block, "int4")),
+    *_blocked(32, "int4"),
+    *_blocked(64, "int4"),
+    *_blocked(128, "int4"),
     *_blocked(16, "int2"),
 )
+#: What is left out of it at first, then as far as the limits need it.
+COARSE = (MIXED[-3:], MIXED[-1:])
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def command(
       confpress optimize model.onnx -o out --calibration calls/ --validation test.tsv \\
           --max-wer-increase 0.5
       confpress optimize model.onnx -o out --preset lossless --target portable
-      confpress optimize model.onnx -o out --calibration calls/ --max-size 9 --repair both
+      confpress optimize model.onnx -o out --calibration calls/ --max-size 9 --repair gptq
       confpress optimize model.onnx -o out --recipe mine.toml
 
     \b
