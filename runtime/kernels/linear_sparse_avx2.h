@@ -1,5 +1,5 @@
-// SparseLinear in registers of 32 bytes, for the `*_avx*.cc` files: 6 frames x 8 rows. vpshufb
-// gathers four of 16 columns of a frame for each row.
+// SparseLinear in registers of 32 bytes, for the `*_avx*.cc` files: 4 frames x 1 strip. vpshufb
+// gathers four of 16 columns of a frame for each of 8 rows.
 #pragma once
 
 #include "linear_avx2.h"
@@ -15,7 +15,8 @@ namespace confpress {
 //   add(sums, x)   adds the products of the codes x, four to each of the sums
 template <class Product>
 struct LinearSparseAvx2Tiles {
-  static constexpr int kTileFrames = 6;
+  static constexpr int kTileFrames = 4;
+  static constexpr int kHalves = kStripRows / avx2::kLanes;
 
   static __m256i window_at(const std::byte* codes) {
     return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(codes)));
@@ -61,61 +62,68 @@ struct LinearSparseAvx2Tiles {
   }
 
   template <SlotReach kReach, int kFrames>
-  [[gnu::noinline]] static void tile(const LinearSparseProblem& p, size_t frame, size_t row,
-                                     size_t start) {
+  [[gnu::noinline]] static void tile(const LinearSparseProblem& p, size_t frame, size_t strip) {
     constexpr int kWindows = windows_of(kReach);
     const std::byte* codes = p.codes + frame * p.codes_stride;
     const size_t stride = p.codes_stride;
-    __m256i sums[kFrames];
+    const size_t three_strides = held(3 * stride);
+    const size_t row = strip * kStripRows;
+    const int8_t* weights = p.weights + strip * p.strip_bytes();
+    const uint8_t* columns = p.columns + strip * p.strip_bytes();
+    __m256i sums[kFrames][kHalves];
     CONFPRESS_UNROLL
-    for (int f = 0; f < kFrames; ++f) {
-      sums[f] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.offsets + row));
+    for (int h = 0; h < kHalves; ++h) {
+      const __m256i offsets =
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.offsets + row + h * avx2::kLanes));
+      CONFPRESS_UNROLL
+      for (int f = 0; f < kFrames; ++f) sums[f][h] = offsets;
     }
     const size_t slots = p.slots();
-    for (size_t slot = 0; slot < slots; ++slot) {
-      const size_t at = start + slot * kSlotBytes;
-      const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.weights + at));
-      const Product product(w);
-      const Places<kWindows> places(p.columns + at);
-      // Two addresses, of which each reaches three frames: no instructions are spent on the others.
-      const std::byte* near = held(codes + p.first_column<kReach>(slot));
-      const std::byte* far = held(near + 3 * stride);
+    for (size_t slot = 0; slot < slots; ++slot, weights += kSlotBytes, columns += kSlotBytes) {
+      const __m256i* w = reinterpret_cast<const __m256i*>(weights);
+      const Product product[kHalves] = {Product(_mm256_loadu_si256(w)),
+                                        Product(_mm256_loadu_si256(w + 1))};
+      const Places<kWindows> places[kHalves] = {Places<kWindows>(columns),
+                                                Places<kWindows>(columns + kSlotBytes / kHalves)};
+      // One address reaches all frames: no instructions are spent on the others.
+      const std::byte* first = held(codes + p.first_column<kReach>(slot));
       CONFPRESS_UNROLL
       for (int f = 0; f < kFrames; ++f) {
-        const __m256i x = places.in(f < 3 ? near + f * stride : far + (f - 3) * stride);
-        product.add(sums[f], x);
+        const std::byte* window = first + (f == 3 ? three_strides : f * stride);
+        CONFPRESS_UNROLL
+        for (int h = 0; h < kHalves; ++h) product[h].add(sums[f][h], places[h].in(window));
       }
     }
     CONFPRESS_UNROLL
     for (int f = 0; f < kFrames; ++f) {
-      if (p.activation == Activation::kSilu) {
-        avx2::finish<Activation::kSilu>(p, sums[f], frame + f, row);
-      } else {
-        avx2::finish<Activation::kNone>(p, sums[f], frame + f, row);
+      CONFPRESS_UNROLL
+      for (int h = 0; h < kHalves; ++h) {
+        const size_t at = row + h * avx2::kLanes;
+        if (at >= p.rows) break;
+        if (p.activation == Activation::kSilu) {
+          avx2::finish<Activation::kSilu>(p, sums[f][h], frame + f, at);
+        } else {
+          avx2::finish<Activation::kNone>(p, sums[f][h], frame + f, at);
+        }
       }
     }
   }
 
   template <SlotReach kReach, int kFrames>
-  static void tile_of(const LinearSparseProblem& p, Range frames, size_t row, size_t start) {
+  static void tile_of(const LinearSparseProblem& p, Range frames, size_t strip) {
     if constexpr (kFrames > 1) {
-      if (frames.end - frames.begin < kFrames) {
-        return tile_of<kReach, kFrames - 1>(p, frames, row, start);
-      }
+      if (frames.end - frames.begin < kFrames)
+        return tile_of<kReach, kFrames - 1>(p, frames, strip);
     }
-    tile<kReach, kFrames>(p, frames.begin, row, start);
+    tile<kReach, kFrames>(p, frames.begin, strip);
   }
 
   template <SlotReach kReach>
   static void multiply_as(const LinearSparseProblem& p, Range frames, Range strips) {
     const Parts tiles = cut(frames, ceil_div(frames.end - frames.begin, kTileFrames));
     for (size_t strip = strips.begin; strip < strips.end; ++strip) {
-      const size_t first = strip * kStripRows;
-      for (size_t half = 0; half < kStripRows && first + half < p.rows; half += avx2::kLanes) {
-        const size_t start = strip * p.strip_bytes() + half * kSlotValues;
-        for (size_t i = 0; i < tiles.count; ++i) {
-          tile_of<kReach, kTileFrames>(p, part(tiles, i), first + half, start);
-        }
+      for (size_t i = 0; i < tiles.count; ++i) {
+        tile_of<kReach, kTileFrames>(p, part(tiles, i), strip);
       }
     }
   }
