@@ -92,6 +92,7 @@ class Choices:
         rest = _seconds([u for u in clean if u not in used], HELD_OUT_SECONDS)
         self.calibration = CalibrationSet(self.original.frontend, tuple(_shuffled([*used, *seen])))
         self.held_out = CalibrationSet(self.original.frontend, (*rest, *self.selection))
+        self.known = Known(Cache(work / "cache"), sha256(data / MODEL))
         self._inputs: dict[str, LayerInputs] | None = None
         self._ranges: dict[str, Range] | None = None
 
@@ -108,14 +109,18 @@ class Choices:
     def inputs(self) -> dict[str, LayerInputs]:
         """What calibration saw."""
         if self._inputs is None:
-            self._inputs = observe_inputs(self.model(), self.calibration, rows=512)
+            self._inputs = observe_inputs(
+                self.model(), self.calibration, rows=512, known=self.known
+            )
         return self._inputs
 
     @property
     def ranges(self) -> dict[str, Range]:
         """Of int8 convolutions."""
         if self._ranges is None:
-            self._ranges = calibrated_ranges(self.model(), self.calibration, preset("default"))
+            self._ranges = calibrated_ranges(
+                self.model(), self.calibration, preset("default"), self.known.cache, self.known.key
+            )
         return self._ranges
 
     def plan(self, name: str, make: Callable[[], FormatPlan]) -> FormatPlan:
@@ -157,11 +162,8 @@ class Choices:
 
     def mixed(self) -> FormatPlan:
         """Weight-only under the budget of size."""
-        wish = Wish(
-            "mixed", integer_frames=False, repair="gptq", max_bytes=BUDGET, ranges=self.ranges
-        )
-        known = Known(Cache(self.work / "cache"), sha256(self.data / MODEL))
-        found = choose_formats(self.model(), self.calibration, wish, known)
+        wish = Wish("mixed", integer_frames=False, max_bytes=BUDGET, ranges=self.ranges)
+        found = choose_formats(self.model(), self.calibration, wish, self.known)
         (self.work / "mixed.txt").write_text(" ".join(found.notes), encoding="utf-8")
         return found.plan
 
