@@ -132,9 +132,9 @@ class Choices:
 
     def formats(self, plan: FormatPlan, how: Repair | None) -> Formats:
         """A plan with what carries it out well."""
-        importance = {name: each.mean_square for name, each in self.inputs.items()}
-        repaired = repair(self.model(), self.calibration, plan, how) if how else {}
-        return Formats(plan, importance, repaired)
+        if how:  # it finds the scales, too
+            return Formats(plan, {}, repair(self.model(), self.calibration, plan, how))
+        return Formats(plan, {name: each.mean_square for name, each in self.inputs.items()})
 
     def same(self, form: LayerFormat) -> FormatPlan:
         """One format for every layer."""
