@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from confpress.optimizer.format_stage import Wish, choose_formats
-from confpress.optimizer.formats import Known
+from confpress.optimizer.format_stage import Wish, choose_formats, portable_size
+from confpress.optimizer.formats import COARSE, MIXED, Known
 from confpress.passes.errors import ConfpressError
+from confpress.passes.format_choice import eligible_layers
+from confpress.passes.format_plan import FormatPlan
 from confpress.runtime.cache import Cache
 from confpress.runtime.calibrate import CalibrationSet, load_calibration
 from confpress.runtime.model_file import load_model
@@ -67,3 +69,18 @@ def test_the_smallest_file_within_a_change(tiny_ctc: Path, recordings: Calibrati
 def test_limits_belong_to_mixed(wish: dict[str, object]) -> None:
     with pytest.raises(ConfpressError, match="limits go with"):
         Wish(**wish)  # type: ignore[arg-type]
+
+
+def test_coarse_formats_only_where_nothing_else_fits(
+    tiny_ctc: Path, recordings: CalibrationSet, tmp_path: Path
+) -> None:
+    known = Known(Cache(tmp_path / "cache"), "model and speech")
+    model = load_model(tiny_ctc)
+    wish = Wish("mixed", max_bytes=2**40)
+    layers = [layer.id for layer in eligible_layers(model)]
+    fine = next(form for form in MIXED if form.weight == "int4")
+    size = portable_size(model, FormatPlan(layers=dict.fromkeys(layers, fine)), wish)
+    for room, coarse in ((0, False), (1, True)):
+        wish = Wish("mixed", integer_frames=False, max_bytes=size - room)
+        plan = choose_formats(load_model(tiny_ctc), recordings, wish, known).plan
+        assert any(form in COARSE[0] for form in plan.layers.values()) == coarse
