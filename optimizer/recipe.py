@@ -113,7 +113,7 @@ class MergeLinearsSection(Switch):
 
 
 class SmoothSection(Section):
-    """Balances norms against the linear layers behind them, so that int8 frames cost less."""
+    """Balances channels between norms and linear layers, and between convolutions, for int8."""
 
     strength: float = Field(
         default=0.5,

@@ -22,6 +22,7 @@ from ..passes.quantize import Quantize
 from ..passes.relative_shift import RelativeShift
 from ..passes.simplify import Simplify
 from ..passes.smooth import Smooth
+from ..passes.smooth_convolutions import SmoothConvolutions
 from ..passes.softmax_mask import SoftmaxMask
 from ..passes.sparsify import Sparsify
 from ..passes.structure import Recognise
@@ -66,9 +67,12 @@ def _positions(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
 
 
 def _smooth(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
-    if recipe.quantize.linear == "float32":
-        return Skip("the recipe keeps linear layers in float32")
-    return [Smooth(strength=recipe.smooth.strength)]
+    passes: list[Pass] = []
+    if recipe.quantize.linear != "float32":
+        passes.append(Smooth(strength=recipe.smooth.strength))
+    if recipe.quantize.convolution != "float32":
+        passes.append(SmoothConvolutions(strength=recipe.smooth.strength))
+    return passes or Skip("the recipe keeps linear layers and convolutions in float32")
 
 
 def _sparsify(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:

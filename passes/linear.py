@@ -70,6 +70,12 @@ def only_user(value: ir.Value) -> ir.Node | None:
     return users[0] if len(users) == 1 and not value.is_graph_output() else None
 
 
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """The one node that reads a value's numbers; others may ask for its shape."""
+    readers = [user for user in value.consumers() if user.op_type != "Shape"]
+    return readers[0] if len(readers) == 1 and not value.is_graph_output() else None
+
+
 def _bias(node: ir.Node, width: int) -> tuple[ir.Node | None, ir.Value | None]:
     user = only_user(node.outputs[0])
     if user is None or user.op_type != "Add" or user.domain:

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from ..depthwiseconv2d import ConvActivation
 from ..frame_mask import is_of_frames, masked_value
+from ..linear import only_reader
 from ..lower.cpu import silu_of
 from ..quantconv2d import MOST_ROW_PRODUCTS, MOST_WINDOW
 from ..rewrite import constant
@@ -87,7 +88,7 @@ def read_steps(first: ir.Node) -> list[Step]:
         NotFusedError: They cannot express the first one.
     """
     steps = [_read_step(first)]
-    while (following := _only_reader(steps[-1].end)) is not None and is_conv2d(following):
+    while (following := only_reader(steps[-1].end)) is not None and is_conv2d(following):
         try:
             steps.append(_read_step(following))
         except NotFusedError:
@@ -121,7 +122,7 @@ def _read_step(conv: ir.Node) -> Step:
     activation, activated = _activation(conv.outputs[0])
     mask, last, sized = None, conv, [conv.outputs[0], activated]
     value = _behind_codes(activated, sized)
-    reader = _only_reader(value)
+    reader = only_reader(value)
     masked = masked_value(reader) if reader is not None else None
     if reader is not None and masked is not None and is_of_frames(masked.mask):
         mask, last, value = masked.mask, reader, reader.outputs[0]
@@ -184,25 +185,19 @@ def _codes(dequantize: ir.Node) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.fl
 
 
 def _activation(convolved: ir.Value) -> tuple[ConvActivation, ir.Value]:
-    reader = _only_reader(convolved)
+    reader = only_reader(convolved)
     if reader is not None and reader.op_type == "Relu":
         return "relu", reader.outputs[0]
     activated = silu_of(convolved)
     return ("", convolved) if activated is None else ("silu", activated)
 
 
-def _only_reader(value: ir.Value) -> ir.Node | None:
-    """The one node that reads a value's numbers, not only their shape."""
-    readers = [user for user in value.consumers() if user.op_type != "Shape"]
-    return readers[0] if len(readers) == 1 and not value.is_graph_output() else None
-
-
 def _behind_codes(value: ir.Value, sized: list[ir.Value]) -> ir.Value:
     """The value behind QuantizeLinear and DequantizeLinear with constant scales, if they follow."""
-    quantize = _only_reader(value)
+    quantize = only_reader(value)
     if quantize is None or quantize.op_type != "QuantizeLinear":
         return value
-    dequantize = _only_reader(quantize.outputs[0])
+    dequantize = only_reader(quantize.outputs[0])
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
         return value
     if not _are_constant(quantize, dequantize):
