@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 from confpress.passes.linear import matmul_layers
 from confpress.passes.rewrite import constant
 from confpress.runtime.linear_costs import CostTable
@@ -19,10 +20,10 @@ def weights_of(path: Path) -> dict[str, np.ndarray]:
     return {layer.id: constant(layer.weight).T for layer in layers}
 
 
-def most_of_16(weight: np.ndarray) -> int:
-    """The most non-zeros that any 16 neighbouring weights of a row hold."""
+def most_of(weight: np.ndarray, span: int = 16) -> int:
+    """The most non-zeros that any so many neighbouring weights of a row hold."""
     n, k = weight.shape
-    spans = np.pad(weight, ((0, 0), (0, -k % 16))).reshape(n, -1, 16)
+    spans = np.pad(weight, ((0, 0), (0, -k % span))).reshape(n, -1, span)
     return int(np.count_nonzero(spans, axis=2).max())
 
 
@@ -35,13 +36,26 @@ def test_zeros_are_set_in_the_patterns_that_were_asked_for(
     assert done.status == 0, done.err
     found = weights_of(output)
     assert len(found) > 1
-    assert {most_of_16(weight) for weight in found.values()} == {4}
+    assert {most_of(weight) for weight in found.values()} == {4}
     first, *_, last = found
     done = confpress(*common, "--layer", first, "2:16", "--exclude", last)
     assert done.status == 0, done.err
     found = weights_of(output)
-    assert most_of_16(found[first]) == 2
+    assert most_of(found[first]) == 2
     assert (found[last] != 0).all()
+
+
+@pytest.mark.parametrize(("instructions", "span"), [("avx512vbmi", 64), ("any", 16)])
+def test_a_share_of_zeros_suits_the_instruction_set(
+    confpress: Confpress, tiny_ctc: Path, tmp_path: Path, instructions: str, span: int
+) -> None:
+    output = tmp_path / "sparse.onnx"
+    options = ("--least-energy", "0", "--pattern", "75%", "--instructions", instructions)
+    done = confpress("sparsify", tiny_ctc, "-o", output, *options)
+    assert done.status == 0, done.err
+    found = weights_of(output).values()
+    assert {most_of(weight, span) for weight in found if weight.shape[1] >= span} == {span // 4}
+    assert (max(most_of(weight) for weight in found) == 4) == (span == 16)
 
 
 def test_measured_times_go_into_a_table_and_come_from_it(
