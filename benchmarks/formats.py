@@ -68,6 +68,8 @@ HELD_OUT_SECONDS = 150.0
 HELD_OUT_SPEAKERS = 14
 RANDOM_ASSIGNMENTS = 20
 HELD_OUT = "held_out.json"
+#: What the mixed plan may cost, in points, and on which part.
+AIMED, MOST_POINTS = "AN4 test", 0.5
 WIDE = ("float32", "float16", "int8", "fp8")
 RESAMPLED = 2000
 MIXED_ROW = "mixed 9 MB, repaired"
@@ -446,7 +448,7 @@ def _rows(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> list[list[str]
         words = (f"{percent(each[p]['rate'])} ({_change(each[p])})" for p in parts)
         speed = speeds.get(each["name"])
         told = "" if speed is None else f"{speed['median']:.2f}×"
-        body.append([each["name"], f"{each['bytes'] / 1e6:.1f} MB", *words, told])
+        body.append([each["name"], f"{each['bytes'] / 1e6:.2f} MB", *words, told])
     return body
 
 
@@ -527,12 +529,16 @@ def _budget_note(choices: Choices, rows: Sequence[Mapping[str, Any]]) -> list[st
         f"{form.weight} of {form.block}" if form.block else form.weight
         for form in plan.layers.values()
     )
-    size = next(each["bytes"] for each in rows if each["name"] == MIXED_ROW)
+    row = next(each for each in rows if each["name"] == MIXED_ROW)
+    size, aimed = row["bytes"], row[AIMED]
     verdict = "is kept" if size <= BUDGET else "is missed"
     notes = (choices.work / "mixed.txt").read_text(encoding="utf-8")
     wide = [name for name, form in plan.layers.items() if form.weight in WIDE]
     return [
         f"The budget of {BUDGET / 1e6:.1f} MB {verdict}: {size / 1e6:.2f} MB on target portable. "
+        f"The aim of at most +{MOST_POINTS:g} points on {AIMED} is "
+        f"{'reached' if 100 * aimed['difference'] <= MOST_POINTS else 'missed'}: "
+        f"{_change(aimed)}. "
         f"Layers of the mixed plan by format and block: "
         f"{', '.join(f'{number} {form}' for form, number in used.most_common())}. {notes} Layers "
         f"that keep 8 bits or more: {', '.join(wide)}.",
