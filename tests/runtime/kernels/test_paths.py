@@ -5,6 +5,8 @@ The program of the fuzz test computes the same layers with every path and writes
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,25 +48,31 @@ def _compare(actual: list[np.ndarray], expected: list[np.ndarray]) -> None:
             assert np.abs(ours[finite] - theirs[finite]).max() <= TOLERANCE * scale
 
 
-def test_paths_of_this_processor_agree(fuzz: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def outputs(
+    fuzz: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], list[np.ndarray]]:
+    """All outputs of a path, computed once."""
+    folder = tmp_path_factory.mktemp("outputs")
+    return functools.cache(lambda path: _outputs([str(fuzz)], path, folder / path))
+
+
+def test_paths_of_this_processor_agree(outputs: Callable[[str], list[np.ndarray]]) -> None:
     paths = [path for path in usable_paths() + emulated_paths() if path != "portable"]
     if not paths or paths[0].startswith("absent"):
         pytest.skip("this processor runs the portable path alone")
-    expected = _outputs([str(fuzz)], "portable", tmp_path / "portable")
     for path in paths:
-        _compare(_outputs([str(fuzz)], path, tmp_path / path), expected)
+        _compare(outputs(path), outputs("portable"))
 
 
 @pytest.mark.parametrize(("newer", "older"), [("avxvnni", "avx2"), ("avx512vbmi", "avx512vnni")])
 def test_other_operators_run_what_the_older_instruction_set_has(
-    fuzz: Path, tmp_path: Path, newer: str, older: str
+    outputs: Callable[[str], list[np.ndarray]], newer: str, older: str
 ) -> None:
     if newer not in usable_paths() + emulated_paths():
         pytest.skip(f"this processor neither runs nor emulates {newer}")
-    ours, theirs = (_outputs([str(fuzz)], path, tmp_path / path) for path in (newer, older))
-    assert len(ours) == len(theirs)
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b)
+    for ours, theirs in zip(outputs(newer), outputs(older), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_neon_agrees_under_qemu(tmp_path: Path) -> None:
