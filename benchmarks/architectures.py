@@ -111,7 +111,11 @@ def once(path: Path, make: Callable[[Path], object]) -> Path:
 
 def variants(original: Path, work: Path, calibration: Path) -> dict[str, Path]:
     """Everything that is compared, the original first."""
-    quiet = {"bench": {"enabled": False}, "lower": {"measure": False}}
+    quiet = {
+        "bench": {"enabled": False},
+        "lower": {"measure": False},
+        "proof": {"enabled": False},
+    }
     recipes = {
         "float32 rewritten": load_recipe(preset_name="lossless").replace(quiet),
         "int8": load_recipe().replace(quiet),
