@@ -104,11 +104,16 @@ def _lay_out_folded(model: ir.Model) -> None:
 def _may_fold(node: ir.Node) -> bool | None:
     """What the folding's own rules do not know; None leaves it to them.
 
-    Dequantisation of a constant stays: it is the format of the weight, not an expression. A small
-    ConstantOfShape is folded, which they leave for fear of a large one: paddings are made of them.
+    Dequantisation of a constant stays, in one node or begun by a Cast: it is the format of the
+    weight, not an expression. A small ConstantOfShape is folded, which they leave for fear of a
+    large one: paddings are made of them.
     """
     if node.op_type in ("QuantizeLinear", "DequantizeLinear") or _is_ours(node.domain):
         return False
+    if node.op_type == "Cast":
+        codes = constant(node.inputs[0])
+        stored = codes is not None and codes.dtype in (np.int8, np.uint8)
+        return False if codes is not None and stored and codes.size > _SMALL else None
     if node.op_type == "ConstantOfShape":
         shape = constant(node.inputs[0])
         return True if shape is not None and np.prod(shape) <= _SMALL else None

@@ -1,7 +1,8 @@
 """Fused operators written out again, for what reads a model by its standard operators.
 
 Every operator of ours has its meaning as a function body in the model; where it stands there, the
-recogniser sees the module that it was made from. Quantised layers stay: they are one layer each.
+recogniser sees the module that it was made from. Quantised linear layers stay: they are one layer
+each.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import onnx_ir.passes.common as common
 from ..addnorm import add_norm_function
 from ..base import InPlacePass, Journal, PassResult
 from ..convmodule import conv_module_function
+from ..depthwiseconv2d import CONV_ACTIVATED, depthwise_conv2d_function
+from ..quantconv2d import quant_conv2d_function
 from ..quantlinear import DOMAIN
 from ..relpos_attention import OP_TYPE as ATTENTION
 from ..simplify import Simplify
@@ -22,6 +25,12 @@ _FUSED = frozenset((
     ATTENTION,
     *(conv_module_function(activation).name for activation in ("", "silu")),
     *(add_norm_function(norms).name for norms in (1, 2)),
+    *(quant_conv2d_function(activation).name for activation in CONV_ACTIVATED),
+    *(
+        depthwise_conv2d_function(activation, to_uint8=codes).name
+        for activation in CONV_ACTIVATED
+        for codes in (False, True)
+    ),
 ))  # fmt: skip
 
 

@@ -69,7 +69,8 @@ def test_a_real_conformer_goes_through(
                 for each in (originals, profiled)
             ]
             assert macs[0] == pytest.approx(macs[1], rel=0.01), (name, kind)
-    assert len(result.report.layers) == 2 + 1 + 1 + 16 * 10 + 1
+    # The subsampling's convolutions and projection, ten layers a block, the head.
+    assert len(result.report.layers) == 2 + 1 + 16 * 10 + 1
     page = tmp_path / "out" / "report.html"
     assert page.stat().st_size < MOST_PAGE_BYTES
     if CHROMIUM is not None:

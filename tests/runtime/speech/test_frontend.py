@@ -121,4 +121,5 @@ def test_defaults_are_those_of_nemo() -> None:
         "log_offset": 2.0**-24,
         "normalization": "per_feature",
         "std_epsilon": 1e-5,
+        "framing": "nemo",
     }
