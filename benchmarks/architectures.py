@@ -198,8 +198,8 @@ def main(data: Path, work: Path, markdown: Path | None, rounds: int, only: str) 
         "docs/architectures.md`.",
         f"One thread, 10 s of audio, batch 1, {rounds} rounds in turn; {environment.cpu}, "
         f"ONNX Runtime {environment.libraries['onnxruntime']}.",
-        "Of the limit: time at the rate of a dense product over time taken. The int8 convolutions of "
-        "`cpu` are held to the rate of float32 there, which they can exceed.",
+        "Of the limit: time at the rate of a dense product over time taken. The int8 "
+        "convolutions of `cpu` are held to the rate of float32 there, which they can exceed.",
     ]
     record = {}
     for name, original in originals.items():
