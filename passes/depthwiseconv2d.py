@@ -165,3 +165,9 @@ def window_attributes(strides: Sequence[int], pads: Sequence[int]) -> list[ir.At
 
 def _name(activation: ConvActivation, to_uint8: bool) -> str:
     return f"DepthwiseConv2d{CONV_ACTIVATED[activation][0]}{'Uint8' if to_uint8 else ''}"
+
+
+#: Names of the operator in all its forms.
+OPERATORS: Final = frozenset(
+    _name(activation, to_uint8) for activation in CONV_ACTIVATED for to_uint8 in (False, True)
+)

@@ -40,6 +40,10 @@ from .quantlinear import DOMAIN, QMAX
 MOST_ROW_PRODUCTS: Final = 65536
 #: Taps and strides of an axis, of the depthwise convolution too.
 MOST_WINDOW: Final = 64
+#: Names of the operator by the activation that it computes too.
+OPERATOR_OF: Final[dict[ConvActivation, str]] = {
+    activation: f"QuantConv2d{suffix}" for activation, (suffix, _) in CONV_ACTIVATED.items()
+}
 
 _BODY: Final = """
 <domain: "{domain}", opset_import: ["": {opset}]>
@@ -74,8 +78,7 @@ def quant_conv2d_function(activation: ConvActivation = "", *, opset: int = 17) -
     Raises:
         ConfpressError: The opset is too old.
     """
-    suffix, activated = CONV_ACTIVATED[activation]
-    name = f"QuantConv2d{suffix}"
+    name, activated = OPERATOR_OF[activation], CONV_ACTIVATED[activation][1]
     text = _BODY.format(domain=DOMAIN, opset=opset, op_type=name, activation=activated)
     return function_of(text, name, opset)
 
@@ -97,8 +100,9 @@ def quant_conv2d_node(
         activation: "", "relu" or "silu".
         name: The node's name.
     """
-    op_type = f"QuantConv2d{CONV_ACTIVATED[activation][0]}"
-    node = ir.Node(DOMAIN, op_type, list(inputs), window_attributes(strides, pads), name=name)
+    node = ir.Node(
+        DOMAIN, OPERATOR_OF[activation], list(inputs), window_attributes(strides, pads), name=name
+    )
     node.outputs[0].dtype = ir.DataType.FLOAT
     return node
 

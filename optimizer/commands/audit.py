@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH, frontend_option, json_option, model_argument, subset_option
+from .options import (
+    frontend_option,
+    json_option,
+    kernels_option,
+    model_argument,
+    one_thread_option,
+    runs_option,
+    speech_option,
+    subset_option,
+)
 
 if TYPE_CHECKING:
     from ...runtime.audit import Audit, LayerAudit
@@ -39,35 +48,11 @@ _RUNS = {
     metavar="S",
     help="Duration of the audio that times are of.",
 )
-@click.option(
-    "--runs",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    metavar="N",
-    help="Runs that count; times are medians over them.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Threads of ONNX Runtime.",
-)
-@click.option(
-    "--data",
-    type=PATH,
-    metavar="DIR",
-    help="Speech to run on: a folder or a manifest.tsv; without it, noise that resembles speech.",
-)
+@runs_option
+@one_thread_option
+@speech_option
 @subset_option
-@click.option(
-    "--kernels/--no-kernels",
-    default=True,
-    show_default=True,
-    help="Whether models of target `cpu` run with the kernel library.",
-)
+@kernels_option
 @frontend_option
 @json_option
 def command(

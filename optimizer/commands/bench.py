@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH, frontend_option, json_option, subset_option
+from .options import (
+    PATH,
+    frontend_option,
+    json_option,
+    kernels_option,
+    speech_option,
+    subset_option,
+)
 
 if TYPE_CHECKING:
     from ...runtime.session import Provider
@@ -59,19 +66,9 @@ if TYPE_CHECKING:
     metavar="N",
     help="Timed runs of each model in each case.",
 )
-@click.option(
-    "--data",
-    type=PATH,
-    metavar="DIR",
-    help="Speech to run on: a folder or a manifest.tsv; without it, noise that resembles speech.",
-)
+@speech_option
 @subset_option
-@click.option(
-    "--kernels/--no-kernels",
-    default=True,
-    show_default=True,
-    help="Whether models of target `cpu` run with the kernel library.",
-)
+@kernels_option
 @click.option(
     "--provider",
     type=click.Choice(["cpu", "cuda"]),

@@ -54,6 +54,38 @@ threads_option = click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="Threads of ONNX Runtime [1]."
 )
 
+one_thread_option = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Threads of ONNX Runtime.",
+)
+
+runs_option = click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Runs that count; times are medians over them.",
+)
+
+speech_option = click.option(
+    "--data",
+    type=PATH,
+    metavar="DIR",
+    help="Speech to run on: a folder or a manifest.tsv; without it, noise that resembles speech.",
+)
+
+kernels_option = click.option(
+    "--kernels/--no-kernels",
+    default=True,
+    show_default=True,
+    help="Whether models of target `cpu` run with the kernel library.",
+)
+
 subset_option = click.option(
     "--subset", metavar="TEXT", help="Take only the utterances whose path contains this text."
 )

@@ -15,8 +15,8 @@ import onnx_ir.passes.common as common
 from ..addnorm import add_norm_function
 from ..base import InPlacePass, Journal, PassResult
 from ..convmodule import conv_module_function
-from ..depthwiseconv2d import CONV_ACTIVATED, depthwise_conv2d_function
-from ..quantconv2d import quant_conv2d_function
+from ..depthwiseconv2d import OPERATORS as DEPTHWISE
+from ..quantconv2d import OPERATOR_OF as QUANT_CONV2D
 from ..quantlinear import DOMAIN
 from ..relpos_attention import OP_TYPE as ATTENTION
 from ..simplify import Simplify
@@ -25,12 +25,8 @@ _FUSED = frozenset((
     ATTENTION,
     *(conv_module_function(activation).name for activation in ("", "silu")),
     *(add_norm_function(norms).name for norms in (1, 2)),
-    *(quant_conv2d_function(activation).name for activation in CONV_ACTIVATED),
-    *(
-        depthwise_conv2d_function(activation, to_uint8=codes).name
-        for activation in CONV_ACTIVATED
-        for codes in (False, True)
-    ),
+    *QUANT_CONV2D.values(),
+    *DEPTHWISE,
 ))  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 // 2).
 #include <immintrin.h>
 
-#include "activation_avx2.h"
+#include "linear_avx2.h"
 #include "linear_int8.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
@@ -12,7 +12,6 @@ namespace confpress {
 namespace {
 
 constexpr size_t kTileFrames = 4;
-constexpr size_t kLanes = 8;  // rows of half a strip
 
 // The four codes of a group, four times.
 __m256i broadcast_group(const int16_t* codes) {
@@ -29,25 +28,6 @@ __m256i widened(const int8_t* weights) {
 // Each row's sum is in two neighbouring int32 of `low` (rows 0-3) and `high` (rows 4-7).
 __m256i row_sums(__m256i low, __m256i high) {
   return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
-}
-
-template <Activation kind>
-void finish(const LinearInt8Problem& p, __m256i sums, size_t frame, size_t row) {
-  const auto* offsets = reinterpret_cast<const __m256i*>(p.offsets + row);
-  const __m256 total = _mm256_cvtepi32_ps(_mm256_add_epi32(sums, _mm256_loadu_si256(offsets)));
-  const __m256 product = _mm256_mul_ps(total, _mm256_set1_ps(p.frame_scales[frame]));
-  const __m256 z = _mm256_add_ps(_mm256_mul_ps(product, _mm256_loadu_ps(p.row_scales + row)),
-                                 _mm256_loadu_ps(p.bias + row));
-  const __m256 y = avx2::activate<kind>(z);
-  float* out = p.y + frame * p.rows + row;
-  const size_t left = p.rows - row;
-  if (left >= kLanes) {
-    _mm256_storeu_ps(out, y);
-  } else {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    _mm256_maskstore_ps(out, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(left)), lane),
-                        y);
-  }
 }
 
 template <int kFrames, Activation kind>
@@ -70,8 +50,12 @@ void tile(const LinearInt8Problem& p, size_t frame, size_t row, const int8_t* we
       high[f] = _mm256_add_epi32(high[f], _mm256_madd_epi16(x, w_high));
     }
   }
+  const __m256i offsets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.offsets + row));
   CONFPRESS_UNROLL
-  for (int f = 0; f < kFrames; ++f) finish<kind>(p, row_sums(low[f], high[f]), frame + f, row);
+  for (int f = 0; f < kFrames; ++f) {
+    const __m256i sums = _mm256_add_epi32(row_sums(low[f], high[f]), offsets);
+    avx2::finish<kind>(p, sums, frame + f, row);
+  }
 }
 
 template <Activation kind>
@@ -89,8 +73,8 @@ void multiply_as(const LinearInt8Problem& p, Range frames, Range strips) {
     const int8_t* weights = p.weights + strip * p.groups * kGroupBytes;
     const size_t row = strip * kStripRows;
     half_strip<kind>(p, frames, row, weights);
-    if (row + kLanes < p.rows) {
-      half_strip<kind>(p, frames, row + kLanes, weights + kGroupBytes / 2);
+    if (row + avx2::kLanes < p.rows) {
+      half_strip<kind>(p, frames, row + avx2::kLanes, weights + kGroupBytes / 2);
     }
   }
 }

@@ -1,7 +1,7 @@
 """The lossless pipeline on the Conformers of ``transformers``: float32 outputs stay.
 
 With `-m evidence -rP` each case prints its largest difference, relative to the largest output, and
-the modules that target `cpu` fused; docs/fusions.md has the table.
+the modules that target `cpu` fused.
 """
 
 from __future__ import annotations
