@@ -76,7 +76,7 @@ def _rewrite(model: ir.Model, steps: list[Step]) -> None:
     source = steps[0].conv.inputs[0]
     assert source is not None, "a convolution has an input"
     patch = Patch(steps[0].conv)
-    rows: _Rows = (patch.op("Transpose", before_codes(source), perm=_CHANNELS_LAST),)
+    rows: _Rows = (_channels_last(patch, steps[0], before_codes(source)),)
     codes_follow = [*(step.scales is not None for step in steps[1:]), False]
     for step, to_uint8 in zip(steps, codes_follow, strict=True):
         patch = Patch(step.conv)
@@ -87,6 +87,15 @@ def _rewrite(model: ir.Model, steps: list[Step]) -> None:
         _give_shapes(step, rows[0])
         rows = _masked(Patch(step.last), step, rows)
     _replace_end(steps[-1], rows[0])
+
+
+def _channels_last(patch: Patch, step: Step, source: ir.Value) -> ir.Value:
+    """The first step's input [B, C, T, F] as [B, T, F, C]."""
+    if step.group * step.weight.shape[1] > 1:
+        return patch.op("Transpose", source, perm=_CHANNELS_LAST)
+    # One channel stays where it is in memory. ONNX Runtime does not see that: it merges a
+    # Transpose with others of the features and copies number by number.
+    return patch.op("Unsqueeze", patch.op("Squeeze", source, patch.ints(1)), patch.ints(3))
 
 
 def _depthwise(model: ir.Model, patch: Patch, step: Step, rows: _Rows, *, to_uint8: bool) -> _Rows:
