@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import onnx_ir as ir
+
 from ..sparselinear import OPERATORS as QUANT_LINEAR
 from .graph import constant_expression
 from .modules import (
@@ -27,10 +29,26 @@ def activations_of(layer: Linear | Convolution) -> str:
     value = layer.node.inputs[0] if isinstance(layer, Convolution) else layer.input
     dequantize = value.producer() if value is not None else None
     if dequantize is None or dequantize.op_type != "DequantizeLinear":
-        return "float"
+        return "dynamic" if _is_decoded(value) else "float"
     scale = dequantize.inputs[1]
     is_static = scale is not None and constant_expression(scale) is not None
     return "static" if is_static else "dynamic"
+
+
+def _is_decoded(value: ir.Value | None) -> bool:
+    """Whether a value is ``(Cast(codes) - zeros) · scales``, its axes moved or not.
+
+    So the body of QuantConv2d begins: a scale for each row fits into no DequantizeLinear.
+    """
+    node = value.producer() if value is not None else None
+    if node is not None and node.op_type == "Transpose":
+        value = node.inputs[0]
+    for operator in ("Mul", "Sub", "Cast"):
+        node = value.producer() if value is not None else None
+        if node is None or node.op_type != operator:
+            return False
+        value = node.inputs[0]
+    return value is not None and value.dtype is not None and value.dtype.is_integer()
 
 
 def facts_of(module: Module) -> Facts:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from confpress.passes.fuse.attention import FuseRelPosAttention
 from confpress.passes.fuse.norms import FuseAddNorm
+from confpress.passes.fuse.subsampling import FuseSubsampling
 from confpress.passes.fuse.unfuse import Unfuse
 from confpress.passes.structure import Kind, recognise
+from confpress.passes.structure.summary import summarise
 
 from ..graphs import evaluate, operators
-from . import test_attention, test_norms
+from . import test_attention, test_norms, test_subsampling
 
 
 def test_written_out_attention_is_recognised_and_the_same() -> None:
@@ -32,6 +34,22 @@ def test_written_out_sums_join_the_stream_again() -> None:
     Unfuse()(model)
     assert "AddNorm" not in operators(model)
     assert len(recognise(model).of_kind(Kind.FEED_FORWARD)) == 2
+
+
+def test_written_out_convolutions_of_codes_count_as_integer() -> None:
+    model = test_subsampling.Net(convolutions=((16, 1, 2), (16, 1, 2))).model()
+    FuseSubsampling()(model)
+    Unfuse()(model)
+    layers = [
+        layer
+        for module in summarise(model, recognise(model)).modules
+        for layer in module.layers
+        if layer.operator == "Conv"
+    ]
+    assert [(layer.format, layer.activations) for layer in layers] == [
+        ("float32", "float"),
+        ("int8", "dynamic"),
+    ]
 
 
 def test_a_model_without_fused_operators_is_not_touched() -> None:

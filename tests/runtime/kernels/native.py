@@ -38,9 +38,10 @@ def _build(folder: Path, target: str, definitions: Mapping[str, str]) -> Path:
     """Where the project's own CMake files put a target."""
     require("cmake")
     flags = [f"-D{name}={value}" for name, value in definitions.items()]
+    cores = str(os.cpu_count() or 1)  # without a number Make starts every compiler at once
     for command in (
         ["cmake", "-S", str(ROOT), "-B", str(folder), *flags],
-        ["cmake", "--build", str(folder), "--target", target, "--parallel"],
+        ["cmake", "--build", str(folder), "--target", target, "--parallel", cores],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         output = done.stdout + done.stderr
