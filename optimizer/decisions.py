@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from ..passes.errors import ConfpressError
+from ..passes.format_plan import FormatPlan
 from ..passes.quantize import Range
 from ..runtime.record import Record, read_record
 from ..runtime.speech.manifest import Utterance
@@ -31,7 +32,13 @@ class Findings(Record):
         default={}, description="calibrated range of activations, by value name"
     )
     calibrated_on: tuple[str, ...] = Field(
-        default=(), description="hash of the audio of every recording that set the ranges"
+        default=(),
+        description="hash of the audio of every recording that set the ranges or the formats",
+    )
+    formats: FormatPlan | None = Field(
+        default=None,
+        description="number format of every linear layer, as `--format-plan` takes it; none where "
+        "all have the same",
     )
     slower: Mapping[Target, tuple[Fusion, ...]] = Field(
         default={}, description="fusions without which a target's model is faster, by target"
@@ -70,10 +77,42 @@ def read_decisions(path: Path, model: str) -> Findings:
     return decisions.findings
 
 
+def refuse_other_formats(
+    findings: Findings, origin: Path, content: Mapping[Path, str] | None
+) -> None:
+    """Refuses to give layers the formats of an earlier run by other speech than that run's.
+
+    Scales and repairs are found on the speech again, so the models would differ.
+
+    Args:
+        findings: What the earlier run measured.
+        origin: The file that says so.
+        content: Hash of the calibration speech's audio, by path; None without speech.
+
+    Raises:
+        ConfpressError: the run chose no formats, or there is no speech, or another.
+    """
+    if findings.formats is None:
+        raise ConfpressError(
+            f"{origin} holds no formats, but the recipe gives every layer its own; give the "
+            "decisions of a run with such a recipe, or none."
+        )
+    if content is None:
+        raise ConfpressError(
+            f"{origin} holds the formats of layers, but scales and repairs are found on speech; "
+            "give the same --calibration."
+        )
+    if set(content.values()) != set(findings.calibrated_on):
+        raise ConfpressError(
+            f"the formats of {origin} were chosen on other speech than --calibration names, so "
+            "the models would not be the same."
+        )
+
+
 def refuse_calibrated(
     findings: Findings, origin: Path, utterances: Sequence[Utterance], content: Mapping[Path, str]
 ) -> None:
-    """Refuses to judge a model by speech that set its ranges.
+    """Refuses to judge a model by speech that set its ranges or formats.
 
     Args:
         findings: What was measured for the model.
@@ -88,8 +127,8 @@ def refuse_calibrated(
     for utterance in utterances:
         if content[utterance.path] in used:
             raise ConfpressError(
-                f"the audio of {utterance.path} set ranges of the model (by {origin}), so it "
-                "cannot judge it; give other speech."
+                f"the audio of {utterance.path} set ranges or formats of the model (by {origin}), "
+                "so it cannot judge it; give other speech."
             )
 
 

@@ -1,4 +1,4 @@
-"""The choice of formats as a stage of the pipeline."""
+"""Formats of linear layers in the pipeline: a step that chooses them, a stage that gives them."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from pathlib import Path
 import onnx_ir as ir
 
 from ..passes.base import InPlacePass, Journal, PassResult
-from ..passes.errors import ConfpressError
 from ..passes.format_plan import FormatPlan
 from ..runtime.cache import Cache
 from ..runtime.calibrate import CalibrationSet
 from .decisions import Findings
-from .format_stage import Wish, choose_formats
+from .format_stage import Chosen, Wish, choose_formats, choose_plan
 from .formats import Known
+from .job import Job
 from .recipe import Recipe
+from .repair import Repair
 from .stages import Skip, Stage
-
-_NAME = "formats"
 
 
 @dataclass(frozen=True)
-class ChooseFormats(InPlacePass):
-    """Chooses formats on speech, repairs what is quantised, and inserts the QDQ nodes.
+class GiveFormats(InPlacePass):
+    """Gives layers the formats of a plan: finds scales, repairs, and inserts the QDQ nodes.
 
     Unlike the passes of `passes/` it runs the model.
 
     Attributes:
         recordings: Calibration speech.
         key: Stands for the model and what is heard in the speech.
-        wish: What formats are chosen by.
+        plan: The formats.
+        repair: How quantised layers are repaired; None leaves them as they are rounded.
         cache: What earlier runs measured.
     """
 
     recordings: CalibrationSet
     key: str
-    wish: Wish
+    plan: FormatPlan
+    repair: Repair | None
     cache: Cache = field(default_factory=Cache, repr=False)
 
     def call(self, model: ir.Model) -> PassResult:
+        wish = Wish(plan=self.plan, repair=self.repair)
+        found = choose_formats(model, self.recordings, wish, Known(self.cache, self.key))
         journal = Journal()
-        found = choose_formats(model, self.recordings, self.wish, Known(self.cache, self.key))
-        for note in found.notes:
-            journal.change("model", note)
         journal.extend(found.quantize(model))
         return journal.result(model)
 
 
 def formats_stage(recordings: CalibrationSet | None, key: str, cache: Cache) -> Stage:
-    """The stage that chooses formats.
+    """The stage that gives layers the formats that were found.
 
     Args:
         recordings: Calibration speech; None without.
@@ -61,26 +61,61 @@ def formats_stage(recordings: CalibrationSet | None, key: str, cache: Cache) -> 
     def passes(recipe: Recipe, findings: Findings) -> Sequence[ir.passes.PassBase] | Skip:
         if recipe.formats.choice == "none":
             return Skip("the recipe gives all linear layers one format")
-        if recordings is None:
-            raise ConfpressError(
-                f"formats by '{recipe.formats.choice}' need calibration speech; give --calibration."
-            )
-        return [ChooseFormats(recordings, key, _wish(recipe, findings), cache)]
+        assert recordings is not None and findings.formats is not None, "the job was checked"
+        return [GiveFormats(recordings, key, findings.formats, _repair(recipe), cache)]
 
-    return Stage(_NAME, "give each linear layer a number format of its own", passes, lossless=False)
+    return Stage(
+        "formats", "give each linear layer a number format of its own", passes, lossless=False
+    )
+
+
+def given_plan(job: Job) -> tuple[FormatPlan, str] | None:
+    """The formats that need no choice, and where they come from; None where there are none."""
+    if job.findings is not None and job.findings.formats is not None:
+        return job.findings.formats, str(job.inputs.decisions)
+    plan = job.recipe.formats.plan
+    return None if plan is None else (FormatPlan.load(Path(plan)), plan)
+
+
+def choose(model: ir.Model, job: Job, findings: Findings, key: str) -> tuple[Chosen, PassResult]:
+    """Chooses formats as the recipe says.
+
+    Args:
+        model: As it will be quantised.
+        job: The run's inputs, with calibration speech.
+        findings: Ranges of convolutions, which a size counts.
+        key: Stands for the model and what is heard in the speech.
+
+    Returns:
+        The formats, and what was found on the way.
+
+    Raises:
+        ConfpressError: as `choose_plan`.
+    """
+    assert job.calibration is not None, "the job was checked"
+    wish = _wish(job.recipe, findings)
+    chosen = choose_plan(model, job.calibration, wish, Known(job.cache, key))
+    journal = Journal()
+    for note in chosen.notes:
+        journal.change("model", note)
+    return chosen, journal.result(model, modified=False)
 
 
 def _wish(recipe: Recipe, findings: Findings) -> Wish:
     options = recipe.formats
     choice = options.choice
+    assert choice != "none" and choice != "plan", "nothing is to be chosen"
     return Wish(
-        choice=None if choice == "none" or choice == "plan" else choice,
-        plan=None if options.plan is None else FormatPlan.load(Path(options.plan)),
+        choice=choice,
         integer_frames=options.integer_frames,
         exclude=recipe.quantize.exclude,
-        repair=None if options.repair == "none" else options.repair,
+        repair=_repair(recipe),
         max_bytes=None if options.max_size is None else round(1e6 * options.max_size),
         max_milliseconds=options.max_latency,
         max_error=options.max_error,
         ranges=findings.ranges,
     )
+
+
+def _repair(recipe: Recipe) -> Repair | None:
+    return None if recipe.formats.repair == "none" else recipe.formats.repair

@@ -128,6 +128,26 @@ class Formats:
         )
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Formats that were chosen.
+
+    Attributes:
+        plan: The format of every layer.
+        notes: What was found on the way, in sentences.
+    """
+
+    plan: FormatPlan
+    notes: tuple[str, ...] = ()
+
+
+def choose_plan(
+    model: ir.Model, recordings: CalibrationSet, wish: Wish, known: Known = NOTHING_KNOWN
+) -> Chosen:
+    """Chooses a format for each linear layer; arguments and errors as of `choose_formats`."""
+    return _chosen(model, recordings, _observed(model, recordings, wish, known), wish, known)
+
+
 def choose_formats(
     model: ir.Model, recordings: CalibrationSet, wish: Wish, known: Known = NOTHING_KNOWN
 ) -> Formats:
@@ -142,24 +162,41 @@ def choose_formats(
     Raises:
         ConfpressError: the model cannot be calibrated, or no choice fits the size.
     """
-    both = wish.choice == "mofq8"
-    rows = SAMPLED_ROWS if both else 0
-    inputs = observe_inputs(model, recordings, rows=rows, known=known)
-    notes: tuple[str, ...] = ()
+    inputs = _observed(model, recordings, wish, known)
+    chosen = _chosen(model, recordings, inputs, wish, known)
+    repaired = {} if wish.repair is None else repair(model, recordings, chosen.plan, wish.repair)
+    importance = {name: each.mean_square for name, each in inputs.items()}
+    return Formats(chosen.plan, importance, repaired, chosen.notes)
+
+
+def _observed(
+    model: ir.Model, recordings: CalibrationSet, wish: Wish, known: Known
+) -> dict[str, LayerInputs]:
+    """What calibration sees of the layers' inputs."""
+    rows = SAMPLED_ROWS if wish.choice == "mofq8" else 0
+    return observe_inputs(model, recordings, rows=rows, known=known)
+
+
+def _chosen(
+    model: ir.Model,
+    recordings: CalibrationSet,
+    inputs: dict[str, LayerInputs],
+    wish: Wish,
+    known: Known,
+) -> Chosen:
+    """The plan that was given, or the one that is wished for, with the frames that layers get."""
     if wish.plan is not None:
-        plan = wish.plan
-    elif wish.choice == "mixed":
+        return Chosen(wish.plan)
+    notes: tuple[str, ...] = ()
+    if wish.choice == "mixed":
         plan, notes = _mixed(model, recordings, inputs, wish, known)
     else:
+        both = wish.choice == "mofq8"
         candidates = EIGHT_BIT_BOTH if both else FOUR_BIT
         criterion: Criterion = "output" if both else "weighted"
         errors = format_errors(model, candidates, inputs, criterion, _wanted(wish))
         plan = mofq(errors, candidates)
-    if wish.plan is None:
-        plan = FormatPlan(layers={name: _as_run(f, wish) for name, f in plan.layers.items()})
-    repaired = {} if wish.repair is None else repair(model, recordings, plan, wish.repair)
-    importance = {name: each.mean_square for name, each in inputs.items()}
-    return Formats(plan, importance, repaired, notes)
+    return Chosen(_as_planned(plan, wish), notes)
 
 
 def with_integer_frames(form: LayerFormat) -> LayerFormat:
@@ -172,6 +209,11 @@ def with_integer_frames(form: LayerFormat) -> LayerFormat:
 def _as_run(form: LayerFormat, wish: Wish) -> LayerFormat:
     """A chosen format with the frames that it will have."""
     return with_integer_frames(form) if wish.integer_frames else form
+
+
+def _as_planned(plan: FormatPlan, wish: Wish) -> FormatPlan:
+    """A chosen plan with the frames that its layers will have."""
+    return FormatPlan(layers={name: _as_run(form, wish) for name, form in plan.layers.items()})
 
 
 def portable_size(model: ir.Model, plan: FormatPlan, wish: Wish) -> int:
@@ -245,8 +287,7 @@ def _mixed(
         options = _timed(model, options, wish, known)
     best = _careful(model, options, wish)
     copy = model.clone()
-    plan = FormatPlan(layers={name: _as_run(f, wish) for name, f in best.plan.layers.items()})
-    run([Formats(plan, importance).quantize, LowerReference()], copy)
+    run([Formats(_as_planned(best.plan, wish), importance).quantize, LowerReference()], copy)
     notes.append(
         f"Layers one by one change the scores by {best.error:.3g} together, the whole plan by "
         f"{divergence(model, copy, features):.3g} (KL a frame, without repairs and without the "

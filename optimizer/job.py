@@ -20,7 +20,7 @@ from ..runtime.session import create_session
 from ..runtime.speech.content import audio_digests, refuse_overlap
 from ..runtime.speech.manifest import Utterance, load_utterances
 from .calibration import load_recordings
-from .decisions import Findings, read_decisions, refuse_calibrated
+from .decisions import Findings, read_decisions, refuse_calibrated, refuse_other_formats
 from .recipe import Recipe
 
 
@@ -110,6 +110,10 @@ def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
     calibration = None
     if inputs.calibration is not None:
         calibration = load_recordings(inputs.calibration, original.frontend, recipe)
+    elif recipe.formats.choice != "none" and inputs.decisions is None:
+        raise ConfpressError(
+            f"formats by '{recipe.formats.choice}' need calibration speech; give --calibration."
+        )
     validation = _validation(inputs, recipe, original)
     uses = {
         "calibration": calibration.utterances if calibration else (),
@@ -123,6 +127,10 @@ def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
     if inputs.decisions is not None:
         findings = read_decisions(inputs.decisions, model)
         refuse_calibrated(findings, inputs.decisions, validation, content)
+        if recipe.formats.choice != "none":
+            heard = None if calibration is None else calibration.utterances
+            audio = None if heard is None else {each.path: content[each.path] for each in heard}
+            refuse_other_formats(findings, inputs.decisions, audio)
     return Job(
         inputs=inputs,
         recipe=recipe,

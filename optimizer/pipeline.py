@@ -12,6 +12,7 @@ import onnx_ir as ir
 from pydantic import TypeAdapter
 
 from ..passes.base import PassResult, run
+from ..passes.format_plan import FormatPlan
 from ..passes.quantize import Range
 from ..runtime.asr import TOKENS_NAME, AsrModel
 from ..runtime.fingerprint import digest
@@ -23,7 +24,7 @@ from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from .calibration import calibrated_ranges, why_no_ranges
 from .census import census
 from .decisions import Decisions, Findings
-from .format_pass import formats_stage
+from .format_pass import choose, formats_stage, given_plan
 from .fusion_choice import choose_fusions
 from .gate import TargetVerdict, judge_model
 from .job import Job
@@ -48,11 +49,13 @@ from .words import Words
 INTERCHANGE = "interchange"
 
 _CALIBRATE = ("calibrate", "find the ranges of activations that get constant scales")
+_CHOOSE_FORMATS = ("choose_formats", "find a number format for each linear layer")
 
 #: What stages keep: the digest of the model that they wrote, None where they changed nothing.
 _WRITTEN: TypeAdapter[str | None] = TypeAdapter(str | None)
 _VERDICT = TypeAdapter(TargetVerdict)
 _FUSIONS: TypeAdapter[tuple[Fusion, ...]] = TypeAdapter(tuple[Fusion, ...])
+_PLAN = TypeAdapter(FormatPlan)
 _RANGES: TypeAdapter[Mapping[str, Range]] = TypeAdapter(Mapping[str, Range])
 
 
@@ -112,7 +115,9 @@ class Pipeline:
             point = self._stage(stage, point, findings, prover)
         point = self._stage(SPARSIFY, point, findings)
         point, findings = self._calibrate(point, findings)
-        formats = formats_stage(job.calibration, digest(point.key, self._audio()), job.cache)
+        heard = digest(point.key, self._audio())
+        findings = self._choose_formats(point, findings, heard)
+        formats = formats_stage(job.calibration, heard, job.cache)
         for stage in (formats, QUANTIZE, VERSIONS):
             point = self._stage(stage, point, findings)
         models = {INTERCHANGE: self._finish(point, self.folder / f"{INTERCHANGE}.onnx")}
@@ -232,6 +237,26 @@ class Pipeline:
         point = dataclasses.replace(point, key=key)
         found = {"ranges": ranges, "calibrated_on": tuple(sorted(set(audio)))}
         return point, findings.model_copy(update=found)
+
+    def _choose_formats(self, point: _Point, findings: Findings, heard: str) -> Findings:
+        """Finds the formats of linear layers, where the recipe gives each its own."""
+        job = self.job
+        if job.recipe.formats.choice == "none":
+            return findings
+        given = given_plan(job)
+        if given is not None:
+            plan, origin = given
+            self.steps.recorder.skip(*_CHOOSE_FORMATS, f"the formats are those of {origin}")
+        else:
+            key = digest(heard, _CHOOSE_FORMATS, job.recipe.formats, job.recipe.quantize.exclude)
+
+            def make(notes: Notes) -> FormatPlan:
+                chosen, notes.result = choose(point.open(), job, findings, heard)
+                return chosen.plan
+
+            plan = self.steps.run(key, *_CHOOSE_FORMATS, _PLAN, make)
+        found = {"formats": plan, "calibrated_on": tuple(sorted(set(self._audio())))}
+        return findings.model_copy(update=found)
 
     def _choose_fusions(self, target: Target, point: _Point, findings: Findings) -> Findings:
         """Finds the fusions of a target that this machine is faster without."""

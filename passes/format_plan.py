@@ -23,25 +23,26 @@ PLAIN = ("float32", "float16")
 
 
 class LayerFormat(BaseModel):
-    """The format of one linear layer.
-
-    Attributes:
-        weight: ``float32``, ``float16`` (as storage), or a name of :data:`FORMATS`.
-        block: Rows of the weight that share a scale; 0 is one scale per output channel.
-        zero_point: Whether the weight's groups have zero points.
-        method: How the weight's scales are found.
-        scale_type: How the weight's scales are stored.
-        activations: What the layer's input becomes.
-    """
+    """The format of one linear layer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weight: str
-    block: int = 0
-    zero_point: bool = False
-    method: ScaleMethod = "maximum"
-    scale_type: ScaleType = "float32"
-    activations: Activations = "float32"
+    weight: str = Field(
+        description=f"`float32`, `float16` (as storage), or one of {', '.join(FORMATS)}"
+    )
+    block: int = Field(
+        default=0, description="rows of the weight that share a scale; 0 is one an output channel"
+    )
+    zero_point: bool = Field(
+        default=False, description="whether the weight's groups have zero points"
+    )
+    method: ScaleMethod = Field(default="maximum", description="how the weight's scales are found")
+    scale_type: ScaleType = Field(
+        default="float32", description="how the weight's scales are stored"
+    )
+    activations: Activations = Field(
+        default="float32", description="what the layer's input becomes, frame by frame"
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> LayerFormat:
@@ -94,8 +95,10 @@ class FormatPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
-    layers: dict[str, LayerFormat] = Field(default_factory=dict)
+    version: Literal[1] = Field(default=1, description="version of this format")
+    layers: dict[str, LayerFormat] = Field(
+        default_factory=dict, description="the format of a layer, by its id"
+    )
 
     @classmethod
     def load(cls, path: Path) -> FormatPlan:

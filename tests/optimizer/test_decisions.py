@@ -139,7 +139,7 @@ def test_speech_that_set_ranges_does_not_judge(
     ):
         done = confpress(*command)
         assert done.status == 1
-        assert "1.flac set ranges of the model" in done.err
+        assert "1.flac set ranges or formats of the model" in done.err
     assert confpress(*command[:-1], other_speech).status == 0
 
 

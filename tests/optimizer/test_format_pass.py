@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from confpress import optimize
+from confpress.optimizer.decisions import Decisions
 from confpress.optimizer.recipe import Recipe, load_recipe
 from confpress.passes.errors import ConfpressError
+from confpress.runtime.fingerprint import model_digest
+from confpress.runtime.speech.content import audio_digest
 
 from .conftest import Confpress
 
@@ -22,7 +25,8 @@ def test_formats_are_chosen_repaired_and_run_as_planned(
     tiny_ctc: Path, speech_folder: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     wanted = recipe.replace({"formats": {"choice": "mofq4", "repair": "both"}})
-    report = optimize(tiny_ctc, wanted, output=tmp_path / "out", calibration=speech_folder).report
+    first = optimize(tiny_ctc, wanted, output=tmp_path / "out", calibration=speech_folder)
+    report = first.report
     (stage,) = (stage for stage in report.stages if stage.name == "formats")
     assert stage.status == "done"
     assert any("4 per block of 32, activations int8" in change.what for change in stage.changes)
@@ -30,6 +34,40 @@ def test_formats_are_chosen_repaired_and_run_as_planned(
     runs = {name: {layer.stated for layer in each.layers} for name, each in report.audit.items()}
     assert "storage" in runs["portable"]
     assert "low-bit" in runs["cpu"]
+    decisions = first.folder / "decisions.json"
+    again = optimize(
+        *(tiny_ctc, wanted),
+        output=tmp_path / "again",
+        calibration=speech_folder,
+        decisions=decisions,
+    )
+    chose = [stage.reason for stage in again.report.stages if stage.name == "choose_formats"]
+    assert chose == [f"the formats are those of {decisions}"]
+    for name in ("interchange.onnx", "portable/model.onnx", "cpu/model.onnx", "decisions.json"):
+        assert (first.folder / name).read_bytes() == (again.folder / name).read_bytes(), name
+
+
+def test_formats_are_taken_over_with_the_speech_that_chose_them(
+    tiny_ctc: Path, speech_folder: Path, other_speech: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    wanted = recipe.replace({"formats": {"choice": "mofq4"}})
+    audio = [audio_digest(path, 16000) for path in speech_folder.glob("*.flac")]
+    path = tmp_path / "decisions.json"
+
+    def refused(match: str, calibration: Path | None, **findings: object) -> None:
+        Decisions(model=model_digest(tiny_ctc), findings=findings).write(tmp_path)  # type: ignore[arg-type]
+        with pytest.raises(ConfpressError, match=match):
+            optimize(
+                *(tiny_ctc, wanted),
+                output=tmp_path / "out",
+                calibration=calibration,
+                decisions=path,
+            )
+
+    found = {"formats": {"layers": {}}, "calibrated_on": audio}
+    refused("holds no formats", speech_folder, calibrated_on=audio)
+    refused("give the same --calibration", None, **found)
+    refused("chosen on other speech", other_speech, **found)
 
 
 def test_a_size_is_kept(
