@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import onnx_ir as ir
 
 from ..passes.depthwise import DepthwiseConv2d
-from ..passes.fuse.attention import FuseRelPosAttention
+from ..passes.fuse.attention import FuseAttention
 from ..passes.fuse.convolution import FuseConvModule
 from ..passes.fuse.norms import FuseAddNorm
 from ..passes.fuse.subsampling import FuseSubsampling
@@ -26,7 +26,7 @@ FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
     },
     "cpu": {
         "subsampling": FuseSubsampling(),
-        "attention": FuseRelPosAttention(),
+        "attention": FuseAttention(),
         "convolution": FuseConvModule(),
         "norms": FuseAddNorm(),
         "masked_codes": MaskCodes(),

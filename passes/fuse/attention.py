@@ -1,9 +1,10 @@
-"""Self-attention with relative positions, from its projections to its context, in one operator.
+"""Self-attention, from its projections to its context, in one operator.
 
 Between the projections of a recognised module and its output projection exporters write some forty
-nodes: heads split and turned, two products, a shift, scales, masks, the Softmax, a third product.
-What RelPosAttention needs of them is read off; that the operator then computes the same is shown by
-evaluating both.
+nodes: heads split and turned, products, the shift of relative positions, scales, masks, the
+Softmax, the product with the values. What RelPosAttention or, without positions in the scores,
+DotProductAttention needs of them is read off; that the operator then computes the same is shown by
+evaluating both. Rotary positions stay nodes: the operator reads queries and keys that were turned.
 """
 
 from __future__ import annotations
@@ -15,16 +16,12 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from ..attention import MOST_HEAD_SIZE, PLAIN, RELATIVE, attention_function, attention_node
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..functions import define
-from ..relpos_attention import (
-    MOST_HEAD_SIZE,
-    rel_pos_attention_function,
-    rel_pos_attention_node,
-)
 from ..rewrite import Patch, replace_value
 from ..structure import Kind, Module, Position, recognise
-from .attention_parts import AttentionParts, Scores, Source, read_attention
+from .attention_parts import AttentionParts, PositionParts, Scores, Source, read_attention
 from .attention_trial import AttentionTrial
 from .region import NotFusedError, Region
 
@@ -33,10 +30,11 @@ _TOLERANCE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True)
-class FuseRelPosAttention(InPlacePass):
-    """Self-attention modules with relative positions get ``confpress.v1.RelPosAttention``.
+class FuseAttention(InPlacePass):
+    """Self-attention modules get ``confpress.v1.RelPosAttention`` or ``DotProductAttention``.
 
-    Queries, keys and values may be packed in one projection, positions in one for several layers.
+    Queries, keys and values may be packed in one projection, positions in one for several layers;
+    keys and values may begin with those of earlier chunks.
     Lossless up to float arithmetic: each module is evaluated before and after on small inputs.
     """
 
@@ -44,21 +42,28 @@ class FuseRelPosAttention(InPlacePass):
         journal = Journal()
         for module in recognise(model).of_kind(Kind.SELF_ATTENTION):
             try:
-                _fuse(model, module)
+                operator = _fuse(model, module)
             except NotFusedError as error:
                 journal.refuse(module.id, f"attention stays as it is: {error}")
             else:
-                journal.change(module.id, "attention in one operator, RelPosAttention")
+                journal.change(module.id, f"attention in one operator, {operator}")
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
 
 
-def _fuse(model: ir.Model, module: Module) -> None:
+#: What the operators know of positions; those of the other kinds enter the scores in other ways.
+_POSITIONS = (Position.RELATIVE, Position.ROTARY, Position.NONE)
+
+
+def _fuse(model: ir.Model, module: Module) -> str:
+    """Replaces a module's attention and gives the operator's name."""
     attention = module.attention
-    if attention.position is not Position.RELATIVE:
+    if attention.position not in _POSITIONS or (
+        attention.position is Position.RELATIVE and attention.position_layer is None
+    ):
         raise NotFusedError(
-            f"its positions are of the kind '{attention.position}', and the operator takes "
-            "projected relative ones"
+            f"its positions are of the kind '{attention.position}', and the operators take "
+            "projected relative ones, rotary ones or none"
         )
     if attention.head_size > MOST_HEAD_SIZE:
         raise NotFusedError(
@@ -66,23 +71,27 @@ def _fuse(model: ir.Model, module: Module) -> None:
         )
     parts = read_attention(attention)
     patch = Patch(_first_user(model.graph, parts.context), f"{module.id}.attention")
-    position = _position(patch, parts, attention.heads * attention.head_size)
-    inputs = [
-        *(source.value for source in parts.sources[:3]),
-        position.value,
-        patch.constant(parts.bias_u, "bias_u"),
-        patch.constant(parts.bias_v, "bias_v"),
-        _mask(patch, parts.scores),
-    ]
-    function = rel_pos_attention_function(model.opset_imports.get("", 1))
-    columns = [source.column for source in (*parts.sources[:3], position)]
     shape = (attention.heads, attention.head_size)
+    read = [_laid_out(patch, source) for source in parts.sources[:3]]
+    inputs = [source.value for source in read]
+    if parts.positions is not None:
+        read.append(_position(patch, parts.positions, attention.heads * attention.head_size))
+        inputs += [
+            read[-1].value,
+            patch.constant(parts.bias, "bias_u"),
+            patch.constant(parts.positions.bias, "bias_v"),
+        ]
+    inputs.append(_mask(patch, parts.scores))
+    operator = PLAIN if parts.positions is None else RELATIVE
+    function = attention_function(operator, model.opset_imports.get("", 1))
+    columns = [source.column for source in read]
     node = _proven(model.graph, parts, function, inputs, shape, columns)
     define(model, function)
-    node.name = f"{patch.name}/RelPosAttention"
+    node.name = f"{patch.name}/{operator}"
     node.metadata_props[LAYER_KEY] = module.id
     patch.graph.insert_before(patch.anchor, node)
     replace_value(parts.context, node.outputs[0])
+    return operator
 
 
 def _proven(
@@ -102,7 +111,7 @@ def _proven(
     region = Region(graph, [v for v in given if v is not None], parts.context)
     differences = []
     for uniform, shared in itertools.product((False, True), (True, False)):
-        node = rel_pos_attention_node(
+        node = attention_node(
             inputs,
             shape=shape,
             columns=columns,
@@ -118,16 +127,25 @@ def _proven(
     )
 
 
-def _position(patch: Patch, parts: AttentionParts, width: int) -> Source:
+def _laid_out(patch: Patch, source: Source) -> Source:
+    """A source with its frames as rows."""
+    if not source.by_head:
+        return source
+    turned = patch.op("Transpose", source.value, perm=[0, 2, 1, 3])
+    rows = patch.op("Reshape", turned, patch.ints(0, 0, source.width))
+    return dataclasses.replace(source, value=rows)
+
+
+def _position(patch: Patch, positions: PositionParts, width: int) -> Source:
     """Projected positions whose scores have the factor of the others."""
-    source = parts.position
-    if np.isclose(parts.position_factor, 1.0, rtol=1e-6):
+    source = positions.source
+    if np.isclose(positions.factor, 1.0, rtol=1e-6):
         return source
     value = source.value
     if source.width != width:
         begin, end = patch.ints(source.column), patch.ints(source.column + width)
         value = patch.op("Slice", value, begin, end, patch.ints(2))
-    factor = patch.constant(np.array(parts.position_factor, np.float32), "position_factor")
+    factor = patch.constant(np.array(positions.factor, np.float32), "position_factor")
     return Source(patch.op("Mul", value, factor), width, 0, 1.0, None)
 
 

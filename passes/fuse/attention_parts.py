@@ -1,4 +1,4 @@
-"""What RelPosAttention needs of a recognised attention module, read off the ways between products.
+"""What the operators need of a recognised attention module, read off the ways between products.
 
 The readings are the simplest that could be right: whether the operator then computes what the graph
 computes is shown by :mod:`attention_trial`.
@@ -28,7 +28,8 @@ class Source:
     """Where an operand of a product comes from.
 
     Attributes:
-        value: The projection's result, perhaps packed with others.
+        value: The projection's result, perhaps packed with others; or what was made of it
+            (rotated, put behind a cache), [batch, frames, width] or [batch, heads, frames, size].
         width: Its width.
         column: Its first column there.
         scale: Product of the factors on the way.
@@ -40,6 +41,17 @@ class Source:
     column: int
     scale: float
     bias: Array | None
+
+    @property
+    def by_head(self) -> bool:
+        """Whether it lies head by head."""
+        return self.value.shape is not None and len(self.value.shape) == 4
+
+    @property
+    def cached(self) -> bool:
+        """Whether it begins with what earlier chunks left."""
+        producer = self.value.producer()
+        return producer is not None and producer.op_type == "Concat"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +70,21 @@ class Scores:
 
 
 @dataclasses.dataclass(frozen=True)
+class PositionParts:
+    """What relative positions add.
+
+    Attributes:
+        source: Projected positions.
+        factor: What their scores are multiplied with, over the factor of the others.
+        bias: Of the queries that meet them, float32 [H, dh].
+    """
+
+    source: Source
+    factor: float
+    bias: Array
+
+
+@dataclasses.dataclass(frozen=True)
 class AttentionParts:
     """All that the operator is told.
 
@@ -65,10 +92,8 @@ class AttentionParts:
         query: Queries that meet keys.
         key: Keys.
         value: Values.
-        position: Projected positions.
-        position_factor: What scores by position are multiplied with, over the factor of the others.
-        bias_u: Bias of the queries that meet keys, float32 [H, dh].
-        bias_v: Bias of the queries that meet positions, float32 [H, dh].
+        bias: Of the queries that meet keys, float32 [H, dh].
+        positions: Relative positions, if there are any.
         scores: Scale and mask.
         context: The result, [batch, queries, H · dh].
     """
@@ -76,17 +101,16 @@ class AttentionParts:
     query: Source
     key: Source
     value: Source
-    position: Source
-    position_factor: float
-    bias_u: Array
-    bias_v: Array
+    bias: Array
+    positions: PositionParts | None
     scores: Scores
     context: ir.Value
 
     @property
-    def sources(self) -> tuple[Source, Source, Source, Source]:
-        """Queries, keys, values and positions."""
-        return self.query, self.key, self.value, self.position
+    def sources(self) -> tuple[Source, ...]:
+        """Queries, keys, values and, where there are any, positions."""
+        projections = self.query, self.key, self.value
+        return projections if self.positions is None else (*projections, self.positions.source)
 
     @property
     def scale(self) -> float:
@@ -95,49 +119,51 @@ class AttentionParts:
 
 
 def read_attention(attention: SelfAttention) -> AttentionParts:
-    """Reads the parts of a module with projected relative positions.
+    """Reads the parts of a module with projected relative positions, or without any.
 
     Raises:
-        NotFusedError: The module is built in a manner that the operator cannot express.
+        NotFusedError: The module is built in a manner that no operator can express.
     """
-    if attention.position_layer is None:
-        raise NotFusedError("its positions are not projected by a layer")
+    layer = attention.position_layer
     layers = (attention.query, attention.key, attention.value)
     ends = {layer.output: layer.out_features for layer in layers}
-    tables = {attention.position_layer.output: attention.position_layer.out_features}
-    content, positions = _score_products(attention.softmax, attention.position_layer.output)
-    query, key = (_source(value, ends) for value in content.inputs)
-    queries, position = _source(positions.inputs[0], ends), _source(positions.inputs[1], tables)
+    shape = (attention.heads, attention.head_size)
+    content, by_position = _score_products(attention.softmax, layer.output if layer else None)
+    query, key = (_source(value, ends, shape) for value in content.inputs)
     scores = _scores(content, attention.softmax)
     by_content = scores.scale * query.scale * key.scale
     if by_content == 0:
         raise NotFusedError("its scores are multiplied by zero")
-    by_position = _factor(positions, attention.softmax) * queries.scale * position.scale
-    shape = (attention.heads, attention.head_size)
+    positions = None
+    if layer is not None and by_position is not None:
+        queries = _source(by_position.inputs[0], ends, shape)
+        table = _source(by_position.inputs[1], {layer.output: layer.out_features}, shape)
+        factor = _factor(by_position, attention.softmax) * queries.scale * table.scale
+        positions = PositionParts(table, factor / by_content, _bias(queries, shape))
+    elif query.bias is not None:
+        raise NotFusedError("a bias of its own is added to its queries")
     return AttentionParts(
         query=query,
         key=key,
-        value=_source(_weighted(attention.softmax), ends),
-        position=position,
-        position_factor=by_position / by_content,
-        bias_u=_bias(query, shape),
-        bias_v=_bias(queries, shape),
+        value=_source(_weighted(attention.softmax), ends, shape),
+        bias=_bias(query, shape),
+        positions=positions,
         scores=scores,
         context=dynamic_source(attention.out.input) or attention.out.input,
     )
 
 
-def _score_products(softmax: ir.Node, position: ir.Value) -> tuple[ir.Node, ir.Node]:
-    """The products of queries with keys and with positions that reach the Softmax."""
+def _score_products(softmax: ir.Node, position: ir.Value | None) -> tuple[ir.Node, ir.Node | None]:
+    """The products of queries with keys and, if there are any, positions that reach the Softmax."""
     found = [n for n in _above(softmax.inputs[0]) if n.op_type == "MatMul"]
-    by_position = [n for n in found if _reaches(n.inputs[1], position)]
+    by_position = [n for n in found if position is not None and _reaches(n.inputs[1], position)]
     content = [n for n in found if n not in by_position]
-    if len(by_position) != 1 or len(content) != 1:
+    if len(content) != 1 or len(by_position) != (position is not None):
         raise NotFusedError(
-            "its scores are no sum of one product with keys and one with projected positions, "
-            "each with the queries on the left"
+            "its scores are no sum of one product with keys and, if it has relative positions, "
+            "one with these, each with the queries on the left"
         )
-    return content[0], by_position[0]
+    return content[0], by_position[0] if by_position else None
 
 
 def _above(value: ir.Value | None) -> Iterator[ir.Node]:
@@ -180,14 +206,14 @@ def _weighted(softmax: ir.Node) -> ir.Value:
     raise NotFusedError("no product of its probabilities with the values was found")
 
 
-def _source(value: ir.Value | None, ends: Mapping[ir.Value, int]) -> Source:
-    """Walks from an operand back to a projection."""
+def _source(value: ir.Value | None, ends: Mapping[ir.Value, int], shape: tuple[int, int]) -> Source:
+    """Walks from an operand back to a projection, or to what is no longer one."""
     scale, bias = 1.0, None
     while value is not None and value not in ends:
         node = value.producer()
         if node is None:
             break
-        if node.op_type == "Split":
+        if node.op_type == "Split" and node.inputs[0] in ends:
             return _part_of_split(value, node, ends, scale, bias)
         if node.op_type in ("Mul", "Div", "Add"):
             left, right = node.inputs
@@ -209,11 +235,17 @@ def _source(value: ir.Value | None, ends: Mapping[ir.Value, int]) -> Source:
             value = node.inputs[0]
         else:
             break
-    if value is None or value not in ends:
+    if value is not None and value in ends:
+        return Source(value, ends[value], 0, scale, bias)
+    if value is None or value.shape is None or len(value.shape) not in (3, 4):
+        raise NotFusedError("the shape of an operand of its products is not known")
+    heads, size = shape
+    if value.shape[-1] != (size if len(value.shape) == 4 else heads * size):
         raise NotFusedError(
-            "a product's operand is more than a projection with a bias, a factor and another layout"
+            f"an operand of its products, '{value.name}', is neither a projection nor frames of "
+            f"{heads} heads of {size} features"
         )
-    return Source(value, ends[value], 0, scale, bias)
+    return Source(value, heads * size, 0, scale, bias)
 
 
 def _part_of_split(

@@ -1,4 +1,4 @@
-"""The proof that RelPosAttention may replace a part of a graph: both give the same in trials."""
+"""The proof that attention in one operator may replace a part of a graph, by trials."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from .region import Array, Region, evaluate_operator
 #: Batch and frames at which both are evaluated; a graph that is right for one of them only, or that
 #: mixes up axes, does not pass.
 _CASES = ((2, 3), (1, 6))
+#: Frames of earlier chunks, where keys begin with some.
+_PAST = 4
+#: Their place among the sources.
+_POSITIONS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +46,17 @@ class AttentionTrial:
             RegionError: The graph cannot be evaluated.
         """
         worst = 0.0
+        past = _PAST if self.parts.key.cached else 0
         for batch, frames in _CASES:
-            arrays = self._projections(batch, frames)
-            mask = self._mask(batch, frames)
+            arrays = self._projections(batch, frames, past)
+            mask = self._mask(batch, frames, frames + past)
             scores = self.parts.scores
             masked = scores.masked
             given = arrays if masked is None else arrays | {masked: mask ^ scores.inverted}
-            arrays |= self._scaled_position(arrays)
-            for value in self.node.inputs[4:6]:
-                assert value is not None
-                arrays[value] = np.asarray(constant(value))
-            assert self.node.inputs[6] is not None
-            arrays[self.node.inputs[6]] = mask
+            arrays |= self._read(arrays)
+            *_, read_mask = self.node.inputs
+            assert read_mask is not None
+            arrays[read_mask] = mask
             try:
                 expected = self.region.evaluate(given)
             except ValueError:  # numpy's: the sizes do not fit
@@ -64,30 +67,45 @@ class AttentionTrial:
             worst = max(worst, float(np.abs(expected - found).max()))
         return worst
 
-    def _projections(self, batch: int, frames: int) -> dict[ir.Value, Array]:
+    def _projections(self, batch: int, frames: int, past: int) -> dict[ir.Value, Array]:
+        """Random arrays in place of all sources."""
         generator = np.random.default_rng(frames)
-        *projections, position = self.parts.sources
-        shapes = {each.value: (batch, frames, each.width) for each in projections}
-        shapes[position.value] = (1 if self.shared else batch, 2 * frames - 1, position.width)
-        return {v: generator.standard_normal(s, np.float32) for v, s in shapes.items()}
-
-    def _scaled_position(self, arrays: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
-        """The positions that the operator reads, where they are not the projection itself."""
-        source, read = self.parts.position, self.node.inputs[3]
-        assert read is not None
-        if read is source.value:
-            return {}
         heads, size = self.node.attributes.get_ints("shape")
-        columns = arrays[source.value][..., source.column : source.column + heads * size]
-        return {read: columns * np.float32(self.parts.position_factor)}
+        arrays: dict[ir.Value, Array] = {}
+        for place, source in enumerate(self.parts.sources):
+            items, rows = batch, frames + (past if source.cached else 0)
+            if place == _POSITIONS:
+                items, rows = (1 if self.shared else batch), 2 * frames + past - 1
+            shape = (items, heads, rows, size) if source.by_head else (items, rows, source.width)
+            arrays[source.value] = generator.standard_normal(shape, np.float32)
+        return arrays
 
-    def _mask(self, batch: int, frames: int) -> Array:
+    def _read(self, arrays: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
+        """What the operator reads of them, laid out and scaled, and its constants."""
+        found: dict[ir.Value, Array] = {}
+        heads, size = self.node.attributes.get_ints("shape")
+        for place, value in enumerate(self.node.inputs[:-1]):
+            assert value is not None
+            if (array := constant(value)) is not None:
+                found[value] = array
+            elif value not in arrays:
+                source = self.parts.sources[place]
+                found[value] = arrays[source.value]
+                if source.by_head:
+                    turned = found[value].transpose(0, 2, 1, 3)
+                    found[value] = turned.reshape(*turned.shape[:2], heads * size)
+                if place == _POSITIONS and self.parts.positions is not None:
+                    columns = found[value][..., source.column : source.column + heads * size]
+                    found[value] = columns * np.float32(self.parts.positions.factor)
+        return found
+
+    def _mask(self, batch: int, frames: int, keys: int) -> Array:
         """Random; the last batch item has a query without keys and a key that no query has."""
         masked = self.parts.scores.masked
         if masked is None:
             return np.zeros((1, 1, 1, 1), bool)
         assert masked.shape is not None, "the pass asks for it"
-        wanted = (batch, 1, frames, frames)
+        wanted = (batch, 1, frames, keys)
         sizes = [1 if masked.shape[axis] == 1 else size for axis, size in enumerate(wanted)]
         mask = np.random.default_rng(frames).random(sizes) < 0.4
         mask[-1, 0, 0, :] = True

@@ -13,16 +13,17 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..addnorm import add_norm_function
+from ..attention import PLAIN, RELATIVE
 from ..base import InPlacePass, Journal, PassResult
 from ..convmodule import conv_module_function
 from ..depthwiseconv2d import OPERATORS as DEPTHWISE
 from ..quantconv2d import OPERATOR_OF as QUANT_CONV2D
 from ..quantlinear import DOMAIN
-from ..relpos_attention import OP_TYPE as ATTENTION
 from ..simplify import Simplify
 
 _FUSED = frozenset((
-    ATTENTION,
+    PLAIN,
+    RELATIVE,
     *(conv_module_function(activation).name for activation in ("", "silu")),
     *(add_norm_function(norms).name for norms in (1, 2)),
     *QUANT_CONV2D.values(),

@@ -1,4 +1,4 @@
-"""RelPosAttention nodes for tests: their model, their arrays and their definition in numpy."""
+"""Nodes of attention for tests: their model, their arrays and their definition in numpy."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
+from confpress.passes.attention import PLAIN, RELATIVE, attention_function, attention_node
 from confpress.passes.functions import define
-from confpress.passes.relpos_attention import rel_pos_attention_function, rel_pos_attention_node
 
 Floats = npt.NDArray[np.float32]
 MaskKind = Literal["none", "keys", "full"]
@@ -18,7 +18,10 @@ MaskKind = Literal["none", "keys", "full"]
 
 @dataclass(frozen=True)
 class AttentionCase:
-    """One problem; `packed` reads queries, keys and values from one value."""
+    """One problem; `packed` reads queries, keys and values from one value.
+
+    Without `tables` of positions it is one of DotProductAttention.
+    """
 
     batch: int
     queries: int
@@ -31,24 +34,30 @@ class AttentionCase:
     tables: int = 1
 
     @property
-    def columns(self) -> tuple[int, int, int, int]:
+    def columns(self) -> tuple[int, ...]:
         width = self.heads * self.size
-        return (0, width, 2 * width, 3) if self.packed else (1, 0, 2, 3)
+        columns = (0, width, 2 * width, 3) if self.packed else (1, 0, 2, 3)
+        return columns if self.tables else columns[:3]
+
+    @property
+    def operator(self) -> str:
+        return RELATIVE if self.tables else PLAIN
 
     @property
     def scale(self) -> float:
         return float(self.size**-0.5)
 
     def model(self, opset: int = 17) -> onnx.ModelProto:
-        """Inputs q (k, v) p u w mask, output y."""
+        """Inputs q (k, v) (p u w) mask, output y."""
         floats = {"q": ["b", "t", "f"], "k": ["b", "s", "f"], "v": ["b", "s", "f"]}
-        floats |= {"p": ["c", "r", "g"], "u": ["h", "d"], "w": ["h", "d"]}
+        if self.tables:
+            floats |= {"p": ["c", "r", "g"], "u": ["h", "d"], "w": ["h", "d"]}
         values = {name: ir.val(name, ir.DataType.FLOAT, axes) for name, axes in floats.items()}
         values["mask"] = ir.val("mask", ir.DataType.BOOL, ["x", 1, "y", "z"])
         if self.packed:
             values["k"] = values["v"] = values["q"]
-        node = rel_pos_attention_node(
-            [values[name] for name in ("q", "k", "v", "p", "u", "w", "mask")],
+        node = attention_node(
+            list(values.values()),
             shape=(self.heads, self.size),
             columns=self.columns,
             scale=self.scale,
@@ -64,7 +73,7 @@ class AttentionCase:
             name="attention",
         )
         model = ir.Model(graph, ir_version=8)
-        define(model, rel_pos_attention_function(opset))
+        define(model, attention_function(self.operator, opset))
         return ir.to_proto(model)
 
     def feeds(self, seed: int = 0) -> dict[str, np.ndarray]:
@@ -74,12 +83,14 @@ class AttentionCase:
         features = 3 * width + 4
         arrays: dict[str, np.ndarray] = {
             "q": generator.standard_normal((self.batch, self.queries, features), np.float32),
-            "p": generator.standard_normal(
-                (self.tables, self.queries + self.keys - 1, width + 5), np.float32
-            ),
-            "u": generator.standard_normal((self.heads, self.size), np.float32),
-            "w": generator.standard_normal((self.heads, self.size), np.float32),
         }
+        if self.tables:
+            distances = self.queries + self.keys - 1
+            arrays |= {
+                "p": generator.standard_normal((self.tables, distances, width + 5), np.float32),
+                "u": generator.standard_normal((self.heads, self.size), np.float32),
+                "w": generator.standard_normal((self.heads, self.size), np.float32),
+            }
         if not self.packed:
             for name in ("k", "v"):
                 shape = (self.batch, self.keys, features)
@@ -102,24 +113,22 @@ class AttentionCase:
             for h in range(self.heads):
                 parts = [
                     a[b % len(a), :, c + h * self.size : c + (h + 1) * self.size]
-                    for a, c in zip((q, k, v, x["p"]), self.columns, strict=True)
+                    for a, c in zip((q, k, v, x.get("p", q)), self.columns, strict=False)
                 ]
-                weights = self._weights(*parts[:2], parts[3], x["u"][h], x["w"][h], mask[b, 0])
+                scores = parts[0] @ parts[1].T
+                if self.tables:
+                    scores = self._scores(*parts[:2], parts[3], x["u"][h], x["w"][h])
+                weights = self._weights(scores * self.scale, mask[b, 0])
                 y[b, :, h * self.size : (h + 1) * self.size] = weights @ parts[2]
         return y
 
-    def _weights(
-        self,
-        q: np.ndarray,
-        k: np.ndarray,
-        p: np.ndarray,
-        u: np.ndarray,
-        w: np.ndarray,
-        mask: np.ndarray,
+    def _scores(
+        self, q: np.ndarray, k: np.ndarray, p: np.ndarray, u: np.ndarray, w: np.ndarray
     ) -> np.ndarray:
         distance = self.queries - 1 - np.arange(self.queries)[:, None] + np.arange(self.keys)
-        positions = np.einsum("id,ijd->ij", q + w, p[distance])
-        scores = ((q + u) @ k.T + positions) * self.scale
+        return np.asarray((q + u) @ k.T + np.einsum("id,ijd->ij", q + w, p[distance]))
+
+    def _weights(self, scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
         scores = np.where(mask, -np.inf, scores)
         scores[mask.all(axis=1)] = 0
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))

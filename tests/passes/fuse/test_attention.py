@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
-from confpress.passes.fuse.attention import FuseRelPosAttention
+from confpress.passes.fuse.attention import FuseAttention
 
 from ..graphs import Arrays, evaluate, operators, parse
 
@@ -105,7 +105,7 @@ def _feeds(batch: int, frames: int) -> Arrays:
 )
 def test_same_outputs_in_one_operator(after: str) -> None:
     original, model = _model(after=after), _model(after=after)
-    result = FuseRelPosAttention()(model)
+    result = FuseAttention()(model)
     assert [change.where for change in result.changes] == ["encoder.layers.0.self_attn"]
     assert "Softmax" not in operators(model)
     assert "Reshape" not in operators(model)
@@ -131,7 +131,7 @@ def test_scores_by_position_may_have_a_factor_of_their_own() -> None:
         return made
 
     original, fused = model(), model()
-    assert FuseRelPosAttention()(fused).modified
+    assert FuseAttention()(fused).modified
     assert "Softmax" not in operators(fused)
     for batch, frames in ((1, 1), (2, 7)):
         feeds = _feeds(batch, frames)
@@ -148,14 +148,14 @@ def test_queries_scaled_before_their_bias_are_refused() -> None:
     half.outputs[0].name = "halved"
     model.graph.insert_before(bias, half)
     bias.replace_input_with(0, half.outputs[0])
-    result = FuseRelPosAttention()(model)
+    result = FuseAttention()(model)
     assert not result.modified
     assert "differs from the operator by" in result.refusals[0].reason
 
 
 def test_another_shift_is_refused() -> None:
     model = _model(first="two")
-    result = FuseRelPosAttention()(model)
+    result = FuseAttention()(model)
     assert not result.modified
     (refusal,) = result.refusals
     assert refusal.where == "encoder.layers.0.self_attn"
@@ -172,5 +172,5 @@ def test_two_masks_are_refused() -> None:
     model.graph.insert_after(where, second)
     softmax = next(node for node in model.graph if node.op_type == "Softmax")
     softmax.replace_input_with(0, second.outputs[0])
-    (refusal,) = FuseRelPosAttention()(model).refusals
+    (refusal,) = FuseAttention()(model).refusals
     assert "2 masks are applied" in refusal.reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from confpress.passes.fuse.attention import FuseRelPosAttention
+from confpress.passes.fuse.attention import FuseAttention
 from confpress.passes.fuse.norms import FuseAddNorm
 from confpress.passes.fuse.subsampling import FuseSubsampling
 from confpress.passes.fuse.unfuse import Unfuse
@@ -16,7 +16,7 @@ from . import test_attention, test_norms, test_subsampling
 
 def test_written_out_attention_is_recognised_and_the_same() -> None:
     original, model = test_attention._model(), test_attention._model()
-    FuseRelPosAttention()(model)
+    FuseAttention()(model)
     assert not recognise(model).of_kind(Kind.SELF_ATTENTION)
     result = Unfuse()(model)
     assert result.changes[0].what == "1 fused operators written out"

@@ -1,6 +1,6 @@
-// Attention with relative positions for some queries of one head, without scores of all frames in
-// memory: keys are taken in blocks, and the softmax's sum and largest score are carried from block
-// to block (Milakov and Gimelshein 2018; Dao et al. 2022).
+// Attention for some queries of one head, with relative positions or without, and without scores of
+// all frames in memory: keys are taken in blocks, and the softmax's sum and largest score are
+// carried from block to block (Milakov and Gimelshein 2018; Dao et al. 2022).
 #pragma once
 
 #include <cstddef>
@@ -13,13 +13,13 @@ namespace confpress {
 // Wider heads would not fit the blocks below; no Conformer has them.
 constexpr size_t kMostHeadSize = 256;
 
-struct RelPosHead {
+struct AttentionHead {
   const float* q;  // [queries, head_size], rows q_stride apart
   size_t q_stride;
-  const float* bias_u;     // [head_size]
+  const float* bias_u;     // [head_size]; of no meaning without positions, as the next two
   const float* bias_v;     // [head_size]
-  const float* keys;       // packed: strips of keys, [head_size, width]
   const float* positions;  // packed: strips of distances, [head_size, width]
+  const float* keys;       // packed: strips of keys, [head_size, width]
   const float* values;     // packed: strips of features, [all keys, width]
   size_t queries_in_all;   // query i and key j have the distance queries_in_all - 1 - i + j
   size_t key_count;
@@ -34,20 +34,22 @@ struct RelPosHead {
 };
 
 // One instruction set's kernel.
-struct RelPosAttentionKernel {
+struct AttentionKernel {
   size_t width;  // rows or columns of a packed strip
   void (*pack_turned)(const float* in, size_t stride, size_t rows, size_t columns,
                       float* out) noexcept;
   void (*pack_straight)(const float* in, size_t stride, size_t rows, size_t columns,
                         float* out) noexcept;
-  void (*attend)(const RelPosHead&, Range queries) noexcept;  // at most kQueryBlock of them
+  // At most kQueryBlock queries; scores of keys alone, or of keys and positions.
+  void (*attend)(const AttentionHead&, Range queries) noexcept;
+  void (*attend_with_positions)(const AttentionHead&, Range queries) noexcept;
 };
 
 constexpr size_t kQueryBlock = 24;
 constexpr size_t kKeyBlock = 256;
 
-extern const RelPosAttentionKernel kRelPosAttentionPortable;
-extern const RelPosAttentionKernel kRelPosAttentionAvx2;
-extern const RelPosAttentionKernel kRelPosAttentionAvx512Vnni;
+extern const AttentionKernel kAttentionPortable;
+extern const AttentionKernel kAttentionAvx2;
+extern const AttentionKernel kAttentionAvx512Vnni;
 
 }  // namespace confpress

@@ -1,5 +1,5 @@
-// RelPosAttention: self-attention with relative positions; passes/relpos_attention.py defines it.
-#include "rel_pos_attention.h"
+// Attention from projections to context; passes/attention.py defines its operators.
+#include "attention.h"
 
 #include <algorithm>
 #include <array>
@@ -10,20 +10,20 @@
 namespace confpress {
 namespace {
 
-const RelPosAttentionKernel& kernel_of(CpuPath path) {
+const AttentionKernel& kernel_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
     case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
-      return kRelPosAttentionAvx512Vnni;
+      return kAttentionAvx512Vnni;
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
     case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
-      return kRelPosAttentionAvx2;
+      return kAttentionAvx2;
 #endif
     default:
-      return kRelPosAttentionPortable;
+      return kAttentionPortable;
   }
 }
 
@@ -46,34 +46,57 @@ struct Mask {
   size_t key;
 };
 
-class RelPosAttention {
- public:
+// Scores of queries and keys alone.
+struct OfKeys {
+  static constexpr const char* kName = "DotProductAttention";
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kBool};
+  static constexpr bool kPositions = false;
+};
+
+// And of queries and relative positions.
+struct OfKeysAndPositions {
   static constexpr const char* kName = "RelPosAttention";
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat,
                                                  ort::kFloat, ort::kFloat, ort::kBool};
+  static constexpr bool kPositions = true;
+};
 
-  explicit RelPosAttention(const KernelInfo& info)
+// What the queries meet beside keys; no table and null where they meet nothing.
+struct Positions {
+  Rows table;
+  const float* bias_u;
+  const float* bias_v;
+};
+
+template <class Scores>
+class Attention {
+ public:
+  static constexpr const char* kName = Scores::kName;
+  static constexpr const auto& kInputs = Scores::kInputs;
+
+  explicit Attention(const KernelInfo& info)
       : kernel_(kernel_of(cpu_path_choice().chosen.path)), scale_(info.number("scale")) {
     const std::vector<int64_t> shape = info.ints("shape");
     const std::vector<int64_t> columns = info.ints("columns");
     if (shape.size() != 2 || shape[0] < 1 || shape[0] > INT32_MAX || shape[1] < 1 ||
         shape[1] > static_cast<int64_t>(kMostHeadSize)) {
-      throw Error("RelPosAttention's attribute shape is " + text_of(shape) +
+      throw error("attribute shape is " + text_of(shape) +
                   " where it must be [heads, head size] with a head size from 1 to " +
                   std::to_string(kMostHeadSize) + ".");
     }
     if (columns.size() != columns_.size() ||
         std::any_of(columns.begin(), columns.end(),
                     [](int64_t c) { return c < 0 || c > INT32_MAX; })) {
-      throw Error("RelPosAttention's attribute columns is " + text_of(columns) +
-                  " where it must be the first columns of Q, K, V and P.");
+      throw error("attribute columns is " + text_of(columns) +
+                  " where it must be the first columns of " + std::to_string(columns_.size()) +
+                  " inputs.");
     }
     heads_ = static_cast<size_t>(shape[0]);
     size_ = static_cast<size_t>(shape[1]);
     std::copy(columns.begin(), columns.end(), columns_.begin());
     const float uniform = info.number("uniform");
     if (uniform != 0.0f && uniform != 1.0f) {
-      throw Error("RelPosAttention's attribute uniform must be 0 or 1.");
+      throw error("attribute uniform must be 0 or 1.");
     }
     uniform_ = uniform == 1.0f;
   }
@@ -82,31 +105,27 @@ class RelPosAttention {
     const Rows q = rows_of(context.input(0), "Q", columns_[0]);
     const Rows k = rows_of(context.input(1), "K", columns_[1]);
     const Rows v = rows_of(context.input(2), "V", columns_[2]);
-    const Rows p = rows_of(context.input(3), "P", columns_[3]);
-    const float* bias_u = bias_of(context.input(4), "bias_u");
-    const float* bias_v = bias_of(context.input(5), "bias_v");
-    const Mask mask = mask_of(context.input(6), q.batches, q.rows, k.rows);
+    const Mask mask = mask_of(context.input(std::size(kInputs) - 1), q.batches, q.rows, k.rows);
     if (k.batches != q.batches || v.batches != q.batches || v.rows != k.rows) {
-      throw Error("RelPosAttention's inputs Q, K and V have different batches or frames.");
+      throw error("inputs Q, K and V have different batches or frames.");
     }
     float* y = context.output(0, {static_cast<int64_t>(q.batches), static_cast<int64_t>(q.rows),
                                   static_cast<int64_t>(heads_ * size_)});
     if (q.batches * q.rows == 0) return;
-    if (k.rows == 0) throw Error("RelPosAttention has queries and no keys.");
-    if ((p.batches != 1 && p.batches != q.batches) || p.rows != q.rows + k.rows - 1) {
-      throw Error("RelPosAttention's input P has " + std::to_string(p.batches) + " x " +
-                  std::to_string(p.rows) + " distances where there are 1 or " +
-                  std::to_string(q.batches) + " x " + std::to_string(q.rows + k.rows - 1) + ".");
-    }
-    run(context, q, k, v, p, bias_u, bias_v, mask, y);
+    if (k.rows == 0) throw Error(std::string(kName) + " has queries and no keys.");
+    run(context, q, k, v, positions_of(context, q.batches, q.rows + k.rows - 1), mask, y);
   }
 
  private:
+  static Error error(const std::string& sentence) {
+    return Error(std::string(kName) + "'s " + sentence);
+  }
+
   Rows rows_of(const Tensor& tensor, const char* name, size_t column) const {
     if (tensor.shape.size() != 3 ||
         tensor.shape[2] < static_cast<int64_t>(column + heads_ * size_)) {
-      throw Error(std::string("RelPosAttention's input ") + name + " has the shape " +
-                  text_of(tensor.shape) + " where it must be [batch, frames, features] with " +
+      throw error(std::string("input ") + name + " has the shape " + text_of(tensor.shape) +
+                  " where it must be [batch, frames, features] with " +
                   std::to_string(heads_ * size_) + " features from " + std::to_string(column) +
                   " on.");
     }
@@ -114,11 +133,25 @@ class RelPosAttention {
             static_cast<size_t>(tensor.shape[1]), static_cast<size_t>(tensor.shape[2])};
   }
 
+  Positions positions_of(const KernelContext& context, size_t batches, size_t distances) const {
+    if constexpr (Scores::kPositions) {
+      const Rows p = rows_of(context.input(3), "P", columns_[3]);
+      if ((p.batches != 1 && p.batches != batches) || p.rows != distances) {
+        throw error("input P has " + std::to_string(p.batches) + " x " + std::to_string(p.rows) +
+                    " distances where there are 1 or " + std::to_string(batches) + " x " +
+                    std::to_string(distances) + ".");
+      }
+      return {p, bias_of(context.input(4), "bias_u"), bias_of(context.input(5), "bias_v")};
+    } else {
+      return {};
+    }
+  }
+
   const float* bias_of(const Tensor& tensor, const char* name) const {
     const std::vector<int64_t> shape = {static_cast<int64_t>(heads_), static_cast<int64_t>(size_)};
     if (tensor.shape != shape) {
-      throw Error(std::string("RelPosAttention's input ") + name + " has the shape " +
-                  text_of(tensor.shape) + " where it must be " + text_of(shape) + ".");
+      throw error(std::string("input ") + name + " has the shape " + text_of(tensor.shape) +
+                  " where it must be " + text_of(shape) + ".");
     }
     return tensor.as<float>();
   }
@@ -135,7 +168,7 @@ class RelPosAttention {
       stride *= size;
     }
     if (!fits) {
-      throw Error("RelPosAttention's input mask has the shape " + text_of(tensor.shape) +
+      throw error("input mask has the shape " + text_of(tensor.shape) +
                   " which does not broadcast to [" + std::to_string(batches) + ", 1, " +
                   std::to_string(queries) + ", " + std::to_string(keys) + "].");
     }
@@ -146,8 +179,9 @@ class RelPosAttention {
 
   // Packs keys, values and positions of every head, then computes blocks of queries. Every element
   // of y is computed by one task in one order, so the number of threads does not change a bit.
-  void run(const KernelContext& context, const Rows& q, const Rows& k, const Rows& v, const Rows& p,
-           const float* bias_u, const float* bias_v, const Mask& mask, float* y) const {
+  void run(const KernelContext& context, const Rows& q, const Rows& k, const Rows& v,
+           const Positions& met, const Mask& mask, float* y) const {
+    const Rows& p = met.table;
     const size_t width = kernel_.width;
     const size_t keys_size = ceil_div(k.rows, width) * width * size_;
     const size_t values_size = ceil_div(size_, width) * width * k.rows;
@@ -162,7 +196,7 @@ class RelPosAttention {
 
     context.parallel_for(pairs + tables, [&](size_t task) noexcept {
       if (task < tables) {
-        const float* table = p.head(task / heads_, columns_[3] + task % heads_ * size_);
+        const float* table = p.head(task / heads_, columns_.back() + task % heads_ * size_);
         kernel_.pack_turned(table, p.stride, p.rows, size_, positions + task * positions_size);
         return;
       }
@@ -175,19 +209,20 @@ class RelPosAttention {
                             values + pair * values_size);
     });
 
+    const auto attend = Scores::kPositions ? kernel_.attend_with_positions : kernel_.attend;
     const size_t blocks = ceil_div(q.rows, kQueryBlock);
     context.parallel_for(pairs * blocks, [&](size_t task) noexcept {
       const size_t pair = task / blocks;
       const size_t batch = pair / heads_;
       const size_t head = pair % heads_;
       const size_t begin = task % blocks * kQueryBlock;
-      const RelPosHead problem{
+      const AttentionHead problem{
           q.head(batch, columns_[0] + head * size_),
           q.stride,
-          bias_u + head * size_,
-          bias_v + head * size_,
-          keys + pair * keys_size,
+          Scores::kPositions ? met.bias_u + head * size_ : nullptr,
+          Scores::kPositions ? met.bias_v + head * size_ : nullptr,
           positions + (p.batches == 1 ? head : pair) * positions_size,
+          keys + pair * keys_size,
           values + pair * values_size,
           q.rows,
           k.rows,
@@ -200,19 +235,20 @@ class RelPosAttention {
           y + batch * q.rows * heads_ * size_ + head * size_,
           heads_ * size_,
       };
-      kernel_.attend(problem, {begin, std::min(begin + kQueryBlock, q.rows)});
+      attend(problem, {begin, std::min(begin + kQueryBlock, q.rows)});
     });
   }
 
-  const RelPosAttentionKernel& kernel_;
+  const AttentionKernel& kernel_;
   const float scale_;
   size_t heads_ = 0;
   size_t size_ = 0;
-  std::array<size_t, 4> columns_{};  // first columns of Q, K, V, P
+  std::array<size_t, Scores::kPositions ? 4 : 3> columns_{};  // first of Q, K, V and perhaps P
   bool uniform_ = false;
 };
 
-const OperatorEntry entry{operator_of<RelPosAttention>()};
+const OperatorEntry plain{operator_of<Attention<OfKeys>>()};
+const OperatorEntry relative{operator_of<Attention<OfKeysAndPositions>>()};
 
 }  // namespace
 }  // namespace confpress

@@ -1,35 +1,25 @@
-// The kernel of RelPosAttention on any Lanes.
+// The kernel of attention on any Lanes.
 #pragma once
 
 #include <cfloat>
 #include <cstring>
 
+#include "attention.h"
 #include "float_tile.h"
 #include "lanes_math.h"
-#include "rel_pos_attention.h"
 
 namespace confpress {
 
-template <class L>
-class RelPosBlock {
+template <class L, bool kPositions>
+class AttentionBlock {
  public:
-  static void attend(const RelPosHead& head, Range queries) noexcept {
-    RelPosBlock block(head, queries);
+  static void attend(const AttentionHead& head, Range queries) noexcept {
+    AttentionBlock block(head, queries);
     for (size_t key = 0; key < head.key_count; key += kKeyBlock) {
       const size_t left = head.key_count - key;
       block.add_keys(key, left < kKeyBlock ? left : kKeyBlock);
     }
     block.finish();
-  }
-
-  static void pack_turned(const float* in, size_t stride, size_t rows, size_t columns,
-                          float* out) noexcept {
-    confpress::pack_turned<L>(in, stride, rows, columns, out);
-  }
-
-  static void pack_straight(const float* in, size_t stride, size_t rows, size_t columns,
-                            float* out) noexcept {
-    confpress::pack_straight<L>(in, stride, rows, columns, out);
   }
 
  private:
@@ -38,9 +28,9 @@ class RelPosBlock {
   static constexpr size_t kWidth = L::kWidth;
   // Distances of a block of queries and one of keys, from the start of a strip on.
   static constexpr size_t kDistances =
-      ceil_div(kKeyBlock + kQueryBlock + kWidth, kWidth) * kWidth + kWidth;
+      kPositions ? ceil_div(kKeyBlock + kQueryBlock + kWidth, kWidth) * kWidth + kWidth : 1;
 
-  RelPosBlock(const RelPosHead& head, Range queries)
+  AttentionBlock(const AttentionHead& head, Range queries)
       : head_(head),
         queries_(queries),
         rows_(queries.end - queries.begin),
@@ -51,8 +41,13 @@ class RelPosBlock {
       for (size_t i = 0; i < size; i += kWidth) {
         const size_t left = size - i;
         const Vec x = L::load(q + i, left);
-        L::store(with_u_ + row * stride_ + i, L::add(x, L::load(head.bias_u + i, left)));
-        L::store(with_v_ + row * stride_ + i, L::add(x, L::load(head.bias_v + i, left)));
+        if constexpr (kPositions) {
+          L::store(queries_of_keys_ + row * stride_ + i, L::add(x, L::load(head.bias_u + i, left)));
+          L::store(queries_of_positions_ + row * stride_ + i,
+                   L::add(x, L::load(head.bias_v + i, left)));
+        } else {
+          L::store(queries_of_keys_ + row * stride_ + i, x);
+        }
       }
       sums_[row] = 0.0f;
       largest_[row] = -FLT_MAX;
@@ -63,18 +58,12 @@ class RelPosBlock {
   void add_keys(size_t begin, size_t count) {
     const size_t size = head_.head_size;
     const size_t strips = ceil_div(count, kWidth);
-    float_product<L, false>(
-        {with_u_, stride_, head_.keys + begin * size, size * kWidth, size, scores_[0], kKeyBlock},
-        rows_, strips);
-    // The last query has the first distance.
-    const size_t distance = head_.queries_in_all - queries_.end + begin;
-    const size_t skipped = distance % kWidth;
-    const size_t distances = skipped + count + rows_ - 1;
-    float_product<L, false>({with_v_, stride_, head_.positions + (distance - skipped) * size,
-                             size * kWidth, size, by_distance_[0], kDistances},
-                            rows_, ceil_div(distances, kWidth));
+    float_product<L, false>({queries_of_keys_, stride_, head_.keys + begin * size, size * kWidth,
+                             size, scores_[0], kKeyBlock},
+                            rows_, strips);
+    const size_t first = kPositions ? score_distances(begin, count) : 0;
     for (size_t row = 0; row < rows_; ++row) {
-      weigh(row, begin, count, by_distance_[row] + skipped + rows_ - 1 - row);
+      weigh(row, begin, count, kPositions ? by_distance_[row] + first - row : nullptr);
     }
     const FloatProduct product{
         scores_[0], kKeyBlock, head_.values + begin * kWidth, head_.key_count * kWidth, count,
@@ -87,8 +76,22 @@ class RelPosBlock {
     }
   }
 
+  // Scores of all rows by distance; gives the place of the first row's first key.
+  size_t score_distances(size_t begin, size_t count) {
+    // The last query has the first distance.
+    const size_t distance = head_.queries_in_all - queries_.end + begin;
+    const size_t skipped = distance % kWidth;
+    const size_t distances = skipped + count + rows_ - 1;
+    const size_t size = head_.head_size;
+    float_product<L, false>(
+        {queries_of_positions_, stride_, head_.positions + (distance - skipped) * size,
+         size * kWidth, size, by_distance_[0], kDistances},
+        rows_, ceil_div(distances, kWidth));
+    return skipped + rows_ - 1;
+  }
+
   // Turns a row's scores into exp(score - largest), zero where masked.
-  void weigh(size_t row, size_t begin, size_t count, const float* distances) {
+  void weigh(size_t row, size_t begin, size_t count, [[maybe_unused]] const float* distances) {
     uint8_t space[kKeyBlock + kWidth];
     const uint8_t* mask = mask_of(row, begin, count, space);
     float* scores = scores_[row];
@@ -96,7 +99,8 @@ class RelPosBlock {
     const Vec lowest = L::all(-FLT_MAX);
     Vec most = lowest;
     for (size_t i = 0; i < count; i += kWidth) {
-      const Vec sum = L::add(L::load(scores + i), L::load(distances + i));
+      Vec sum = L::load(scores + i);
+      if constexpr (kPositions) sum = L::add(sum, L::load(distances + i));
       const Vec score = L::mul(sum, scale);
       L::store(scores + i, score);
       most = L::max(L::select(kept(mask, i, count), score, lowest), most);
@@ -172,23 +176,32 @@ class RelPosBlock {
     }
   }
 
-  const RelPosHead& head_;
+  const AttentionHead& head_;
   const Range queries_;
   const size_t rows_;
   const size_t stride_;  // between the rows below, close together for the nearest cache's sake
   float sums_[kQueryBlock];
   float largest_[kQueryBlock];
-  alignas(64) float with_u_[kQueryBlock * kMostHeadSize];
-  alignas(64) float with_v_[kQueryBlock * kMostHeadSize];
+  alignas(64) float queries_of_keys_[kQueryBlock * kMostHeadSize];
+  alignas(64) float queries_of_positions_[kPositions ? kQueryBlock * kMostHeadSize : 1];
   alignas(64) float context_[kQueryBlock * kMostHeadSize];
   alignas(64) float scores_[kQueryBlock][kKeyBlock];
   alignas(64) float by_distance_[kQueryBlock][kDistances];
 };
 
 template <class L>
-static constexpr RelPosAttentionKernel rel_pos_attention_kernel() {
-  return {L::kWidth, RelPosBlock<L>::pack_turned, RelPosBlock<L>::pack_straight,
-          RelPosBlock<L>::attend};
+static constexpr AttentionKernel attention_kernel() {
+  return {
+      L::kWidth,
+      [](const float* in, size_t stride, size_t rows, size_t columns, float* out) noexcept {
+        pack_turned<L>(in, stride, rows, columns, out);
+      },
+      [](const float* in, size_t stride, size_t rows, size_t columns, float* out) noexcept {
+        pack_straight<L>(in, stride, rows, columns, out);
+      },
+      AttentionBlock<L, false>::attend,
+      AttentionBlock<L, true>::attend,
+  };
 }
 
 }  // namespace confpress

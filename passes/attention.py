@@ -1,13 +1,16 @@
-"""The operator RelPosAttention: attention with relative positions, from projections to context.
+"""The operators RelPosAttention and DotProductAttention: attention from projections to context.
 
-Transformer-XL's attention (Dai et al. 2019) as Conformers use it. With i a query, j a key and the
-distance between them counted from Tq - 1 (the first query's last key) down,
+DotProductAttention is scaled dot-product attention (Vaswani et al. 2017), RelPosAttention
+Transformer-XL's (Dai et al. 2019) as Conformers use it. With i a query, j a key and the distance
+between them counted from Tq - 1 (the first query's last key) down, their scores are
 
+    score[i, j] = q_i · k_j · scale
     score[i, j] = ((q_i + u) · k_j + (q_i + w) · p_{Tq - 1 - i + j}) · scale
 
 then a mask, the Softmax over the keys and the average of the values. The projections are read where
 they lie, also as columns of one packed [q; k; v]; no scores of all frames, no shifted copies and no
-transposed layouts exist. The operator is a model-local function: its body below is its meaning.
+transposed layouts exist. There may be more keys than queries: those of earlier chunks. The
+operators are model-local functions: the bodies below are their meaning.
 
 ======== ========= ============================ ================================================
 input    type      shape                        meaning
@@ -15,15 +18,15 @@ input    type      shape                        meaning
 Q        float32   [B, Tq, features]            queries are H · dh columns from columns[0] on
 K        float32   [B, Tk, features]            keys, from columns[1] on; may be the same as Q
 V        float32   [B, Tk, features]            values, from columns[2] on; may be the same as Q
-P        float32   [B or 1, Tq + Tk - 1,        projected positions, from columns[3] on
-                   features]
+P        float32   [B or 1, Tq + Tk - 1,        projected positions, from columns[3] on;
+                   features]                    RelPosAttention alone, as the next two
 bias_u   float32   [H, dh]                      added to the queries that meet keys
 bias_v   float32   [H, dh]                      added to the queries that meet positions
 mask     bool      [B or 1, 1, Tq or 1, Tk or   true where a key does not count;
                    1]                           [[[[false]]]] where all count
 ======== ========= ============================ ================================================
 
-Attributes: ``shape`` is [H, dh], ``columns`` the four first columns, ``scale`` a float. A query
+Attributes: ``shape`` is [H, dh], ``columns`` the first columns, ``scale`` a float. A query
 without any key gets zeros where the float ``uniform`` is 0; where it is 1 it gets the average of
 all values, which is what a Softmax of equal scores leaves.
 
@@ -42,16 +45,14 @@ from .errors import ConfpressError
 from .functions import function_of
 from .quantlinear import DOMAIN
 
-OP_TYPE: Final = "RelPosAttention"
+RELATIVE: Final = "RelPosAttention"
+PLAIN: Final = "DotProductAttention"
 #: The kernels keep a block of queries in registers and near memory.
 MOST_HEAD_SIZE: Final = 256
 
-# The shift reads [Tq, Tq + Tk - 1] scores by distance as one flat row, from element Tq - 1 on in
-# rows that are one shorter: row i then begins at its own first distance. A single query has a
-# single row, which is not shorter than its keys.
 _BODY: Final = """
 <domain: "{domain}", opset_import: ["": {opset}]>
-{op_type} <shape, columns, scale, uniform> (Q, K, V, P, bias_u, bias_v, mask) => (Y)
+{op_type} <shape, columns, scale, uniform> ({inputs}) => (Y)
 {{
   sizes = Constant <value_ints: ints = @shape> ()
   starts = Constant <value_ints: ints = @columns> ()
@@ -66,31 +67,43 @@ _BODY: Final = """
   share = Constant <value_float: float = @uniform> ()
   width = ReduceProd <keepdims = 1> (sizes)
   by_head = Concat <axis = 0> (kept, sizes)
+{projections}
+  keys = Transpose <perm = [0, 2, 3, 1]> (k)
+  values = Transpose <perm = [0, 2, 1, 3]> (v)
+{scores}
+  scores = Mul (sum, factor)
+  masked = Where (mask, lowest, scores)
+  probabilities = Softmax <axis = -1> (masked)
+  of_masked = Mul (probabilities, share)
+  weights = Where (mask, of_masked, probabilities)
+  context = MatMul (weights, values)
+  turned = Transpose <perm = [0, 2, 1, 3]> (context)
+  y_shape = Concat <axis = 0> (kept, width)
+  Y = Reshape (turned, y_shape)
+}}
+"""
 
-  q_start = Gather (starts, first)
-  q_end = Add (q_start, width)
-  q_columns = Slice (Q, q_start, q_end, third)
-  q = Reshape (q_columns, by_head)
-  k_start = Gather (starts, second)
-  k_end = Add (k_start, width)
-  k_columns = Slice (K, k_start, k_end, third)
-  k = Reshape (k_columns, by_head)
-  v_start = Gather (starts, third)
-  v_end = Add (v_start, width)
-  v_columns = Slice (V, v_start, v_end, third)
-  v = Reshape (v_columns, by_head)
-  p_start = Gather (starts, fourth)
-  p_end = Add (p_start, width)
-  p_columns = Slice (P, p_start, p_end, third)
-  p = Reshape (p_columns, by_head)
+_PROJECTION: Final = """
+  {name}_start = Gather (starts, {place})
+  {name}_end = Add ({name}_start, width)
+  {name}_columns = Slice ({input}, {name}_start, {name}_end, third)
+  {name} = Reshape ({name}_columns, by_head)
+"""
 
+_SCORES_OF_KEYS: Final = """
+  queries = Transpose <perm = [0, 2, 1, 3]> (q)
+  sum = MatMul (queries, keys)
+"""
+
+# The shift reads [Tq, Tq + Tk - 1] scores by distance as one flat row, from element Tq - 1 on in
+# rows that are one shorter: row i then begins at its own first distance. A single query has a
+# single row, which is not shorter than its keys.
+_SCORES_OF_KEYS_AND_POSITIONS: Final = """
   q_with_u = Add (q, bias_u)
   q_with_v = Add (q, bias_v)
   left = Transpose <perm = [0, 2, 1, 3]> (q_with_u)
   left_of_positions = Transpose <perm = [0, 2, 1, 3]> (q_with_v)
-  keys = Transpose <perm = [0, 2, 3, 1]> (k)
   positions = Transpose <perm = [0, 2, 3, 1]> (p)
-  values = Transpose <perm = [0, 2, 1, 3]> (v)
   content = MatMul (left, keys)
   by_distance = MatMul (left_of_positions, positions)
 
@@ -108,34 +121,44 @@ _BODY: Final = """
   rows_shape = Concat <axis = 0> (kept, queries, row)
   rows = Reshape (begun, rows_shape)
   shifted = Slice (rows, first, keys_count, fourth)
-
   sum = Add (content, shifted)
-  scores = Mul (sum, factor)
-  masked = Where (mask, lowest, scores)
-  probabilities = Softmax <axis = -1> (masked)
-  of_masked = Mul (probabilities, share)
-  weights = Where (mask, of_masked, probabilities)
-  context = MatMul (weights, values)
-  turned = Transpose <perm = [0, 2, 1, 3]> (context)
-  y_shape = Concat <axis = 0> (kept, width)
-  Y = Reshape (turned, y_shape)
-}}
 """
 
+_INPUTS: Final = {
+    PLAIN: ("Q", "K", "V", "mask"),
+    RELATIVE: ("Q", "K", "V", "P", "bias_u", "bias_v", "mask"),
+}
+_SCORES: Final = {PLAIN: _SCORES_OF_KEYS, RELATIVE: _SCORES_OF_KEYS_AND_POSITIONS}
 
-def rel_pos_attention_function(opset: int = 17) -> ir.Function:
-    """The function that defines the operator; it goes into every model that uses it.
+
+def attention_function(op_type: str, opset: int = 17) -> ir.Function:
+    """The function that defines an operator; it goes into every model that uses it.
 
     Args:
+        op_type: ``RelPosAttention`` or ``DotProductAttention``.
         opset: The model's version of the standard domain, at least 15.
 
     Raises:
         ConfpressError: The opset is too old.
     """
-    return function_of(_BODY.format(domain=DOMAIN, opset=opset, op_type=OP_TYPE), OP_TYPE, opset)
+    inputs = _INPUTS[op_type]
+    projected = zip("QKVP", ("first", "second", "third", "fourth"), strict=True)
+    body = _BODY.format(
+        domain=DOMAIN,
+        opset=opset,
+        op_type=op_type,
+        inputs=", ".join(inputs),
+        projections="".join(
+            _PROJECTION.format(name=name.lower(), input=name, place=place)
+            for name, place in projected
+            if name in inputs
+        ),
+        scores=_SCORES[op_type],
+    )
+    return function_of(body, op_type, opset)
 
 
-def rel_pos_attention_node(
+def attention_node(
     inputs: Sequence[ir.Value],
     *,
     shape: Sequence[int],
@@ -144,10 +167,11 @@ def rel_pos_attention_node(
     uniform: bool = False,
     name: str | None = None,
 ) -> ir.Node:
-    """A node of the operator; the model also needs the function.
+    """A node of the operator that takes these inputs; the model also needs the function.
 
     Args:
-        inputs: Q, K, V, P, bias_u, bias_v, mask.
+        inputs: Q, K, V, P, bias_u, bias_v, mask; without the three before the mask a node of
+            ``DotProductAttention``.
         shape: [H, dh].
         columns: First columns of queries, keys, values and positions in their inputs.
         scale: Factor of the scores.
@@ -157,14 +181,15 @@ def rel_pos_attention_node(
     Raises:
         ConfpressError: The head is too wide for the kernels.
     """
+    op_type = PLAIN if len(inputs) == len(_INPUTS[PLAIN]) else RELATIVE
     heads, size = shape
     if size > MOST_HEAD_SIZE:
         raise ConfpressError(
-            f"{OP_TYPE} takes heads of up to {MOST_HEAD_SIZE} features, not {size}."
+            f"{op_type} takes heads of up to {MOST_HEAD_SIZE} features, not {size}."
         )
     node = ir.Node(
         DOMAIN,
-        OP_TYPE,
+        op_type,
         list(inputs),
         [
             ir.AttrInt64s("shape", list(shape)),

@@ -1,4 +1,4 @@
-"""The kernels of RelPosAttention against its function body, on every instruction set."""
+"""The kernels of attention against their function bodies, on every instruction set."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ CASES = (
     AttentionCase(2, 7, 530, 1, 20, "full", tables=2),
     AttentionCase(2, 30, 513, 1, 12, "full", uniform=True),
     AttentionCase(1, 6, 9, 1, 256),
+    AttentionCase(1, 1, 1, 1, 1, tables=0),
+    AttentionCase(2, 25, 25, 4, 44, "full", packed=True, tables=0),
+    AttentionCase(2, 49, 530, 2, 20, "keys", tables=0),
+    AttentionCase(2, 30, 257, 1, 17, "full", uniform=True, tables=0),
 )
 #: Of float32 sums in another order; outputs are averages of values of order 1.
 TOLERANCE = 5e-6
@@ -42,9 +46,9 @@ def test_kernel_is_its_body(library: str, case: AttentionCase) -> None:
     np.testing.assert_allclose(y, _run(model, feeds), rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("uniform", [False, True])
-def test_queries_without_keys(library: str, uniform: bool) -> None:
-    case = AttentionCase(2, 40, 300, 2, 20, "full", uniform=uniform)
+@pytest.mark.parametrize(("uniform", "tables"), [(False, 1), (True, 1), (False, 0)])
+def test_queries_without_keys(library: str, uniform: bool, tables: int) -> None:
+    case = AttentionCase(2, 40, 300, 2, 20, "full", uniform=uniform, tables=tables)
     feeds = case.feeds()
     feeds["mask"][1, 0, 5:9] = True
     y = _run(case.model(), feeds, library)
@@ -116,13 +120,15 @@ MALFORMED: dict[str, tuple[Callable[[Feeds], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_inputs_are_sentences(library: str, name: str) -> None:
-    case = AttentionCase(2, 4, 4, 2, 3)
+@pytest.mark.parametrize(
+    ("name", "tables"), [*((name, 1) for name in MALFORMED), ("features", 0), ("mask", 0)]
+)
+def test_malformed_inputs_are_sentences(library: str, name: str, tables: int) -> None:
+    case = AttentionCase(2, 4, 4, 2, 3, tables=tables)
     feeds = case.feeds()
     change, sentence = MALFORMED[name]
     change(feeds)
-    with pytest.raises(Exception, match=sentence):
+    with pytest.raises(Exception, match=f"{case.operator}'s .*{sentence}"):
         _run(case.model(), feeds, library)
 
 

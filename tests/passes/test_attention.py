@@ -1,12 +1,12 @@
-"""The body of RelPosAttention against its definition, score by score."""
+"""The bodies of attention against their definition, score by score."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 import pytest
+from confpress.passes.attention import RELATIVE, attention_function, attention_node
 from confpress.passes.errors import ConfpressError
-from confpress.passes.relpos_attention import rel_pos_attention_function, rel_pos_attention_node
 
 from .attention_cases import AttentionCase
 from .quant_layers import session
@@ -18,6 +18,9 @@ CASES = (
     AttentionCase(3, 1, 1, 2, 4, "keys"),
     AttentionCase(2, 1, 6, 2, 4, "keys"),
     AttentionCase(2, 3, 7, 2, 4, "full", tables=2),
+    AttentionCase(1, 5, 5, 2, 3, tables=0),
+    AttentionCase(2, 4, 4, 2, 3, "full", packed=True, tables=0),
+    AttentionCase(2, 3, 7, 1, 4, "full", uniform=True, tables=0),
 )
 #: Of float32 sums of a dozen terms of order 1.
 TOLERANCE = 2e-6
@@ -44,6 +47,6 @@ def test_queries_without_keys() -> None:
 
 def test_refusals_are_sentences() -> None:
     with pytest.raises(ConfpressError, match="needs opset 15"):
-        rel_pos_attention_function(14)
+        attention_function(RELATIVE, 14)
     with pytest.raises(ConfpressError, match="up to 256 features"):
-        rel_pos_attention_node([], shape=(1, 257), columns=(0, 0, 0, 0), scale=1.0)
+        attention_node([], shape=(1, 257), columns=(0, 0, 0, 0), scale=1.0)
