@@ -21,7 +21,8 @@ from pathlib import Path
 import click
 import onnx_ir as ir
 from architectures import CALIBRATION, MADE, once
-from confpress.optimizer.format_stage import Wish, choose_formats
+from confpress.optimizer.format_stage import choose_formats
+from confpress.optimizer.format_wish import Wish
 from confpress.optimizer.recipe import preset
 from confpress.optimizer.repair import repair
 from confpress.optimizer.stages import preparation

@@ -26,7 +26,8 @@ import click
 import numpy as np
 import onnx_ir as ir
 from confpress.optimizer.calibration import calibrated_ranges
-from confpress.optimizer.format_stage import Formats, Wish, choose_formats, with_integer_frames
+from confpress.optimizer.format_stage import choose_formats
+from confpress.optimizer.format_wish import Formats, Wish, with_integer_frames
 from confpress.optimizer.formats import EIGHT_BIT_BOTH, FOUR_BIT, Known, observe_inputs
 from confpress.optimizer.recipe import preset
 from confpress.optimizer.repair import Repair, repair

@@ -17,6 +17,7 @@ def optimize(
     output: Path | str,
     calibration: Path | str | None = None,
     validation: Path | str | None = None,
+    selection: Path | str | None = None,
     target: Target | Sequence[Target] | None = None,
     frontend: Path | str | None = None,
     tokens: Path | str | None = None,
@@ -35,6 +36,8 @@ def optimize(
         calibration: Folder or manifest of speech, without texts, that sets constant ranges.
         validation: Folder or manifest of speech, with texts if the word error rate is to be
             known, that the results are compared with the original on.
+        selection: Folder or manifest of speech with texts that formats are chosen by, where the
+            recipe limits their word errors.
         target: `portable`, `cpu`, or several; None is what the recipe says.
         frontend: Description of the features; None is the one beside the model.
         tokens: Vocabulary; None is the one beside the model.
@@ -61,9 +64,10 @@ def optimize(
         frontend=_path(frontend),
         tokens=_path(tokens),
         decisions=_path(decisions),
+        selection=_path(selection),
     )
     command = ["confpress", "optimize", str(model), "-o", str(output)]
-    for name in ("calibration", "validation", "frontend", "tokens", "decisions"):
+    for name in ("calibration", "validation", "selection", "frontend", "tokens", "decisions"):
         path = getattr(inputs, name)
         if path is not None:
             command += [f"--{name}", str(path)]

@@ -35,6 +35,10 @@ class Findings(Record):
         default=(),
         description="hash of the audio of every recording that set the ranges or the formats",
     )
+    selected_on: tuple[str, ...] = Field(
+        default=(),
+        description="hash of the audio of every recording whose words chose the formats",
+    )
     formats: FormatPlan | None = Field(
         default=None,
         description="number format of every linear layer, as `--format-plan` takes it; none where "
@@ -123,7 +127,7 @@ def refuse_calibrated(
     Raises:
         ConfpressError: a recording is among those that set ranges.
     """
-    used = set(findings.calibrated_on)
+    used = {*findings.calibrated_on, *findings.selected_on}
     for utterance in utterances:
         if content[utterance.path] in used:
             raise ConfpressError(

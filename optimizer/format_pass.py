@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from ..passes.format_plan import FormatPlan
 from ..runtime.cache import Cache
 from ..runtime.calibrate import CalibrationSet
 from .decisions import Findings
-from .format_stage import Chosen, Wish, choose_formats, choose_plan
+from .format_stage import Chosen, choose_formats, choose_plan
+from .format_wish import Wish
+from .format_words import SelectionSpeech
 from .formats import Known
 from .job import Job
 from .recipe import Recipe
@@ -77,7 +79,9 @@ def given_plan(job: Job) -> tuple[FormatPlan, str] | None:
     return None if plan is None else (FormatPlan.load(Path(plan)), plan)
 
 
-def choose(model: ir.Model, job: Job, findings: Findings, key: str) -> tuple[Chosen, PassResult]:
+def choose(
+    model: ir.Model, job: Job, findings: Findings, key: str, tell: Callable[[str], object]
+) -> tuple[Chosen, PassResult]:
     """Chooses formats as the recipe says.
 
     Args:
@@ -85,6 +89,7 @@ def choose(model: ir.Model, job: Job, findings: Findings, key: str) -> tuple[Cho
         job: The run's inputs, with calibration speech.
         findings: Ranges of convolutions, which a size counts.
         key: Stands for the model and what is heard in the speech.
+        tell: Is told how it goes on, in sentences.
 
     Returns:
         The formats, and what was found on the way.
@@ -94,7 +99,10 @@ def choose(model: ir.Model, job: Job, findings: Findings, key: str) -> tuple[Cho
     """
     assert job.calibration is not None, "the job was checked"
     wish = _wish(job.recipe, findings)
-    chosen = choose_plan(model, job.calibration, wish, Known(job.cache, key))
+    speech = None
+    if job.selection:
+        speech = SelectionSpeech(job.original, job.selection, job.content, job.cache, tell)
+    chosen = choose_plan(model, job.calibration, wish, Known(job.cache, key), speech)
     journal = Journal()
     for note in chosen.notes:
         journal.change("model", note)
@@ -113,6 +121,7 @@ def _wish(recipe: Recipe, findings: Findings) -> Wish:
         max_bytes=None if options.max_size is None else round(1e6 * options.max_size),
         max_milliseconds=options.max_latency,
         max_error=options.max_error,
+        max_wer_increase=options.max_wer_increase,
         ranges=findings.ranges,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Inputs:
         model: The ONNX file, or the folder of a transducer.
         calibration: Folder or manifest of speech that sets the ranges; None without.
         validation: Folder or manifest of speech that results are judged by; None without.
+        selection: Folder or manifest of speech that formats are chosen by; None without.
         frontend: Description of the features; None is what lies beside the model.
         tokens: Vocabulary; None is what lies beside the model.
         decisions: `decisions.json` of an earlier run, whose choices are taken over; None without.
@@ -43,11 +44,13 @@ class Inputs:
     frontend: Path | None = None
     tokens: Path | None = None
     decisions: Path | None = None
+    selection: Path | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Everything that the run reads and must not replace (it writes the same decisions)."""
-        given = (self.model, self.calibration, self.validation, self.frontend, self.tokens)
+        speech = (self.calibration, self.validation, self.selection)
+        given = (self.model, *speech, self.frontend, self.tokens)
         return tuple(path for path in given if path is not None)
 
 
@@ -67,6 +70,7 @@ class Job:
         cache: What is known from runs of other outputs.
         calibration: Recordings to calibrate on; None without.
         validation: Recordings to validate on; empty without.
+        selection: Recordings with texts to choose formats by; empty without.
     """
 
     inputs: Inputs
@@ -80,6 +84,7 @@ class Job:
     cache: Cache
     calibration: CalibrationSet | None
     validation: tuple[Utterance, ...]
+    selection: tuple[Utterance, ...] = ()
 
     @property
     def longest_frames(self) -> int | None:
@@ -115,9 +120,11 @@ def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
             f"formats by '{recipe.formats.choice}' need calibration speech; give --calibration."
         )
     validation = _validation(inputs, recipe, original)
+    selection = _selection(inputs, recipe, original)
     uses = {
         "calibration": calibration.utterances if calibration else (),
         "validation": validation,
+        "selection": selection,
     }
     speech = [utterance for each in uses.values() for utterance in each]
     content = audio_digests(speech, original.frontend.sample_rate)
@@ -143,11 +150,48 @@ def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
         cache=cache or Cache(),
         calibration=calibration,
         validation=tuple(validation),
+        selection=tuple(selection),
     )
 
 
+def selection_speech(path: Path, subset: str | None, original: AsrModel) -> list[Utterance]:
+    """The utterances that plans of formats are judged by.
+
+    Args:
+        path: Folder or manifest of speech.
+        subset: Take only files whose path contains this text.
+        original: The model that hears them.
+
+    Raises:
+        ConfpressError: there are none, they have no texts, or the model cannot tell their words.
+    """
+    found = [each for each in load_utterances(path, subset) if each.text]
+    if not found:
+        raise ConfpressError(f"{path} has no texts, so formats cannot be chosen by its words.")
+    _check_words(original)
+    return found
+
+
+def _selection(inputs: Inputs, recipe: Recipe, original: AsrModel) -> list[Utterance]:
+    wanted = recipe.formats.max_wer_increase is not None
+    if inputs.selection is None:
+        if wanted and inputs.decisions is None:
+            raise ConfpressError(
+                "formats within a limit on the word error rate are chosen on speech with texts: "
+                "give --selection."
+            )
+        return []
+    if not wanted:
+        raise ConfpressError(
+            "--selection chooses formats by their words, within a limit: give --max-wer-increase."
+        )
+    found = selection_speech(inputs.selection, recipe.formats.selection_subset, original)
+    _check_lengths(found, recipe)
+    return found
+
+
 def _validation(inputs: Inputs, recipe: Recipe, original: AsrModel) -> list[Utterance]:
-    limit, longest = recipe.validation.max_wer_increase, recipe.positions.max_seconds
+    limit = recipe.validation.max_wer_increase
     if inputs.validation is None:
         if limit is not None:
             raise ConfpressError(
@@ -156,24 +200,34 @@ def _validation(inputs: Inputs, recipe: Recipe, original: AsrModel) -> list[Utte
         return []
     utterances = load_utterances(inputs.validation, recipe.validation.subset)
     utterances = utterances[: recipe.validation.max_utterances]
+    _check_words(original)
+    _check_lengths(utterances, recipe)
+    if limit is not None and not any(u.text for u in utterances):
+        raise ConfpressError(
+            f"{inputs.validation} has no texts, so its word error rate cannot be limited."
+        )
+    return utterances
+
+
+def _check_words(original: AsrModel) -> None:
+    """Refuses a model that cannot tell the words of single utterances."""
     if original.tokens is None:
         raise ConfpressError(
-            f"validation on speech needs the vocabulary of {inputs.model}: put tokens.txt beside "
+            f"validation on speech needs the vocabulary of {original.path}: put tokens.txt beside "
             "it, or give --tokens."
         )
     if original.interface.batch not in (None, 1):
         raise ConfpressError(
-            f"{inputs.model} takes batches of {original.interface.batch} only, so it cannot be "
+            f"{original.path} takes batches of {original.interface.batch} only, so it cannot be "
             "validated on utterances one by one; export it with a dynamic batch."
         )
+
+
+def _check_lengths(utterances: Sequence[Utterance], recipe: Recipe) -> None:
+    longest = recipe.positions.max_seconds
     for utterance in utterances:
         if longest is not None and utterance.seconds > longest:
             raise ConfpressError(
                 f"{utterance.path} lasts {utterance.seconds:.1f} s, but the model is to take at "
                 f"most {longest:g} s of audio (max_seconds)."
             )
-    if limit is not None and not any(u.text for u in utterances):
-        raise ConfpressError(
-            f"{inputs.validation} has no texts, so its word error rate cannot be limited."
-        )
-    return utterances

@@ -248,14 +248,21 @@ class Pipeline:
             plan, origin = given
             self.steps.recorder.skip(*_CHOOSE_FORMATS, f"the formats are those of {origin}")
         else:
-            key = digest(heard, _CHOOSE_FORMATS, job.recipe.formats, job.recipe.quantize.exclude)
+            options = job.recipe.formats, job.recipe.quantize.exclude
+            selection = [(each, job.content[each.path]) for each in job.selection]
+            key = digest(heard, _CHOOSE_FORMATS, options, selection)
 
             def make(notes: Notes) -> FormatPlan:
-                chosen, notes.result = choose(point.open(), job, findings, heard)
+                chosen, notes.result = choose(
+                    point.open(), job, findings, heard, self.steps.recorder.tell
+                )
                 return chosen.plan
 
             plan = self.steps.run(key, *_CHOOSE_FORMATS, _PLAN, make)
         found = {"formats": plan, "calibrated_on": tuple(sorted(set(self._audio())))}
+        if given is None:
+            chosen_by = {job.content[utterance.path] for utterance in job.selection}
+            found["selected_on"] = tuple(sorted(chosen_by))
         return findings.model_copy(update=found)
 
     def _choose_fusions(self, target: Target, point: _Point, findings: Findings) -> Findings:

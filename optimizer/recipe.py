@@ -33,6 +33,7 @@ Fusion = Literal[
     "masked_codes",
     "depthwise",
     "zero_masks",
+    "mask_channel",
     "norm_sums",
 ]
 Format = Literal["int8", "float32"]
@@ -210,6 +211,16 @@ class FormatsSection(Section):
         description="change of the scores (KL a frame, summed over layers) within which the file "
         "becomes as small as it can; for `mixed`",
     )
+    max_wer_increase: float | None = Field(
+        default=None,
+        ge=0,
+        description="points of word error rate that the smallest file may lose on the speech of "
+        "`--selection` (0.5 is from 5.0 % to 5.5 %); for `mixed`, alone or with `max_latency`",
+    )
+    selection_subset: str | None = Field(
+        default=None,
+        description="take only utterances of `--selection` whose path contains this text",
+    )
     plan: str | None = Field(
         default=None, description="a JSON file, as `confpress quantize --save-plan` writes it"
     )
@@ -226,11 +237,15 @@ class FormatsSection(Section):
 
     @model_validator(mode="after")
     def _options_belong_to_choices(self) -> FormatsSection:
-        limits = (self.max_size, self.max_latency, self.max_error)
+        sizes = (self.max_size, self.max_error)
+        limits = (*sizes, self.max_latency, self.max_wer_increase)
         if (self.choice == "mixed") != any(limit is not None for limit in limits):
             raise ValueError(
-                'choice = "mixed" needs max_size, max_latency or max_error, and no other takes them'
+                'choice = "mixed" needs max_size, max_latency, max_error or max_wer_increase, and '
+                "no other takes them"
             )
+        if self.max_wer_increase is not None and any(limit is not None for limit in sizes):
+            raise ValueError("max_wer_increase goes with max_latency, and with no other limit")
         if (self.choice == "plan") != (self.plan is not None):
             raise ValueError('plan goes with choice = "plan", and with no other')
         if self.choice == "none" and self.repair != "none":
@@ -250,8 +265,8 @@ class LowerSection(Section):
     without: tuple[Fusion, ...] = Field(
         default=(),
         description="fusions that are left out: `subsampling`, `attention`, `convolution` and "
-        "`norms` of `cpu`, `norm_sums` of `portable`, `masked_codes`, `depthwise` and `zero_masks` "
-        "of both",
+        "`norms` of `cpu`, `norm_sums` of `portable`, `masked_codes`, `depthwise`, `zero_masks` "
+        "and `mask_channel` of both",
     )
     instructions: Instructions = Field(
         default="here",

@@ -73,10 +73,14 @@ class Recorder:
             )
         )
 
+    def tell(self, text: str) -> None:
+        """Prints a line, where anything is printed."""
+        if not self.quiet:
+            print_step(text)
+
     def _add(self, record: StageRecord) -> None:
         self.stages.append(record)
-        if not self.quiet:
-            print_step(_line(record))
+        self.tell(_line(record))
 
 
 def _said(result: PassResult | None) -> dict[str, Any]:

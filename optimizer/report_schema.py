@@ -80,6 +80,9 @@ class Report(Record):
     stages: tuple[StageRecord, ...] = Field(description="what was done, in order")
     calibration: DataRecord | None = Field(description="speech that set constant ranges")
     validation_data: DataRecord | None = Field(description="speech that results were judged by")
+    selection: DataRecord | None = Field(
+        default=None, description="speech whose words chose the formats of layers"
+    )
     layers: tuple[LayerRecord, ...] = Field(
         default=(), description="the layers of the interchange model: formats and zeros"
     )

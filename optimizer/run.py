@@ -106,6 +106,7 @@ def run_pipeline(
             stages=tuple(steps.recorder.stages),
             calibration=_calibration_record(job),
             validation_data=_validation_record(job),
+            selection=_selection_record(job),
             layers=layers_of(load_model(models[INTERCHANGE].path)),
             audit=evidence.audit,
             validation=evidence.validation,
@@ -170,6 +171,14 @@ def _validation_record(job: Job) -> DataRecord | None:
     if not job.validation:
         return None
     return _data_record(job, job.inputs.validation, job.recipe.validation.subset, job.validation)
+
+
+def _selection_record(job: Job) -> DataRecord | None:
+    if not job.selection:
+        return None
+    return _data_record(
+        job, job.inputs.selection, job.recipe.formats.selection_subset, job.selection
+    )
 
 
 def _data_record(

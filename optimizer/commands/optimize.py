@@ -22,6 +22,8 @@ from .options import (
     no_cache_option,
     on_undecided_option,
     repair_option,
+    selection_option,
+    selection_subset_option,
     tokens_option,
 )
 
@@ -76,7 +78,8 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
     "--max-wer-increase",
     type=click.FloatRange(min=0),
     metavar="X",
-    help="Percentage points of word error rate that a result may lose; see the exit status below.",
+    help="Percentage points of word error rate that a result may lose on --validation (see the "
+    "exit status below), and that formats are chosen within on --selection.",
 )
 @click.option(
     "--gate-each-stage",
@@ -89,6 +92,8 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
 @max_size_option
 @max_latency_option
 @max_error_option
+@selection_option
+@selection_subset_option
 @format_plan_option
 @repair_option
 @click.option(
@@ -134,6 +139,8 @@ def command(
     max_size: float | None,
     max_latency: float | None,
     max_error: float | None,
+    selection: Path | None,
+    selection_subset: str | None,
     format_plan: Path | None,
     repair: str | None,
     max_seconds: float | None,
@@ -160,6 +167,8 @@ def command(
           --max-wer-increase 0.5
       confpress optimize model.onnx -o out --preset lossless --target portable
       confpress optimize model.onnx -o out --calibration calls/ --max-size 9 --repair gptq
+      confpress optimize model.onnx -o out --calibration calls/ --selection more.tsv \\
+          --max-wer-increase 0.5
       confpress optimize model.onnx -o out --recipe mine.toml
 
     \b
@@ -179,15 +188,19 @@ def command(
     from ..tables import print_summary
 
     limits = {"max_size": max_size, "max_latency": max_latency, "max_error": max_error}
+    if selection is not None:
+        limits["max_wer_increase"] = max_wer_increase
+    judged = validation is not None or selection is None
     recipe = load_recipe(recipe_file, preset).replace(
         _changes(
             ("lower", "targets", target.split(",") if target else None),
             ("calibration", "subset", calibration_subset),
             ("validation", "subset", subset),
-            ("validation", "max_wer_increase", max_wer_increase),
+            ("validation", "max_wer_increase", max_wer_increase if judged else None),
             ("validation", "gate_each_stage", gate_each_stage or None),
             ("formats", "choice", formats or _implied(limits, format_plan)),
             *(("formats", name, limit) for name, limit in limits.items()),
+            ("formats", "selection_subset", selection_subset),
             ("formats", "plan", None if format_plan is None else str(format_plan)),
             ("formats", "repair", repair),
             ("positions", "max_seconds", max_seconds),
@@ -195,7 +208,7 @@ def command(
             ("bench", "threads", [threads] if threads else None),
         )
     )
-    inputs = Inputs(model, calibration, validation, frontend, tokens, decisions)
+    inputs = Inputs(model, calibration, validation, frontend, tokens, decisions, selection)
     if json_file is not None:
         check_output_file(json_file, inputs.files, outside=output)
     result = run_pipeline(inputs, recipe, output, command=called, cache=not no_cache)

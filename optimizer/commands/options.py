@@ -107,7 +107,7 @@ formats_option = click.option(
     type=click.Choice(["mofq4", "mofq8", "mixed"]),
     help="Choose a number format for each linear layer on the calibration speech. mofq4: int4 or "
     "FP4 weights; mofq8: weights and frames int8 or FP8; mixed: what keeps --max-size, "
-    "--max-latency or --max-error best.",
+    "--max-latency, --max-error, or --max-wer-increase on --selection, best.",
 )
 
 max_size_option = click.option(
@@ -131,6 +131,21 @@ max_error_option = click.option(
     metavar="KL",
     help="For mixed: the smallest file whose layers change the scores by at most this much "
     "together (KL a frame).",
+)
+
+selection_option = click.option(
+    "--selection",
+    type=PATH,
+    metavar="DIR",
+    help="For mixed: speech with texts, a folder or a manifest.tsv, on which the smallest file "
+    "raises the word error rate by at most --max-wer-increase, found in five trials. It may share "
+    "no audio with other speech.",
+)
+
+selection_subset_option = click.option(
+    "--selection-subset",
+    metavar="TEXT",
+    help="Choose formats only by files of --selection whose path contains this text.",
 )
 
 repair_option = click.option(

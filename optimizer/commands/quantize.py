@@ -21,10 +21,13 @@ from .options import (
     no_cache_option,
     output_option,
     repair_option,
+    selection_option,
+    selection_subset_option,
+    tokens_option,
 )
 
 if TYPE_CHECKING:
-    from ..format_stage import Choice
+    from ..format_wish import Choice
     from ..repair import Repair
 
 _FORMATS = click.Choice(["int8", "float32"])
@@ -67,12 +70,22 @@ _FORMATS = click.Choice(["int8", "float32"])
 @max_size_option
 @max_latency_option
 @max_error_option
+@selection_option
+@selection_subset_option
+@click.option(
+    "--max-wer-increase",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="For mixed: percentage points of word error rate that the smallest file may lose on "
+    "--selection.",
+)
 @repair_option
 @format_plan_option
 @click.option(
     "--save-plan", type=PATH, metavar="PLAN.json", help="Write the formats that were chosen."
 )
 @frontend_option
+@tokens_option
 @no_cache_option
 @json_option
 def command(
@@ -88,10 +101,14 @@ def command(
     max_size: float | None,
     max_latency: float | None,
     max_error: float | None,
+    selection: Path | None,
+    selection_subset: str | None,
+    max_wer_increase: float | None,
     repair: Repair | None,
     format_plan: Path | None,
     save_plan: Path | None,
     frontend: Path | None,
+    tokens: Path | None,
     no_cache: bool,
     json_file: Path | None,
 ) -> None:
@@ -106,6 +123,8 @@ def command(
       confpress quantize model.onnx -o qdq.onnx --convolution float32 --exclude 'head*'
       confpress quantize model.onnx -o small.onnx --calibration calls/ --formats mofq4 \\
           --save-plan plan.json
+      confpress quantize model.onnx -o small.onnx --calibration calls/ --formats mixed \\
+          --selection more.tsv --max-wer-increase 0.5
     """  # noqa: D301 (\b tells click to keep lines)
     import onnx_ir as ir
 
@@ -115,11 +134,14 @@ def command(
     from ...passes.quantize import Quantize
     from ...runtime.asr import AsrModel
     from ...runtime.fingerprint import digest, model_digest, program_digest
-    from ...runtime.speech.content import audio_digests
+    from ...runtime.speech.content import audio_digests, refuse_overlap
     from ..calibration import calibrated_ranges, load_recordings
     from ..console import check_output_file, print_step, user_cache
-    from ..format_stage import Wish, choose_formats
+    from ..format_stage import choose_formats
+    from ..format_wish import Wish
+    from ..format_words import SelectionSpeech
     from ..formats import Known
+    from ..job import selection_speech
     from ..recipe import preset
     from ..stages import preparation
     from .single import run_alone
@@ -140,25 +162,42 @@ def command(
         raise ConfpressError("--repair goes with --formats or --format-plan.")
     if formats is None and (float_frames or save_plan is not None):
         raise ConfpressError("--float-frames and --save-plan go with --formats.")
-    limits = (max_size, max_latency, max_error)
+    limits = (max_size, max_latency, max_error, max_wer_increase)
     if (formats == "mixed") != any(limit is not None for limit in limits):
         raise ConfpressError(
-            "--formats mixed goes together with --max-size, --max-latency or --max-error."
+            "--formats mixed goes together with --max-size, --max-latency, --max-error or "
+            "--max-wer-increase."
         )
+    if (selection is None) != (max_wer_increase is None):
+        raise ConfpressError("--selection and --max-wer-increase go together.")
     if save_plan is not None:
         check_output_file(save_plan, inputs=[model, output])
     given = None if format_plan is None else FormatPlan.load(format_plan)
     recordings = None
     known = Known()
+    speech = None
+    told = set()
+
+    def tell(note: str) -> None:
+        if note not in told:
+            print_step(note)
+        told.add(note)
+
     if calibration is not None:
-        heard = AsrModel.load(model, frontend).frontend
+        original = AsrModel.load(model, frontend, tokens)
+        heard = original.frontend
         recordings = load_recordings(calibration, heard, recipe)
+        audio = audio_digests(recordings.utterances, heard.sample_rate)
         if not no_cache:
-            audio = audio_digests(recordings.utterances, heard.sample_rate)
             known = Known(
                 user_cache(),
                 digest(program_digest(), model_digest(model), heard, list(audio.values())),
             )
+        if selection is not None:
+            spoken = selection_speech(selection, selection_subset, original)
+            content = audio | audio_digests(spoken, heard.sample_rate)
+            refuse_overlap({"calibration": recordings.utterances, "selection": spoken}, content)
+            speech = SelectionSpeech(original, spoken, content, known.cache, tell)
 
     def passes(loaded: ir.Model) -> list[ir.passes.PassBase]:
         prepared = preparation(recipe)
@@ -179,14 +218,16 @@ def command(
                 max_bytes=None if max_size is None else round(max_size * 1e6),
                 max_milliseconds=max_latency,
                 max_error=max_error,
+                max_wer_increase=max_wer_increase,
                 ranges=ranges if convolution == "int8" else {},
             ),
             known,
+            speech,
         )
         if save_plan is not None:
             found.plan.save(save_plan)
         for note in found.notes:
-            print_step(note)
+            tell(note)
         return [
             dataclasses.replace(found.quantize, **(options | {"linear": "float32"}), ranges=ranges)
         ]

@@ -91,7 +91,7 @@ def test_formats_need_speech(tiny_ctc: Path, recipe: Recipe, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("formats", "reason"),
     [
-        ({"choice": "mixed"}, "needs max_size, max_latency or max_error"),
+        ({"choice": "mixed"}, "needs max_size, max_latency, max_error or max_wer"),
         ({"choice": "mofq4", "plan": "plan.json"}, "plan goes with"),
         ({"repair": "gptq"}, "repair needs a choice"),
     ],

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from confpress.optimizer.format_stage import Wish, choose_formats, portable_size
+from confpress.optimizer.format_size import portable_size
+from confpress.optimizer.format_stage import choose_formats
+from confpress.optimizer.format_wish import Wish
 from confpress.optimizer.formats import COARSE, MIXED, Known
 from confpress.passes.errors import ConfpressError
 from confpress.passes.format_choice import eligible_layers
