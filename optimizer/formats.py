@@ -50,12 +50,14 @@ EIGHT_BIT_BOTH = (
     LayerFormat(weight="int8", activations="int8"),
     LayerFormat(weight="fp8", activations="fp8"),
 )
-#: What a budget chooses from: int4 of several block sizes lie close together in bytes. FP4 is not
-#: among them: it errs less than int4 in most layers' outputs, and yet loses more words
-#: (docs/quantisation.md); a plan that names it is carried out.
+#: What a budget chooses from: bfloat16 is for weights that leave float16's range; int4 of several
+#: block sizes lie close together in bytes. FP4 is not among them: it errs less than int4 in most
+#: layers' outputs, and yet loses more words (docs/quantisation.md); a plan that names it is carried
+#: out.
 MIXED = (
     LayerFormat(weight="float32"),
     LayerFormat(weight="float16"),
+    LayerFormat(weight="bfloat16"),
     *EIGHT_BIT,
     *_blocked(32, "int4"),
     *_blocked(64, "int4"),

@@ -20,7 +20,15 @@ import onnx_ir as ir
 
 from .errors import ConfpressError
 from .format_plan import Activations, FormatPlan, LayerFormat
-from .formats import FP8, INT8, NumberFormat, quantize_matrix, weight_error
+from .formats import (
+    FP8,
+    HALVES,
+    INT8,
+    NumberFormat,
+    quantize_matrix,
+    stored_half,
+    weight_error,
+)
 from .linear import MatMulLayer, matmul_layers
 from .quantize_linear import why_not_linear
 from .quantlinear import EPSILON
@@ -160,9 +168,8 @@ def approximated(
     """The weight that a format leaves, float32 in the same shape."""
     if form.weight == "float32":
         return weight
-    if form.weight == "float16":
-        limit = np.finfo(np.float16).max
-        half: Floats = np.clip(weight, -limit, limit).astype(np.float16).astype(np.float32)
+    if form.weight in HALVES:
+        half: Floats = stored_half(weight, form.weight).astype(np.float32)
         return half
     return quantize_matrix(weight, form.scheme, importance).dequantized()
 

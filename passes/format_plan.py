@@ -14,12 +14,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfpressError
-from .formats import FORMATS, ScaleMethod, ScaleType, Scheme, number_format
+from .formats import FORMATS, HALVES, ScaleMethod, ScaleType, Scheme, number_format
 
 #: A layer's inputs: left alone, or quantised per frame with a scale found at run time.
 Activations = Literal["float32", "int8", "fp8"]
 #: Formats of weights that are no codes with scales.
-PLAIN = ("float32", "float16")
+PLAIN = ("float32", *HALVES)
 
 
 class LayerFormat(BaseModel):
@@ -28,7 +28,8 @@ class LayerFormat(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight: str = Field(
-        description=f"`float32`, `float16` (as storage), or one of {', '.join(FORMATS)}"
+        description="`float32`, `float16` or `bfloat16` (as storage), or one of "
+        f" {', '.join(FORMATS)}"
     )
     block: int = Field(
         default=0, description="rows of the weight that share a scale; 0 is one an output channel"

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from .base import Journal
-from .format_plan import PLAIN, Activations, LayerFormat
-from .formats import FP8, SCALE_DTYPES, QuantizedMatrix, quantize_matrix
+from .format_plan import Activations, LayerFormat
+from .formats import FP8, HALVES, SCALE_DTYPES, QuantizedMatrix, quantize_matrix, stored_half
 from .linear import MatMulLayer
 from .quantlinear import EPSILON
 from .rewrite import Patch, constant, replace_value
@@ -141,11 +141,9 @@ def _weight(
     array = constant(layer.weight)
     assert array is not None, "checked before"
     patch = Patch(layer.node, layer.weight.name)
-    if form.weight in PLAIN:
-        # Values beyond float16's largest would become infinities.
-        limit = np.finfo(np.float16).max
-        half = np.clip(array, -limit, limit).astype(np.float16)
-        result = patch.op("Cast", patch.constant(half, "float16"), to=int(ir.DataType.FLOAT))
+    if form.weight in HALVES:
+        half = stored_half(array, form.weight)
+        result = patch.op("Cast", patch.constant(half, form.weight), to=int(ir.DataType.FLOAT))
     else:
         if matrix is None:
             matrix = quantize_matrix(array, form.scheme, importance, name=str(layer.weight.name))

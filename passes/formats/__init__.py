@@ -8,6 +8,7 @@ from ..errors import ConfpressError
 from .compensate import compensate
 from .float4 import FP4
 from .float8 import FP8, FP8_E5M2
+from .half import HALVES, stored_half
 from .integer import INT2, INT4, INT8, UINT4, UINT8
 from .matrix import QuantizedMatrix, quantize_matrix, weight_error
 from .number import NumberFormat
@@ -37,6 +38,7 @@ __all__ = [
     "FP4",
     "FP8",
     "FP8_E5M2",
+    "HALVES",
     "INT2",
     "INT4",
     "INT8",
@@ -53,5 +55,6 @@ __all__ = [
     "compensate",
     "number_format",
     "quantize_matrix",
+    "stored_half",
     "weight_error",
 ]

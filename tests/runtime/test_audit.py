@@ -177,6 +177,15 @@ def test_float16_has_no_kernel(tmp_path: Path) -> None:
     assert found(layer, "float16 is computed in float32")
 
 
+def test_bfloat16_is_storage(tmp_path: Path) -> None:
+    text = f"""float[B, T, {K}] x => (float[B, T, {N}] y) {{
+        w = Cast <to = 1> (half)
+        y = MatMul (x, w) }}"""
+    layer = only(written(tmp_path, text, half=WEIGHT.astype(ml_dtypes.bfloat16)))
+    assert (layer.stated, layer.stored, layer.runs) == ("storage", "bfloat16", "folded")
+    assert layer.as_planned
+
+
 def test_float_layers_and_storage_run_as_they_are_meant_to(tmp_path: Path) -> None:
     text = f"""float[B, T, {K}] x => (float[B, T, {N}] y) {{
         c = Cast <to = 1> (codes)

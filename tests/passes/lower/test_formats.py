@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.format_plan import FormatPlan, LayerFormat
-from confpress.passes.formats import FORMATS, FP8, quantize_matrix
+from confpress.passes.formats import FORMATS, FP8, HALVES, quantize_matrix
 from confpress.passes.lower.cpu import LowerCpu
 from confpress.passes.lower.portable import LowerPortable
 from confpress.passes.lower.reference import LowerReference
@@ -114,9 +114,13 @@ def test_narrow_scales_are_stored_and_decoded(kind: str) -> None:
     close(evaluate(model, {"x": X})[0], expected)
 
 
-def test_float16_is_storage() -> None:
-    model = quantised(LayerFormat(weight="float16"))
-    expected = X @ WEIGHT.astype(np.float16).astype(np.float32) + BIAS
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_halves_are_storage(kind: str) -> None:
+    model = quantised(LayerFormat(weight=kind))
+    expected = X @ WEIGHT.astype(HALVES[kind]).astype(np.float32) + BIAS
+    close(ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": X})[0], expected)
+    LowerPortable()(model)
+    assert operators(model) == ["Cast", "MatMul", "Add"]
     close(evaluate(model, {"x": X})[0], expected)
 
 
