@@ -18,8 +18,7 @@ bias        float32   [N]                                  zeros where a layer h
 =========== ========= ==================================== =====================================
 
 The attribute ``shape`` is [N, K]. The activation is part of the operator's name (QuantLinear,
-QuantLinearSiLU), not an overload of the function: ONNX Runtime up to 1.26 gives all overloads of
-one model the body of the first.
+QuantLinearSiLU; :mod:`.activated` has all).
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from .activated import ACTIVATED, activation_of, operator
 from .errors import ConfpressError
 from .functions import define, function_of
 
@@ -45,15 +45,10 @@ STRIP: Final = 16
 GROUP: Final = 4
 
 
-#: By activation: the end of the operator's name, and how its output A comes of the linear layer's
-#: output Z.
-ACTIVATED: Final = {
-    "": ("", "A = Identity (Z)"),
-    "silu": ("SiLU", "gate = Sigmoid (Z) A = Mul (Z, gate)"),
-}
-ACTIVATIONS: Final = tuple(ACTIVATED)
+#: The operator without an activation.
+FAMILY: Final = "QuantLinear"
 #: The activation of each operator, by the operator's name.
-ACTIVATION_OF: Final = {f"QuantLinear{suffix}": name for name, (suffix, _) in ACTIVATED.items()}
+ACTIVATION_OF: Final = activation_of(FAMILY)
 
 #: The axes of ReduceMax were an attribute before opset 18.
 REDUCE_AXES_AS_INPUT: Final = 18
@@ -110,7 +105,7 @@ _BODY: Final = f"""
 
 
 def frame_function(
-    op_type: str,
+    family: str,
     attributes: Sequence[str],
     body: str,
     activation: str,
@@ -120,17 +115,18 @@ def frame_function(
     """A function of X, weights, scales and bias that quantises X per frame, as text around a body.
 
     Args:
-        op_type: The operator's name.
+        family: The operator's name without the activation.
         attributes: Names of its attributes.
         body: Nodes, in ONNX's text format, from ``q`` (codes [frames, K], as floats), ``s``
             ([frames, 1]) and the inputs to ``Z`` [frames, N].
-        activation: Nodes from ``Z`` to the output ``A``.
+        activation: What the output is made with, one of :data:`.activated.ACTIVATIONS`.
         opset: The version of the standard domain.
         weights: Names of the inputs between X and scales.
 
     Raises:
-        ConfpressError: The opset is too old.
+        ConfpressError: The activation is unknown or the opset too old.
     """
+    op_type = operator(family, activation)
     reduce_max = (
         "ReduceMax <keepdims = 1> (magnitudes, last)"
         if opset >= REDUCE_AXES_AS_INPUT
@@ -140,7 +136,7 @@ def frame_function(
     text = (
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
         f"{op_type} <{', '.join(attributes)}> (X, {', '.join(weights)}, scales, bias) => (Y)\n"
-        f"{{{frames}{body}{_OUTPUT.format(activation=activation)}}}"
+        f"{{{frames}{body}{_OUTPUT.format(activation=ACTIVATED[activation][1])}}}"
     )
     return function_of(text, op_type, opset)
 
@@ -198,15 +194,14 @@ def quant_linear_function(activation: str = "", *, opset: int = 17) -> ir.Functi
     """The function that defines the operator; it goes into every model that uses it.
 
     Args:
-        activation: "" or "silu".
+        activation: One of :data:`.activated.ACTIVATIONS`.
         opset: The model's version of the standard domain, at least 15. A function imports the
             version of its model: several operators of the body have newer versions.
 
     Raises:
         ConfpressError: The activation is unknown or the opset too old.
     """
-    op_type = _op_type(activation)
-    return frame_function(op_type, ["shape"], _BODY, ACTIVATED[activation][1], opset)
+    return frame_function(FAMILY, ["shape"], _BODY, activation, opset)
 
 
 def quant_linear_node(
@@ -227,14 +222,14 @@ def quant_linear_node(
         scales: An initializer, float32 [N].
         bias: An initializer, float32 [N].
         shape: [N, K].
-        activation: "" or "silu".
+        activation: One of :data:`.activated.ACTIVATIONS`.
         name: The node's name.
 
     Raises:
         ConfpressError: The activation is unknown.
     """
     inputs = [x, weight, scales, bias]
-    return frame_node(_op_type(activation), inputs, [ir.AttrInt64s("shape", shape)], name)
+    return frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
 
 
 def frame_node(
@@ -255,17 +250,10 @@ def define_quant_linear(model: ir.Model, activation: str = "") -> None:
 
     Args:
         model: Modified in place; nothing changes where the function is already there.
-        activation: "" or "silu".
+        activation: One of :data:`.activated.ACTIVATIONS`.
 
     Raises:
         ConfpressError: The activation is unknown or the model's opset older than 15.
     """
     opset = model.opset_imports.get("", 1)
     define(model, quant_linear_function(activation, opset=opset))
-
-
-def _op_type(activation: str) -> str:
-    if activation not in ACTIVATED:
-        known = ", ".join(f'"{name}"' for name in ACTIVATED)
-        raise ConfpressError(f'QuantLinear has the activations {known}, not "{activation}".')
-    return f"QuantLinear{ACTIVATED[activation][0]}"

@@ -34,9 +34,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from .activated import activation_of, operator
 from .errors import ConfpressError
 from .functions import define
-from .quantlinear import ACTIVATED, ACTIVATION_OF, GROUP, STRIP, frame_function, frame_node
+from .quantlinear import ACTIVATION_OF, GROUP, STRIP, frame_function, frame_node
 
 #: Columns that share a scale.
 BLOCKS: Final = (16, 32, 64, 128)
@@ -122,11 +123,9 @@ _BODY: Final = """
 """
 
 #: The activation of every operator of a quantised linear layer, those of int8 too, by its name.
-OPERATORS: Final = ACTIVATION_OF | {
-    f"QuantLinear{bits}Bit{suffix}": name
-    for bits in (4, 2)
-    for name, (suffix, _) in ACTIVATED.items()
-}
+OPERATORS: Final = (
+    ACTIVATION_OF | activation_of("QuantLinear4Bit") | activation_of("QuantLinear2Bit")
+)
 
 
 def pack_codes(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:
@@ -200,7 +199,7 @@ def lowbit_function(bits: int, activation: str = "", *, opset: int = 17) -> ir.F
 
     Args:
         bits: 4 or 2.
-        activation: "" or "silu".
+        activation: One of :data:`.activated.ACTIVATIONS`.
         opset: The model's version of the standard domain, at least 15.
 
     Raises:
@@ -211,8 +210,7 @@ def lowbit_function(bits: int, activation: str = "", *, opset: int = 17) -> ir.F
         parts=parts, base=base, divisors=", ".join(str(base**part) for part in range(parts))
     )
     attributes = ["shape", "block", "values"]
-    nodes = ACTIVATED[activation][1] if activation in ACTIVATED else ""
-    return frame_function(_op_type(bits, activation), attributes, body, nodes, opset)
+    return frame_function(_family(bits), attributes, body, activation, opset)
 
 
 def lowbit_node(
@@ -237,7 +235,7 @@ def lowbit_node(
         shape: [N, K].
         block: Columns that share a scale.
         form: What the codes mean.
-        activation: "" or "silu".
+        activation: One of :data:`.activated.ACTIVATIONS`.
         name: The node's name.
 
     Raises:
@@ -250,7 +248,8 @@ def lowbit_node(
         ir.AttrInt64s("block", [block]),
         ir.AttrInt64s("values", form.values),
     ]
-    return frame_node(_op_type(form.bits, activation), [x, weight, scales, bias], attributes, name)
+    op_type = operator(_family(form.bits), activation)
+    return frame_node(op_type, [x, weight, scales, bias], attributes, name)
 
 
 def define_lowbit(model: ir.Model, bits: int, activation: str = "") -> None:
@@ -259,7 +258,7 @@ def define_lowbit(model: ir.Model, bits: int, activation: str = "") -> None:
     Args:
         model: Modified in place; nothing changes where the function is already there.
         bits: 4 or 2.
-        activation: "" or "silu".
+        activation: One of :data:`.activated.ACTIVATIONS`.
 
     Raises:
         ConfpressError: Bits or activation are unknown or the model's opset is older than 15.
@@ -268,11 +267,7 @@ def define_lowbit(model: ir.Model, bits: int, activation: str = "") -> None:
     define(model, lowbit_function(bits, activation, opset=opset))
 
 
-def _op_type(bits: int, activation: str) -> str:
-    if bits not in (2, 4) or activation not in ACTIVATED:
-        known = ", ".join(f'"{name}"' for name in ACTIVATED)
-        raise ConfpressError(
-            f"low-bit layers have 4 or 2 bits and the activations {known}, not {bits} bits and "
-            f'"{activation}".'
-        )
-    return f"QuantLinear{bits}Bit{ACTIVATED[activation][0]}"
+def _family(bits: int) -> str:
+    if bits not in (2, 4):
+        raise ConfpressError(f"low-bit layers have 4 or 2 bits, not {bits}.")
+    return f"QuantLinear{bits}Bit"

@@ -35,13 +35,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from .activated import activation_of, operator
 from .errors import ConfpressError
 from .functions import define
-from .quantlinear import ACTIVATED, INT8_PRODUCT, STRIP, frame_function, frame_node
+from .quantlinear import INT8_PRODUCT, STRIP, frame_function, frame_node
 from .quantlinear_lowbit import OPERATORS as DENSE_OPERATORS
 
 _Number = TypeVar("_Number", bound=np.generic)
 
+#: The operator without an activation.
+FAMILY: Final = "SparseLinear"
 #: Columns of a block.
 BLOCK: Final = 64
 #: Columns that a table look-up in bytes reaches on most processors.
@@ -74,9 +77,7 @@ _BODY: Final = f"""
 {INT8_PRODUCT}"""
 
 #: The activation of each operator, by the operator's name.
-SPARSE_ACTIVATION_OF: Final = {
-    f"SparseLinear{suffix}": name for name, (suffix, _) in ACTIVATED.items()
-}
+SPARSE_ACTIVATION_OF: Final = activation_of(FAMILY)
 #: The same of all operators of quantised linear layers; and the index of their input `bias`.
 OPERATORS: Final = DENSE_OPERATORS | SPARSE_ACTIVATION_OF
 BIAS_INPUT: Final = dict.fromkeys(DENSE_OPERATORS, 3) | dict.fromkeys(SPARSE_ACTIVATION_OF, 4)
@@ -234,15 +235,13 @@ def sparse_function(activation: str = "", *, opset: int = 17) -> ir.Function:
     """The function that defines the operator; it goes into every model that uses it.
 
     Args:
-        activation: "" or "silu".
+        activation: One of :data:`.activated.ACTIVATIONS`.
         opset: The model's version of the standard domain, at least 15.
 
     Raises:
         ConfpressError: The activation is unknown or the opset too old.
     """
-    op_type = _op_type(activation)
-    nodes = ACTIVATED[activation][1]
-    return frame_function(op_type, ["shape"], _BODY, nodes, opset, ("W", "columns"))
+    return frame_function(FAMILY, ["shape"], _BODY, activation, opset, ("W", "columns"))
 
 
 def sparse_node(
@@ -265,14 +264,14 @@ def sparse_node(
         scales: An initializer, float32 [N].
         bias: An initializer, float32 [N].
         shape: [N, K].
-        activation: "" or "silu".
+        activation: One of :data:`.activated.ACTIVATIONS`.
         name: The node's name.
 
     Raises:
         ConfpressError: The activation is unknown.
     """
     inputs = [x, weight, columns, scales, bias]
-    return frame_node(_op_type(activation), inputs, [ir.AttrInt64s("shape", shape)], name)
+    return frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
 
 
 def define_sparse(model: ir.Model, activation: str = "") -> None:
@@ -280,7 +279,7 @@ def define_sparse(model: ir.Model, activation: str = "") -> None:
 
     Args:
         model: Modified in place; nothing changes where the function is already there.
-        activation: "" or "silu".
+        activation: One of :data:`.activated.ACTIVATIONS`.
 
     Raises:
         ConfpressError: The activation is unknown or the model's opset older than 15.
@@ -298,10 +297,3 @@ def _strips(spans: npt.NDArray[_Number], kept: int) -> npt.NDArray[_Number]:
     rows = spans.shape[0]
     split = spans.reshape(rows // STRIP, STRIP, -1, kept // SLOT, SLOT)
     return np.ascontiguousarray(split.transpose(0, 2, 3, 1, 4))
-
-
-def _op_type(activation: str) -> str:
-    if activation not in ACTIVATED:
-        known = ", ".join(f'"{name}"' for name in ACTIVATED)
-        raise ConfpressError(f'SparseLinear has the activations {known}, not "{activation}".')
-    return f"SparseLinear{ACTIVATED[activation][0]}"

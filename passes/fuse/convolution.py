@@ -16,10 +16,10 @@ import onnx_ir.passes.common as common
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..convmodule import MOST_TAPS, ConvActivation, conv_module_function, conv_module_node
 from ..functions import define
-from ..lower.cpu import silu_of
 from ..pointwise import is_swap
 from ..rewrite import Patch, constant, replace_value, scalar
 from ..structure import ConvolutionModule, Kind, Linear, Module, recognise
+from ..structure.activations import fusible_activation
 from .region import Array, NotFusedError, Region, evaluate_operator
 
 #: Largest difference between the graph and the operator, as a share of the largest output.
@@ -171,8 +171,8 @@ def _mask(value: ir.Value | None) -> tuple[ir.Value | None, bool]:
 
 def _ends(convolved: ir.Value) -> tuple[ConvActivation, tuple[ir.Value, ...]]:
     """The activation, and the values [batch, frames, channels] behind it."""
-    activated = silu_of(convolved)
-    last = convolved if activated is None else activated
+    activated = fusible_activation(convolved, ("silu",))
+    last = convolved if activated is None else activated.output
     users = last.consumers()
     if not users or not all(is_swap(user) for user in users):
         names = ", ".join(sorted({user.op_type for user in users}))

@@ -17,9 +17,9 @@ import onnx_ir as ir
 from ..depthwiseconv2d import ConvActivation
 from ..frame_mask import is_of_frames, masked_value
 from ..linear import only_reader
-from ..lower.cpu import silu_of
 from ..quantconv2d import MOST_ROW_PRODUCTS, MOST_WINDOW
 from ..rewrite import constant
+from ..structure.activations import fusible_activation
 from .region import NotFusedError
 
 
@@ -188,8 +188,8 @@ def _activation(convolved: ir.Value) -> tuple[ConvActivation, ir.Value]:
     reader = only_reader(convolved)
     if reader is not None and reader.op_type == "Relu":
         return "relu", reader.outputs[0]
-    activated = silu_of(convolved)
-    return ("", convolved) if activated is None else ("silu", activated)
+    activated = fusible_activation(convolved, ("silu",))
+    return ("", convolved) if activated is None else ("silu", activated.output)
 
 
 def _behind_codes(value: ir.Value, sized: list[ir.Value]) -> ir.Value:

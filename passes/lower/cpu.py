@@ -9,8 +9,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from ..activated import ACTIVATED, ACTIVATIONS
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
-from ..linear import MatMulLayer, only_user
+from ..linear import MatMulLayer
 from ..quantlinear import define_quant_linear, pack_int8, quant_linear_node
 from ..quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
 from ..rewrite import Patch, replace_value
@@ -25,6 +26,8 @@ from ..sparselinear import (
     pattern_of,
     sparse_node,
 )
+from ..structure.activations import fusible_activation
+from ..structure.modules import Activation
 from .lowbit import LowBitLinear, lowbit_linears
 from .portable import store_linears
 from .qdq import Int8Linear, int8_linears, refuse_lowered
@@ -32,7 +35,7 @@ from .qdq import Int8Linear, int8_linears, refuse_lowered
 
 @dataclasses.dataclass(frozen=True)
 class LowerCpu(InPlacePass):
-    """Linear layers become ``confpress.v1.QuantLinear``, with the SiLU that follows fused.
+    """Linear layers become ``confpress.v1.QuantLinear``, with the activation that follows fused.
 
     Int8 weights whose zeros are balanced over a few columns, whoever put them there, become
     ``SparseLinear`` where that is faster. Weights of 4 and 2 bits with scales per block (int4,
@@ -134,31 +137,21 @@ def _lowbit(model: ir.Model, linear: LowBitLinear) -> ir.Node:
 
 
 def _finish(layer: MatMulLayer, node: ir.Node, journal: Journal, form: str = "") -> None:
-    """Puts an operator in the place of a layer and of the SiLU that it computes too."""
-    activated = silu_of(layer.output)
+    """Puts an operator in the place of a layer and of the activation that it computes too."""
+    activated = _activation(layer)
     Patch(layer.node).graph.insert_before(layer.node, node)
     node.metadata_props[LAYER_KEY] = layer.id
-    replace_value(activated or layer.output, node.outputs[0])
+    replace_value(activated.output if activated else layer.output, node.outputs[0])
     note = f" ({form})" if form else ""
     operator = "SparseLinear" if node.op_type in SPARSE_ACTIVATION_OF else "QuantLinear"
-    journal.change(layer.id, f"{operator}{note}{' with SiLU' if activated else ''}")
+    ending = f" with {ACTIVATED[activated.name][0]}" if activated else ""
+    journal.change(layer.id, f"{operator}{note}{ending}")
+
+
+def _activation(layer: MatMulLayer) -> Activation | None:
+    return fusible_activation(layer.output, ACTIVATIONS)
 
 
 def _activation_of(layer: MatMulLayer) -> str:
-    return "" if silu_of(layer.output) is None else "silu"
-
-
-def silu_of(value: ir.Value) -> ir.Value | None:
-    """``x · Sigmoid(x)`` if that is all that reads x, else None."""
-    users = value.consumers()
-    if len(users) != 2 or value.is_graph_output():
-        return None
-    for sigmoid, product in (users, reversed(users)):
-        if (
-            sigmoid.op_type == "Sigmoid"
-            and product.op_type == "Mul"
-            and only_user(sigmoid.outputs[0]) is product
-            and set(product.inputs) == {value, sigmoid.outputs[0]}
-        ):
-            return product.outputs[0]
-    return None
+    found = _activation(layer)
+    return "" if found is None else found.name

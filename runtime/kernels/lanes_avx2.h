@@ -21,6 +21,7 @@ struct Lanes {
 
   using Vec = __m256;
   using Mask = __m256;  // all bits of a lane are equal
+  using Ints = __m256i;
 
   static Vec zero() { return _mm256_setzero_ps(); }
   static Vec all(float x) { return _mm256_set1_ps(x); }
@@ -30,6 +31,7 @@ struct Lanes {
   }
   static void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
   static void store(float* p, Vec x, size_t count) {
+    if (count >= kWidth) return store(p, x);
     _mm256_maskstore_ps(p, _mm256_castps_si256(first(count)), x);
   }
 
@@ -38,8 +40,13 @@ struct Lanes {
   static Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
   static Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+  static Vec fms(Vec a, Vec b, Vec c) { return _mm256_fmsub_ps(a, b, c); }
   static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
   static Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+  static Vec floats(Ints x) { return _mm256_cvtepi32_ps(x); }
+  static Vec reciprocal(Vec x) { return div(all(1.0f), x); }
+  static Vec within(Vec x, float bound) { return min(max(x, all(-bound)), all(bound)); }
+  static Mask not_below(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_NLT_UQ); }
   static float sum(Vec x) {
     __m128 half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     half = _mm_add_ps(half, _mm_movehl_ps(half, half));

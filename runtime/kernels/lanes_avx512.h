@@ -21,6 +21,7 @@ struct Lanes {
 
   using Vec = __m512;
   using Mask = __mmask16;
+  using Ints = __m512i;
 
   static Vec zero() { return _mm512_setzero_ps(); }
   static Vec all(float x) { return _mm512_set1_ps(x); }
@@ -34,8 +35,20 @@ struct Lanes {
   static Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
   static Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
   static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+  static Vec fms(Vec a, Vec b, Vec c) { return _mm512_fmsub_ps(a, b, c); }
   static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
   static Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+  static Vec floats(Ints x) { return _mm512_cvtepi32_ps(x); }
+  // The processor's 14 bits and one step of Newton's method, in half the time of a division.
+  static Vec reciprocal(Vec x) {
+    const Vec guess = _mm512_rcp14_ps(x);
+    return fma(guess, _mm512_fnmadd_ps(x, guess, all(1.0f)), guess);
+  }
+  static Vec within(Vec x, float bound) {
+    constexpr int kSmallerMagnitude = 0x02;  // with the first operand's sign
+    return _mm512_range_ps(x, all(bound), kSmallerMagnitude);
+  }
+  static Mask not_below(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }
   static float sum(Vec x) { return _mm512_reduce_add_ps(x); }
   static float largest(Vec x) { return _mm512_reduce_max_ps(x); }
 

@@ -7,6 +7,7 @@
 //   kTileFrames                accumulators of a convolution over time
 //   Vec, Mask                  a register, and a choice of its lanes
 //   load and store             all lanes, or only the first `count` with zeros for the others
+//   fma(a, b, c), fms(a, b, c)  a · b + c and a · b - c, rounded once where the processor can
 //   max(a, b), min(a, b)       b in lanes where one of them is NaN
 //   first(count), zeros(p)     the first lanes; lanes whose byte at p is zero (reads kWidth bytes)
 //   select(mask, a, b)         a in the chosen lanes
@@ -57,6 +58,7 @@ struct Lanes {
   static Vec mul(Vec a, Vec b) { return a * b; }
   static Vec div(Vec a, Vec b) { return a / b; }
   static Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+  static Vec fms(Vec a, Vec b, Vec c) { return a * b - c; }
   static Vec max(Vec a, Vec b) { return select(a > b, a, b); }
   static Vec min(Vec a, Vec b) { return select(a < b, a, b); }
   static float sum(Vec x) { return (x[0] + x[2]) + (x[1] + x[3]); }

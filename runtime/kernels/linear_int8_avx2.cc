@@ -3,13 +3,16 @@
 // 2).
 #include <immintrin.h>
 
-#include "linear_avx2.h"
+#include "lanes_avx2.h"
+#include "linear_epilogue.h"
 #include "linear_int8.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
 
 namespace confpress {
 namespace {
+
+using avx2::Lanes;
 
 constexpr size_t kTileFrames = 4;
 
@@ -30,7 +33,7 @@ __m256i row_sums(__m256i low, __m256i high) {
   return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
 }
 
-template <int kFrames, Activation kind>
+template <int kFrames>
 void tile(const LinearInt8Problem& p, size_t frame, size_t row, const int8_t* weights) {
   const auto* bytes = static_cast<const std::byte*>(p.codes) + frame * p.codes_stride;
   const auto* codes = reinterpret_cast<const int16_t*>(bytes);
@@ -51,40 +54,30 @@ void tile(const LinearInt8Problem& p, size_t frame, size_t row, const int8_t* we
     }
   }
   const __m256i offsets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.offsets + row));
+  __m256i sums[kFrames][1];
   CONFPRESS_UNROLL
   for (int f = 0; f < kFrames; ++f) {
-    const __m256i sums = _mm256_add_epi32(row_sums(low[f], high[f]), offsets);
-    avx2::finish<kind>(p, sums, frame + f, row);
+    sums[f][0] = _mm256_add_epi32(row_sums(low[f], high[f]), offsets);
   }
+  finish<Lanes>(p, sums, frame, row);
 }
 
-template <Activation kind>
 void half_strip(const LinearInt8Problem& p, Range frames, size_t row, const int8_t* weights) {
   size_t frame = frames.begin;
   for (; frame + kTileFrames <= frames.end; frame += kTileFrames) {
-    tile<kTileFrames, kind>(p, frame, row, weights);
+    tile<kTileFrames>(p, frame, row, weights);
   }
-  for (; frame < frames.end; ++frame) tile<1, kind>(p, frame, row, weights);
-}
-
-template <Activation kind>
-void multiply_as(const LinearInt8Problem& p, Range frames, Range strips) {
-  for (size_t strip = strips.begin; strip < strips.end; ++strip) {
-    const int8_t* weights = p.weights + strip * p.groups * kGroupBytes;
-    const size_t row = strip * kStripRows;
-    half_strip<kind>(p, frames, row, weights);
-    if (row + avx2::kLanes < p.rows) {
-      half_strip<kind>(p, frames, row + avx2::kLanes, weights + kGroupBytes / 2);
-    }
-  }
+  for (; frame < frames.end; ++frame) tile<1>(p, frame, row, weights);
 }
 
 void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
-  switch (p.activation) {
-    case Activation::kNone:
-      return multiply_as<Activation::kNone>(p, frames, strips);
-    case Activation::kSilu:
-      return multiply_as<Activation::kSilu>(p, frames, strips);
+  for (size_t strip = strips.begin; strip < strips.end; ++strip) {
+    const int8_t* weights = p.weights + strip * p.groups * kGroupBytes;
+    const size_t row = strip * kStripRows;
+    half_strip(p, frames, row, weights);
+    if (row + Lanes::kWidth < p.rows) {
+      half_strip(p, frames, row + Lanes::kWidth, weights + kGroupBytes / 2);
+    }
   }
 }
 

@@ -3,7 +3,8 @@
 // int32 without saturating.
 #include <immintrin.h>
 
-#include "activation_avx512.h"
+#include "lanes_avx512.h"
+#include "linear_epilogue.h"
 #include "linear_int8.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 16")
@@ -20,17 +21,13 @@ __m512i broadcast_group(const uint8_t* codes) {
   return _mm512_set1_epi32(word);
 }
 
-__mmask16 first_lanes(size_t count) {
-  return static_cast<__mmask16>(count < kStripRows ? (1u << count) - 1 : 0xffffu);
-}
-
 // sums += four products a lane. Written as assembly because GCC 12 copies every accumulator around
 // the intrinsic, which makes the kernel three times slower.
 void add_products(__m512i& sums, __m512i codes, __m512i weights) {
   __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(codes), "v"(weights));
 }
 
-template <int kFrames, int kStrips, Activation kind>
+template <int kFrames, int kStrips>
 void tile(const LinearInt8Problem& p, size_t frame, size_t strip) {
   const uint8_t* codes = static_cast<const uint8_t*>(p.codes) + frame * p.codes_stride;
   const size_t stride = p.codes_stride;
@@ -58,28 +55,10 @@ void tile(const LinearInt8Problem& p, size_t frame, size_t strip) {
       for (int s = 0; s < kStrips; ++s) add_products(sums[f][s], x, w[s]);
     }
   }
-  CONFPRESS_UNROLL
-  for (int s = 0; s < kStrips; ++s) {
-    const size_t row = first + s * kStripRows;
-    const __m512 row_scales = _mm512_loadu_ps(p.row_scales + row);
-    const __m512 bias = _mm512_loadu_ps(p.bias + row);
-    const __mmask16 mask = first_lanes(p.rows - row);
-    __m512 y[kFrames];
-    CONFPRESS_UNROLL
-    for (int f = 0; f < kFrames; ++f) {
-      const __m512 frame_scale = _mm512_set1_ps(p.frame_scales[frame + f]);
-      const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[f][s]), frame_scale);
-      y[f] = _mm512_add_ps(_mm512_mul_ps(product, row_scales), bias);
-    }
-    avx512::activate<kind>(y);
-    CONFPRESS_UNROLL
-    for (int f = 0; f < kFrames; ++f) {
-      _mm512_mask_storeu_ps(p.y + (frame + f) * p.rows + row, mask, y[f]);
-    }
-  }
+  finish<avx512::Lanes>(p, sums, frame, first);
 }
 
-template <int kStrips, Activation kind>
+template <int kStrips>
 void column_of_tiles(const LinearInt8Problem& p, Range frames, size_t strip) {
   const Parts tiles = cut(frames, ceil_div(frames.end - frames.begin, kTileFrames));
   for (size_t i = 0; i < tiles.count; ++i) {
@@ -87,56 +66,46 @@ void column_of_tiles(const LinearInt8Problem& p, Range frames, size_t strip) {
     const size_t frame = tile_frames.begin;
     switch (tile_frames.end - frame) {
       case 1:
-        tile<1, kStrips, kind>(p, frame, strip);
+        tile<1, kStrips>(p, frame, strip);
         break;
       case 2:
-        tile<2, kStrips, kind>(p, frame, strip);
+        tile<2, kStrips>(p, frame, strip);
         break;
       case 3:
-        tile<3, kStrips, kind>(p, frame, strip);
+        tile<3, kStrips>(p, frame, strip);
         break;
       case 4:
-        tile<4, kStrips, kind>(p, frame, strip);
+        tile<4, kStrips>(p, frame, strip);
         break;
       case 5:
-        tile<5, kStrips, kind>(p, frame, strip);
+        tile<5, kStrips>(p, frame, strip);
         break;
       default:
-        tile<6, kStrips, kind>(p, frame, strip);
-        break;
-    }
-  }
-}
-
-template <Activation kind>
-void multiply_as(const LinearInt8Problem& p, Range frames, Range strips) {
-  const Parts tiles = cut(strips, ceil_div(strips.end - strips.begin, kTileStrips));
-  for (size_t i = 0; i < tiles.count; ++i) {
-    const Range tile_strips = part(tiles, i);
-    const size_t strip = tile_strips.begin;
-    switch (tile_strips.end - strip) {
-      case 1:
-        column_of_tiles<1, kind>(p, frames, strip);
-        break;
-      case 2:
-        column_of_tiles<2, kind>(p, frames, strip);
-        break;
-      case 3:
-        column_of_tiles<3, kind>(p, frames, strip);
-        break;
-      default:
-        column_of_tiles<4, kind>(p, frames, strip);
+        tile<6, kStrips>(p, frame, strip);
         break;
     }
   }
 }
 
 void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
-  switch (p.activation) {
-    case Activation::kNone:
-      return multiply_as<Activation::kNone>(p, frames, strips);
-    case Activation::kSilu:
-      return multiply_as<Activation::kSilu>(p, frames, strips);
+  const Parts tiles = cut(strips, ceil_div(strips.end - strips.begin, kTileStrips));
+  for (size_t i = 0; i < tiles.count; ++i) {
+    const Range tile_strips = part(tiles, i);
+    const size_t strip = tile_strips.begin;
+    switch (tile_strips.end - strip) {
+      case 1:
+        column_of_tiles<1>(p, frames, strip);
+        break;
+      case 2:
+        column_of_tiles<2>(p, frames, strip);
+        break;
+      case 3:
+        column_of_tiles<3>(p, frames, strip);
+        break;
+      default:
+        column_of_tiles<4>(p, frames, strip);
+        break;
+    }
   }
 }
 

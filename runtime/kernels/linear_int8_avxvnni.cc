@@ -1,16 +1,17 @@
 // 6 frames x 1 strip, AVX-VNNI: 12 accumulators of 8 rows. vpdpbusd adds four products of unsigned
 // and signed bytes to an int32 without saturating.
 #include "add_products_avxvnni.h"
-#include "linear_avx2.h"
+#include "lanes_avx2.h"
+#include "linear_epilogue.h"
+#include "linear_int8.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
 
 namespace confpress {
 namespace {
 
-using avx2::kLanes;
-
 constexpr size_t kTileFrames = 6;
+constexpr size_t kLanes = avx2::Lanes::kWidth;
 constexpr int kHalves = kStripRows / kLanes;  // registers of a strip
 
 __m256i broadcast_group(const uint8_t* codes) {
@@ -21,7 +22,7 @@ __m256i broadcast_group(const uint8_t* codes) {
 
 __m256i load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 
-template <Activation kind, int kFrames>
+template <int kFrames>
 void tile(const LinearInt8Problem& p, size_t frame, size_t strip) {
   const uint8_t* codes = static_cast<const uint8_t*>(p.codes) + frame * p.codes_stride;
   const int8_t* w = p.weights + strip * p.groups * kGroupBytes;
@@ -41,41 +42,24 @@ void tile(const LinearInt8Problem& p, size_t frame, size_t strip) {
       for (int i = 0; i < kHalves; ++i) avxvnni::add_products(sums[f][i], x, weights[i]);
     }
   }
-  CONFPRESS_UNROLL
-  for (int f = 0; f < kFrames; ++f) {
-    CONFPRESS_UNROLL
-    for (int i = 0; i < kHalves; ++i) {
-      const size_t at = row + i * kLanes;
-      if (at < p.rows) avx2::finish<kind>(p, sums[f][i], frame + f, at);
-    }
-  }
+  finish<avx2::Lanes>(p, sums, frame, row);
 }
 
-template <Activation kind, int kFrames>
+template <int kFrames>
 void tile_of(const LinearInt8Problem& p, size_t count, size_t frame, size_t strip) {
   if constexpr (kFrames > 1) {
-    if (count < kFrames) return tile_of<kind, kFrames - 1>(p, count, frame, strip);
+    if (count < kFrames) return tile_of<kFrames - 1>(p, count, frame, strip);
   }
-  tile<kind, kFrames>(p, frame, strip);
+  tile<kFrames>(p, frame, strip);
 }
 
-template <Activation kind>
-void multiply_as(const LinearInt8Problem& p, Range frames, Range strips) {
+void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
   const Parts tiles = cut(frames, ceil_div(frames.end - frames.begin, kTileFrames));
   for (size_t strip = strips.begin; strip < strips.end; ++strip) {
     for (size_t i = 0; i < tiles.count; ++i) {
       const Range range = part(tiles, i);
-      tile_of<kind, kTileFrames>(p, range.end - range.begin, range.begin, strip);
+      tile_of<kTileFrames>(p, range.end - range.begin, range.begin, strip);
     }
-  }
-}
-
-void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
-  switch (p.activation) {
-    case Activation::kNone:
-      return multiply_as<Activation::kNone>(p, frames, strips);
-    case Activation::kSilu:
-      return multiply_as<Activation::kSilu>(p, frames, strips);
   }
 }
 

@@ -35,7 +35,7 @@ void tile(const LinearInt8Problem& p, size_t frame, size_t strip) {
       for (int f = 0; f < kFrames; ++f) sums[f][i] = vdotq_s32(sums[f][i], weights, x[f]);
     }
   }
-  neon::finish(p, sums, frame, row);
+  finish<neon::Lanes>(p, sums, frame, row);
 }
 
 template <int kFrames>

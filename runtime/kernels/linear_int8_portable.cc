@@ -1,14 +1,10 @@
 #include <algorithm>
-#include <cmath>
 
+#include "activation_portable.h"
 #include "linear_int8.h"
 
 namespace confpress {
 namespace {
-
-float activate(Activation activation, float z) {
-  return activation == Activation::kSilu ? z / (1.0f + std::exp(-z)) : z;
-}
 
 void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
   for (size_t strip = strips.begin; strip < strips.end; ++strip) {
@@ -31,7 +27,7 @@ void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
       for (size_t row = 0; row < rows; ++row) {
         const float product = static_cast<float>(sums[row]) * p.frame_scales[frame];
         const float z = product * p.row_scales[first + row] + p.bias[first + row];
-        y[row] = activate(p.activation, z);
+        y[row] = portable::activate(p.activation, z);
       }
     }
   }

@@ -2,7 +2,8 @@
 // four groups of columns are added in int16 before they are widened.
 #include <immintrin.h>
 
-#include "activation_avx2.h"
+#include "lanes_avx2.h"
+#include "linear_lowbit_end.h"
 #include "linear_lowbit_task.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
@@ -108,10 +109,10 @@ struct Avx2 {
     const __m256i lanes = first_lanes(p.rows - row);
     float* y = p.y + t.frame * p.rows + row;
 
-    __m256 totals[kFrames];
+    __m256 totals[kFrames][1];
     CONFPRESS_UNROLL
     for (int f = 0; f < kFrames; ++f) {
-      totals[f] = t.first ? _mm256_setzero_ps() : _mm256_maskload_ps(y + f * p.rows, lanes);
+      totals[f][0] = t.first ? _mm256_setzero_ps() : _mm256_maskload_ps(y + f * p.rows, lanes);
     }
     for (size_t block = t.first_block; block < t.last_block; ++block) {
       size_t group = block * p.block_groups;
@@ -131,20 +132,10 @@ struct Avx2 {
       const __m256 block_scales = _mm256_loadu_ps(scales + block * kStripRows);
       CONFPRESS_UNROLL
       for (int f = 0; f < kFrames; ++f) {
-        totals[f] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[f]), block_scales, totals[f]);
+        totals[f][0] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[f]), block_scales, totals[f][0]);
       }
     }
-    CONFPRESS_UNROLL
-    for (int f = 0; f < kFrames; ++f) {
-      const __m256 out = t.last ? finished(p, totals[f], t.frame + f, row) : totals[f];
-      _mm256_maskstore_ps(y + f * p.rows, lanes, out);
-    }
-  }
-
-  static __m256 finished(const LinearLowbitProblem& p, __m256 total, size_t frame, size_t row) {
-    const __m256 scale = _mm256_set1_ps(p.frame_scales[frame]);
-    const __m256 z = _mm256_fmadd_ps(total, scale, _mm256_loadu_ps(p.bias + row));
-    return p.activation == Activation::kSilu ? avx2::silu(z) : z;
+    end_tile<avx2::Lanes>(p, t, totals, half);
   }
 };
 

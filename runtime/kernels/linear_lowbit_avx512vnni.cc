@@ -2,7 +2,8 @@
 // the unsigned operand of vpdpbusd, the activations the signed one.
 #include <immintrin.h>
 
-#include "activation_avx512.h"
+#include "lanes_avx512.h"
+#include "linear_lowbit_end.h"
 #include "linear_lowbit_task.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 16")
@@ -132,27 +133,7 @@ struct Avx512Vnni {
         }
       }
     }
-    CONFPRESS_UNROLL
-    for (int s = 0; s < kStrips; ++s) {
-      __m512 out[kFrames];
-      CONFPRESS_UNROLL
-      for (int f = 0; f < kFrames; ++f) out[f] = totals[f][s];
-      if (t.last) finish(p, out, t.frame, row + s * kStripRows);
-      CONFPRESS_UNROLL
-      for (int f = 0; f < kFrames; ++f) {
-        _mm512_mask_storeu_ps(y + f * p.rows + s * kStripRows, masks[s], out[f]);
-      }
-    }
-  }
-
-  template <int kFrames>
-  static void finish(const LinearLowbitProblem& p, __m512 (&z)[kFrames], size_t frame, size_t row) {
-    const __m512 bias = _mm512_loadu_ps(p.bias + row);
-    CONFPRESS_UNROLL
-    for (int f = 0; f < kFrames; ++f) {
-      z[f] = _mm512_fmadd_ps(z[f], _mm512_set1_ps(p.frame_scales[frame + f]), bias);
-    }
-    if (p.activation == Activation::kSilu) avx512::activate<Activation::kSilu>(z);
+    end_tile<avx512::Lanes>(p, t, totals);
   }
 };
 

@@ -1,17 +1,14 @@
 // 3 frames x 1 strip, NEON with dot product: 12 accumulators of a block, 12 of all blocks. The
 // table holds signed values, so nothing has to be corrected.
-#include <arm_neon.h>
-
-#include "activation_neon.h"
+#include "linear_lowbit_end.h"
 #include "linear_lowbit_task.h"
-
-#define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
+#include "linear_neon.h"
 
 namespace confpress {
 namespace {
 
-constexpr int kQuarters = 4;  // registers of a strip
-constexpr size_t kLanes = 4;
+using neon::kLanes;
+using neon::kQuarters;
 
 // The stored codes are int8 already, with zeros to the end of the run of 16.
 void narrow(void* codes, size_t length, int32_t* sums) noexcept {
@@ -62,8 +59,9 @@ struct NeonDot {
       CONFPRESS_UNROLL
       for (int i = 0; i < kQuarters; ++i) {
         const bool kept = !t.first && row + i * kLanes < p.rows;
-        totals[f][i] = kept ? neon::load(y + f * p.rows + i * kLanes, p.rows - row - i * kLanes)
-                            : vdupq_n_f32(0.0f);
+        totals[f][i] =
+            kept ? neon::Lanes::load(y + f * p.rows + i * kLanes, p.rows - row - i * kLanes)
+                 : vdupq_n_f32(0.0f);
       }
     }
     for (size_t block = t.first_block; block < t.last_block; ++block) {
@@ -100,22 +98,7 @@ struct NeonDot {
         }
       }
     }
-    CONFPRESS_UNROLL
-    for (int f = 0; f < kFrames; ++f) {
-      CONFPRESS_UNROLL
-      for (int i = 0; i < kQuarters; ++i) {
-        const size_t at = row + i * kLanes;
-        if (at >= p.rows) break;
-        const float32x4_t out = t.last ? finished(p, totals[f][i], t.frame + f, at) : totals[f][i];
-        neon::store(y + f * p.rows + i * kLanes, out, p.rows - at);
-      }
-    }
-  }
-
-  static float32x4_t finished(const LinearLowbitProblem& p, float32x4_t total, size_t frame,
-                              size_t row) {
-    const float32x4_t scale = vdupq_n_f32(p.frame_scales[frame]);
-    return neon::activate(p.activation, vfmaq_f32(vld1q_f32(p.bias + row), total, scale));
+    end_tile<neon::Lanes>(p, t, totals);
   }
 };
 

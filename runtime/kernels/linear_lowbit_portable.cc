@@ -1,6 +1,6 @@
-#include <cmath>
 #include <cstring>
 
+#include "activation_portable.h"
 #include "linear_lowbit_task.h"
 
 namespace confpress {
@@ -68,7 +68,7 @@ struct Portable {
 
   static float finished(const LinearLowbitProblem& p, float total, size_t frame, size_t row) {
     const float z = total * p.frame_scales[frame] + p.bias[row];
-    return p.activation == Activation::kSilu ? z / (1.0f + std::exp(-z)) : z;
+    return portable::activate(p.activation, z);
   }
 };
 

@@ -60,13 +60,6 @@ struct LinearSparseProblem {
   }
 };
 
-// Keeps GCC from deriving one address from another again in every step of a loop.
-template <class T>
-[[gnu::always_inline]] static inline T held(T address) {
-  __asm__("" : "+r"(address));
-  return address;
-}
-
 // One instruction set's kernel: computes y for some frames and strips of 16 rows.
 struct LinearSparseKernel {
   const FrameQuantizer* quantizer;

@@ -2,7 +2,9 @@
 // gathers four of 16 columns of a frame for each of 8 rows.
 #pragma once
 
-#include "linear_avx2.h"
+#include "held.h"
+#include "lanes_avx2.h"
+#include "linear_epilogue.h"
 #include "linear_sparse.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
@@ -16,7 +18,8 @@ namespace confpress {
 template <class Product>
 struct LinearSparseAvx2Tiles {
   static constexpr int kTileFrames = 4;
-  static constexpr int kHalves = kStripRows / avx2::kLanes;
+  static constexpr size_t kLanes = avx2::Lanes::kWidth;
+  static constexpr int kHalves = kStripRows / kLanes;
 
   static __m256i window_at(const std::byte* codes) {
     return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(codes)));
@@ -74,7 +77,7 @@ struct LinearSparseAvx2Tiles {
     CONFPRESS_UNROLL
     for (int h = 0; h < kHalves; ++h) {
       const __m256i offsets =
-          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.offsets + row + h * avx2::kLanes));
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.offsets + row + h * kLanes));
       CONFPRESS_UNROLL
       for (int f = 0; f < kFrames; ++f) sums[f][h] = offsets;
     }
@@ -94,19 +97,7 @@ struct LinearSparseAvx2Tiles {
         for (int h = 0; h < kHalves; ++h) product[h].add(sums[f][h], places[h].in(window));
       }
     }
-    CONFPRESS_UNROLL
-    for (int f = 0; f < kFrames; ++f) {
-      CONFPRESS_UNROLL
-      for (int h = 0; h < kHalves; ++h) {
-        const size_t at = row + h * avx2::kLanes;
-        if (at >= p.rows) break;
-        if (p.activation == Activation::kSilu) {
-          avx2::finish<Activation::kSilu>(p, sums[f][h], frame + f, at);
-        } else {
-          avx2::finish<Activation::kNone>(p, sums[f][h], frame + f, at);
-        }
-      }
-    }
+    finish<avx2::Lanes>(p, sums, frame, row);
   }
 
   template <SlotReach kReach, int kFrames>

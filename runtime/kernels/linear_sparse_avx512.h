@@ -13,7 +13,9 @@
 
 #include <immintrin.h>
 
-#include "activation_avx512.h"
+#include "held.h"
+#include "lanes_avx512.h"
+#include "linear_epilogue.h"
 #include "linear_sparse.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 16")
@@ -96,35 +98,6 @@ struct DirectSlot {
   }
 };
 
-template <int kFrames, int kStrips>
-CONFPRESS_INLINE void finish(const LinearSparseProblem& p, const SparseTile<kFrames, kStrips>& t,
-                             size_t frame, size_t first) {
-  const size_t rows = p.rows;
-  const float* frame_scales = p.frame_scales + frame;
-  const bool silu = p.activation == Activation::kSilu;
-  CONFPRESS_UNROLL
-  for (int s = 0; s < kStrips; ++s) {
-    const size_t row = first + s * kStripRows;
-    const __m512 row_scales = _mm512_loadu_ps(p.row_scales + row);
-    const __m512 bias = _mm512_loadu_ps(p.bias + row);
-    const size_t left = rows - row;
-    const auto mask = static_cast<__mmask16>(left < kStripRows ? (1u << left) - 1 : 0xffffu);
-    __m512 y[kFrames];
-    CONFPRESS_UNROLL
-    for (int f = 0; f < kFrames; ++f) {
-      const __m512 product =
-          _mm512_mul_ps(_mm512_cvtepi32_ps(t.sums[f][s]), _mm512_set1_ps(frame_scales[f]));
-      y[f] = _mm512_add_ps(_mm512_mul_ps(product, row_scales), bias);
-    }
-    if (silu) activate<Activation::kSilu>(y);
-    float* out = p.y + frame * rows + row;
-    CONFPRESS_UNROLL
-    for (int f = 0; f < kFrames; ++f, out = held(out + rows)) {
-      _mm512_mask_storeu_ps(out, mask, y[f]);
-    }
-  }
-}
-
 // The codes of half a tile's frames, four at most. An address holds up to two strides or one of a
 // register's own: no instruction is spent on them, and the processor has few to spare beside two
 // look-ups and products in every two cycles.
@@ -192,7 +165,7 @@ template <class Slot, int kFrames>
   add_near(t, slot, half.at(half.first + Tile::kNear * stride));
   CONFPRESS_UNROLL
   for (int f = 0; f < Tile::kFar; ++f) slot.add(t, Tile::kNear + f, f);
-  finish(p, t, frame, first);
+  finish<Lanes>(p, t.sums, frame, first);
 }
 
 template <class Slot, int kFrames>

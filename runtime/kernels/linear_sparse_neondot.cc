@@ -65,7 +65,7 @@ void tile(const LinearSparseProblem& p, size_t frame, size_t strip) {
       }
     }
   }
-  neon::finish(p, sums, frame, row);
+  finish<neon::Lanes>(p, sums, frame, row);
 }
 
 template <SlotReach kReach, int kFrames>

@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <cmath>
 
+#include "activation_portable.h"
 #include "linear_sparse.h"
 
 namespace confpress {
@@ -29,7 +29,7 @@ void multiply(const LinearSparseProblem& p, Range frames, Range strips) noexcept
       for (size_t row = 0; row < rows; ++row) {
         const float product = static_cast<float>(sums[row]) * p.frame_scales[frame];
         const float z = product * p.row_scales[first + row] + p.bias[first + row];
-        y[row] = p.activation == Activation::kSilu ? z / (1.0f + std::exp(-z)) : z;
+        y[row] = portable::activate(p.activation, z);
       }
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "activated_operators.h"
 #include "cpu_path.h"
 #include "custom_op.h"
 #include "linear_inputs.h"
@@ -40,13 +41,12 @@ const LinearInt8Kernel& kernel_of(CpuPath path) {
   }
 }
 
-constexpr char kOp[] = "QuantLinear";
-
-class QuantLinearBase {
+class QuantLinear {
  public:
+  static constexpr char kOp[] = "QuantLinear";
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt8, ort::kFloat, ort::kFloat};
 
-  QuantLinearBase(const KernelInfo& info, Activation activation)
+  QuantLinear(const KernelInfo& info, Activation activation)
       : kernel_(kernel_of(cpu_path_choice().chosen.path)), activation_(activation) {
     std::tie(rows_, columns_) = shape_attribute(kOp, info, kMostColumns);
     strips_ = ceil_div(rows_, kStripRows);
@@ -115,18 +115,7 @@ class QuantLinearBase {
   std::vector<int32_t> offsets_;
 };
 
-struct QuantLinear : QuantLinearBase {
-  static constexpr const char* kName = "QuantLinear";
-  explicit QuantLinear(const KernelInfo& info) : QuantLinearBase(info, Activation::kNone) {}
-};
-
-struct QuantLinearSilu : QuantLinearBase {
-  static constexpr const char* kName = "QuantLinearSiLU";
-  explicit QuantLinearSilu(const KernelInfo& info) : QuantLinearBase(info, Activation::kSilu) {}
-};
-
-const OperatorEntry entry{operator_of<QuantLinear>()};
-const OperatorEntry entry_silu{operator_of<QuantLinearSilu>()};
+const ActivatedEntries<QuantLinear> entries;
 
 }  // namespace
 }  // namespace confpress

@@ -4,6 +4,7 @@
 #include <string>
 #include <tuple>
 
+#include "activated_operators.h"
 #include "cpu_path.h"
 #include "custom_op.h"
 #include "linear_inputs.h"
@@ -182,22 +183,20 @@ class QuantLinearLowbit {
   std::vector<float> bias_;
 };
 
-constexpr const char* name_of(int bits, Activation activation) {
-  const bool silu = activation == Activation::kSilu;
-  if (bits == 4) return silu ? "QuantLinear4BitSiLU" : "QuantLinear4Bit";
-  return silu ? "QuantLinear2BitSiLU" : "QuantLinear2Bit";
-}
-
-template <int kBits, Activation kActivation>
-struct Variant : QuantLinearLowbit {
-  static constexpr const char* kName = name_of(kBits, kActivation);
-  explicit Variant(const KernelInfo& info) : QuantLinearLowbit(info, kName, kBits, kActivation) {}
+struct QuantLinear4Bit : QuantLinearLowbit {
+  static constexpr char kOp[] = "QuantLinear4Bit";
+  QuantLinear4Bit(const KernelInfo& info, Activation activation)
+      : QuantLinearLowbit(info, kOp, 4, activation) {}
 };
 
-const OperatorEntry entry_4{operator_of<Variant<4, Activation::kNone>>()};
-const OperatorEntry entry_4_silu{operator_of<Variant<4, Activation::kSilu>>()};
-const OperatorEntry entry_2{operator_of<Variant<2, Activation::kNone>>()};
-const OperatorEntry entry_2_silu{operator_of<Variant<2, Activation::kSilu>>()};
+struct QuantLinear2Bit : QuantLinearLowbit {
+  static constexpr char kOp[] = "QuantLinear2Bit";
+  QuantLinear2Bit(const KernelInfo& info, Activation activation)
+      : QuantLinearLowbit(info, kOp, 2, activation) {}
+};
+
+const ActivatedEntries<QuantLinear4Bit> entries_of_4_bits;
+const ActivatedEntries<QuantLinear2Bit> entries_of_2_bits;
 
 }  // namespace
 }  // namespace confpress

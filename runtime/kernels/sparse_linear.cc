@@ -4,6 +4,7 @@
 #include <string>
 #include <tuple>
 
+#include "activated_operators.h"
 #include "cpu_path.h"
 #include "custom_op.h"
 #include "linear_inputs.h"
@@ -47,14 +48,13 @@ const LinearSparseKernel& kernel_of(CpuPath path) {
   }
 }
 
-constexpr char kOp[] = "SparseLinear";
-
-class SparseLinearBase {
+class SparseLinear {
  public:
+  static constexpr char kOp[] = "SparseLinear";
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt8, ort::kUint8, ort::kFloat,
                                                  ort::kFloat};
 
-  SparseLinearBase(const KernelInfo& info, Activation activation)
+  SparseLinear(const KernelInfo& info, Activation activation)
       : kernel_(kernel_of(cpu_path_choice().chosen.path)), activation_(activation) {
     std::tie(rows_, columns_) = shape_attribute(kOp, info, kMostColumns);
     strips_ = ceil_div(rows_, kStripRows);
@@ -180,18 +180,7 @@ class SparseLinearBase {
   std::vector<int32_t> offsets_;
 };
 
-struct SparseLinear : SparseLinearBase {
-  static constexpr const char* kName = "SparseLinear";
-  explicit SparseLinear(const KernelInfo& info) : SparseLinearBase(info, Activation::kNone) {}
-};
-
-struct SparseLinearSilu : SparseLinearBase {
-  static constexpr const char* kName = "SparseLinearSiLU";
-  explicit SparseLinearSilu(const KernelInfo& info) : SparseLinearBase(info, Activation::kSilu) {}
-};
-
-const OperatorEntry entry{operator_of<SparseLinear>()};
-const OperatorEntry entry_silu{operator_of<SparseLinearSilu>()};
+const ActivatedEntries<SparseLinear> entries;
 
 }  // namespace
 }  // namespace confpress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,27 @@ def silu(z: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """z · sigmoid(z) in float64."""
     z = z.astype(np.float64)
     return z / (1 + np.exp(-z))
+
+
+def activated(activation: str, z: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The activation of z in float64."""
+    z = z.astype(np.float64)
+    with np.errstate(over="ignore"):
+        match activation:
+            case "":
+                return z
+            case "silu":
+                return silu(z)
+            case "relu":
+                return np.where(z < 0, 0, z)
+            case "gelu":
+                return z * 0.5 * np.vectorize(math.erfc)(-z / math.sqrt(2))
+            case "gelu_tanh":
+                cube = np.clip(z, -1e3, 1e3) ** 3
+                return z * 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * cube)))
+            case "sigmoid":
+                return 1 / (1 + np.exp(-z))
+    raise KeyError(activation)
 
 
 def session(

@@ -137,9 +137,9 @@ def test_formats_beyond_the_bounds_are_errors() -> None:
 
 
 def test_unknown_variants_are_errors() -> None:
-    with pytest.raises(ConfpressError, match=r'4 or 2 bits .* not 3 bits and "silu"'):
+    with pytest.raises(ConfpressError, match="4 or 2 bits, not 3"):
         lowbit_function(3, "silu")
-    with pytest.raises(ConfpressError, match='activations "", "silu", not 4 bits and "tanh"'):
+    with pytest.raises(ConfpressError, match='"sigmoid", not "tanh"'):
         lowbit_function(4, "tanh")
     with pytest.raises(ConfpressError, match="opset 15 or newer, not 13"):
         lowbit_function(4, opset=13)

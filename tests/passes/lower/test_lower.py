@@ -32,7 +32,7 @@ def interchange(text: str = FEED_FORWARD) -> ir.Model:
         "v": RANDOM.standard_normal((48, 64)).astype(np.float32) / 7,
         "w": RANDOM.standard_normal((64, 48)).astype(np.float32) / 8,
     }
-    if text is FEED_FORWARD:
+    if text is not CHAIN:
         arrays["c"] = RANDOM.standard_normal(64).astype(np.float32)
     model = parse(text, **arrays)
     Quantize()(model)
@@ -57,6 +57,30 @@ def test_cpu_is_one_operator_a_layer_with_silu_fused() -> None:
     (actual,), (expected,) = evaluate(model, feeds), evaluate(original, feeds)
     # One code of a hidden unit may round the other way after a differently fused SiLU.
     assert relative(actual, expected) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("operator", "spelling"),
+    [
+        ("QuantLinearReLU", "a = Relu (h)"),
+        ("QuantLinearSigmoid", "a = Sigmoid (h)"),
+        ("QuantLinearGELUTanh", 'a = Gelu <approximate = "tanh"> (h)'),
+        (
+            "QuantLinearGELU",
+            """root = Constant <value_float = 1.4142135> ()  d = Div (h, root)  e = Erf (d)
+            one = Constant <value_float = 1.0> ()  s = Add (e, one)  m = Mul (h, s)
+            half = Constant <value_float = 0.5> ()  a = Mul (m, half)""",
+        ),
+    ],
+)
+def test_cpu_takes_every_activation_into_the_layer(operator: str, spelling: str) -> None:
+    model = interchange(FEED_FORWARD.replace("g = Sigmoid (h)  a = Mul (h, g)", spelling))
+    original = model.clone()
+    result = LowerCpu()(model)
+    assert operators(model) == [operator, "QuantLinear"]
+    assert any(change.what.endswith(f"with {operator[11:]}") for change in result.changes)
+    feeds = frames(2, 7)
+    assert relative(evaluate(model, feeds)[0], evaluate(original, feeds)[0]) < 1e-3
 
 
 def test_cpu_layers_in_a_chain_read_each_other() -> None:

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from confpress.passes.activated import ACTIVATIONS
 from confpress.passes.quantlinear import EPSILON
 
-from ...passes.quant_layers import Floats, QuantLayer, run, session, silu
+from ...passes.quant_layers import Floats, QuantLayer, activated, run, session
 from .malformed import as_input, attribute, weight
 
 # Tails of strips, groups, registers and tiles: N, K, frames.
@@ -26,10 +27,11 @@ SHAPES = (
     (48, 1040, 5),
     (704, 176, 31),
 )
-# ONNX Runtime's sigmoid is this far from the exact one, times the magnitudes of these tests (< 60).
-BODY_SILU_TOLERANCE = 5e-6
-# Relative error of the kernels' own silu.
-SILU_TOLERANCE = 1e-6
+# ONNX Runtime's sigmoid and erf are this far from the exact ones, times these magnitudes (< 60).
+BODY_TOLERANCE = 5e-6
+# Error of the kernels' own activations: relative to what they give, or to what they are given.
+RELATIVE = {"silu": 1e-6, "sigmoid": 1e-6, "relu": 0}
+OF_INPUT = {"gelu": 2e-7, "gelu_tanh": 2e-7}
 
 
 @pytest.fixture
@@ -51,24 +53,38 @@ def test_kernel_equals_its_body(library: str, n: int, k: int, frames: int) -> No
     np.testing.assert_array_equal(y, layer.linear(x))
 
 
-@pytest.mark.parametrize(("n", "k", "frames"), SHAPES)
-def test_kernel_with_silu(library: str, n: int, k: int, frames: int) -> None:
+def _assert_activated(activation: str, y: Floats, z: Floats) -> None:
+    difference = np.abs(y - activated(activation, z))
+    if activation in OF_INPUT:
+        assert (difference <= OF_INPUT[activation] * np.abs(z) + 1e-30).all()
+    else:
+        np.testing.assert_allclose(
+            y, activated(activation, z), rtol=RELATIVE[activation], atol=1e-30
+        )
+
+
+@pytest.mark.parametrize(("n", "k", "frames"), SHAPES[1:4])
+@pytest.mark.parametrize("activation", ACTIVATIONS[1:])
+def test_kernel_with_activation(library: str, activation: str, n: int, k: int, frames: int) -> None:
     layer = QuantLayer.random(n, k)
-    model = layer.model("silu")
+    model = layer.model(activation)
     x = _gaussian(frames, k)
     y = run(session(model, library), x)
-    np.testing.assert_allclose(y, run(session(model), x), rtol=0, atol=BODY_SILU_TOLERANCE)
-    np.testing.assert_allclose(y, silu(layer.linear(x)), rtol=SILU_TOLERANCE, atol=1e-30)
+    np.testing.assert_allclose(y, run(session(model), x), rtol=0, atol=BODY_TOLERANCE)
+    _assert_activated(activation, y, layer.linear(x))
 
 
-def test_silu_over_all_magnitudes(library: str) -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS[1:])
+def test_activations_of_all_magnitudes(library: str, activation: str) -> None:
     layer = QuantLayer.of_codes(np.full((1, 1), 127, np.int8))
     z = np.concatenate([-np.geomspace(1e-20, 87, 3000), np.geomspace(1e-20, 1e30, 3000)])
     x = (z / 127).astype(np.float32)[:, None]
-    y = run(session(layer.model("silu"), library), x)
-    np.testing.assert_allclose(y, silu(layer.linear(x)), rtol=SILU_TOLERANCE, atol=1e-30)
+    one = session(layer.model(activation), library)
+    _assert_activated(activation, run(one, x), layer.linear(x))
     far = np.array([[-1.0], [-1e3], [-1e30]], np.float32)
-    np.testing.assert_array_equal(run(session(layer.model("silu"), library), far), 0)
+    np.testing.assert_allclose(run(one, far), 0, rtol=0, atol=1e-37)
+    layer.bias[:] = np.array(0xFFFFFFFF, np.uint32).view(np.float32)
+    assert np.isnan(run(session(layer.model(activation), library), x)).all()
 
 
 @pytest.mark.parametrize("k", [1, 4, 63, 176, 2048])
@@ -131,7 +147,6 @@ def test_frames_do_not_touch_each_other(library: str) -> None:
     np.testing.assert_array_equal(y[1], layer.bias)
     others = [0, 1, *range(5, 12)]
     np.testing.assert_array_equal(y[others], layer.linear(x[others]))
-    assert np.isnan(run(session(layer.model("silu"), library), x)[2:5]).all()
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (2, 1, 3, 5), (0, 5), (2, 0, 5)])

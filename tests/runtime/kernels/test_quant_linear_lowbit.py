@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from confpress.passes.activated import ACTIVATIONS
 from confpress.passes.quantlinear_lowbit import BLOCKS, FP4, INT2, INT4, UINT4, LowBitFormat
 
 from ...passes.lowbit_layers import LowBitLayer
-from ...passes.quant_layers import Floats, run, session, silu
+from ...passes.quant_layers import Floats, activated, run, session
 from .malformed import Change, as_input, attribute, weight
 
 # Tails of strips, groups, chunks of 512 columns, registers and tiles: N, K, frames.
@@ -60,11 +61,12 @@ def test_every_block(library: str, form: LowBitFormat, n: int, k: int, block: in
 
 
 @pytest.mark.parametrize("form", [INT4, INT2], ids=lambda form: form.name)
-def test_kernel_with_silu(library: str, form: LowBitFormat) -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS[1:])
+def test_kernel_with_activation(library: str, form: LowBitFormat, activation: str) -> None:
     layer = LowBitLayer.random(97, 176, 32, form)
     x = _gaussian(31, 176)
-    y = run(session(layer.model("silu"), library), x)
-    assert _error(y, silu(layer.linear(x))) < TOLERANCE
+    y = run(session(layer.model(activation), library), x)
+    assert _error(y, activated(activation, layer.linear(x))) < TOLERANCE
 
 
 @pytest.mark.parametrize("k", [1, 8, 63, 64, 2048])

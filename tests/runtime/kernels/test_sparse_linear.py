@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from confpress.passes.activated import ACTIVATIONS
 from confpress.passes.sparselinear import KEPT, SPANS, Pattern, pack_sparse
 
-from ...passes.quant_layers import Floats, run, session, silu
+from ...passes.quant_layers import Floats, activated, run, session
 from ...passes.sparse_layers import SparseLayer
 from .malformed import Change, as_input, attribute, weight
 
@@ -23,10 +24,8 @@ SHAPES = (
     (48, 1040, 5),
 )
 PATTERNS = [Pattern(kept, span) for kept in KEPT for span in SPANS if kept * span >= 64]
-# ONNX Runtime's sigmoid is this far from the exact one, times the magnitudes of these tests (< 60).
-BODY_SILU_TOLERANCE = 5e-6
-# Relative error of the kernels' own silu.
-SILU_TOLERANCE = 1e-6
+# ONNX Runtime's sigmoid and erf are this far from the exact ones, times these magnitudes (< 60).
+BODY_TOLERANCE = 5e-6
 
 
 @pytest.fixture
@@ -59,14 +58,16 @@ def test_every_number_of_frames(library: str, frames: int, pattern: Pattern) -> 
     np.testing.assert_array_equal(run(session(layer.model(), library), x), layer.linear(x))
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_kernel_with_silu(library: str, pattern: Pattern) -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS[1:])
+@pytest.mark.parametrize("pattern", [Pattern(16, 16), Pattern(8, 16), Pattern(8, 64)], ids=str)
+def test_kernel_with_activation(library: str, pattern: Pattern, activation: str) -> None:
     layer = SparseLayer.balanced(97, 176, pattern)
-    model = layer.model("silu")
+    model = layer.model(activation)
     x = _gaussian(31, 176)
     y = run(session(model, library), x)
-    np.testing.assert_allclose(y, run(session(model), x), rtol=0, atol=BODY_SILU_TOLERANCE)
-    np.testing.assert_allclose(y, silu(layer.linear(x)), rtol=SILU_TOLERANCE, atol=1e-30)
+    np.testing.assert_allclose(y, run(session(model), x), rtol=0, atol=BODY_TOLERANCE)
+    z = layer.linear(x)
+    assert (np.abs(y - activated(activation, z)) <= 1e-6 * np.maximum(np.abs(z), 0.5)).all()
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)

@@ -1,0 +1,29 @@
+// Activations of one float, for the `*_portable.cc` files: by the C library, so that they also are
+// what the other paths are compared with.
+#pragma once
+
+#include <cmath>
+
+#include "activation.h"
+
+namespace confpress::portable {
+
+static inline float activate(Activation activation, float z) {
+  switch (activation) {
+    case Activation::kNone:
+      break;
+    case Activation::kSilu:
+      return z / (1.0f + std::exp(-z));
+    case Activation::kRelu:
+      return z < 0.0f ? 0.0f : z;  // NaN stays NaN
+    case Activation::kGelu:
+      return z * 0.5f * std::erfc(z * -0.707106781f);
+    case Activation::kGeluTanh:
+      return z * 0.5f * (1.0f + std::tanh(0.797884561f * (z + 0.044715f * z * z * z)));
+    case Activation::kSigmoid:
+      return 1.0f / (1.0f + std::exp(-z));
+  }
+  return z;
+}
+
+}  // namespace confpress::portable
