@@ -12,6 +12,7 @@ from ..passes.fuse.convolution import FuseConvModule
 from ..passes.fuse.norms import FuseAddNorm
 from ..passes.fuse.subsampling import FuseSubsampling
 from ..passes.lower.masked_codes import MaskCodes
+from ..passes.mask_channel import MaskChannel
 from ..passes.norm_sums import NormSums
 from ..passes.zero_masks import ZeroMasks
 from .recipe import Fusion, Target
@@ -22,6 +23,7 @@ FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
         "masked_codes": MaskCodes(),
         "depthwise": DepthwiseConv2d(),
         "zero_masks": ZeroMasks(),
+        "mask_channel": MaskChannel(),
         "norm_sums": NormSums(),
     },
     "cpu": {
@@ -32,6 +34,7 @@ FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
         "masked_codes": MaskCodes(),
         "depthwise": DepthwiseConv2d(),
         "zero_masks": ZeroMasks(),
+        "mask_channel": MaskChannel(),
     },
 }
 
