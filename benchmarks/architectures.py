@@ -165,9 +165,15 @@ def sizes_and_speeds(paths: Mapping[str, Path], timed: BenchResult) -> list[str]
     return lines
 
 
-def left(name: str, profile: ModuleProfile) -> list[str]:
+def left(name: str, profile: ModuleProfile, speed: float) -> list[str]:
     """Where a variant's time goes: share of the run, and of the arithmetic limit."""
-    lines = [f"What is left of `{name}`:", ""]
+    taken = sum(module.ms for module in profile.modules) + profile.unattributed_ms
+    limit = sum(module.limit_ms for module in profile.modules)
+    lines = [
+        f"What is left of `{name}`; at its arithmetic limit it would be "
+        f"{speed * taken / limit:.1f}× as fast as float32:",
+        "",
+    ]
     lines += ["| modules | share of the time | of the limit | in |", "|---|---|---|---|"]
     for kind in profile.by_kind():
         limit = "" if kind.of_limit is None else f"{100 * kind.of_limit:.0f} %"
@@ -198,8 +204,9 @@ def main(data: Path, work: Path, markdown: Path | None, rounds: int, only: str) 
         "docs/architectures.md`.",
         f"One thread, 10 s of audio, batch 1, {rounds} rounds in turn; {environment.cpu}, "
         f"ONNX Runtime {environment.libraries['onnxruntime']}.",
-        "Of the limit: time at the rate of a dense product over time taken. The int8 "
-        "convolutions of `cpu` are held to the rate of float32 there, which they can exceed.",
+        "Of the limit: the time that a module's products would take at the rate of one large "
+        "product, float32 or int8 as the module's own, measured in the same run, over the time "
+        "that the module takes. The arithmetic limit counts these products and nothing else.",
     ]
     record = {}
     for name, original in originals.items():
@@ -214,8 +221,13 @@ def main(data: Path, work: Path, markdown: Path | None, rounds: int, only: str) 
             "profiles": {each: found.model_dump(mode="json") for each, found in profiles.items()},
         }
         lines += ["", f"## {name}", "", *sizes_and_speeds(paths, timed), ""]
+        speeds = {
+            each: timing.speedup.median
+            for each, timing in zip(paths, timed.cases[0].timings, strict=True)
+            if timing.speedup is not None
+        }
         for each, found in profiles.items():
-            lines += left(each, found)
+            lines += left(each, found, speeds[each])
         work.mkdir(parents=True, exist_ok=True)
         (work / "architectures.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     text = "\n".join(lines).rstrip() + "\n"
