@@ -18,8 +18,9 @@ input    type      shape                        meaning
 Q        float32   [B, Tq, features]            queries are H · dh columns from columns[0] on
 K        float32   [B, Tk, features]            keys, from columns[1] on; may be the same as Q
 V        float32   [B, Tk, features]            values, from columns[2] on; may be the same as Q
-P        float32   [B or 1, Tq + Tk - 1,        projected positions, from columns[3] on;
-                   features]                    RelPosAttention alone, as the next two
+P        float32   [B or 1, Tq + Tk - 1,        projected positions, from columns[3] on, or dh
+                   features]                    that all heads share (Shaw et al. 2018);
+                                                RelPosAttention alone, as the next two
 bias_u   float32   [H, dh]                      added to the queries that meet keys
 bias_v   float32   [H, dh]                      added to the queries that meet positions
 mask     bool      [B or 1, 1, Tq or 1, Tk or   true where a key does not count;
@@ -67,6 +68,8 @@ _BODY: Final = """
   share = Constant <value_float: float = @uniform> ()
   width = ReduceProd <keepdims = 1> (sizes)
   by_head = Concat <axis = 0> (kept, sizes)
+  size = Gather (sizes, second)
+  by_own_head = Concat <axis = 0> (kept, open, size)
 {projections}
   keys = Transpose <perm = [0, 2, 3, 1]> (k)
   values = Transpose <perm = [0, 2, 1, 3]> (v)
@@ -87,7 +90,7 @@ _PROJECTION: Final = """
   {name}_start = Gather (starts, {place})
   {name}_end = Add ({name}_start, width)
   {name}_columns = Slice ({input}, {name}_start, {name}_end, third)
-  {name} = Reshape ({name}_columns, by_head)
+  {name} = Reshape ({name}_columns, {shape})
 """
 
 _SCORES_OF_KEYS: Final = """
@@ -149,7 +152,12 @@ def attention_function(op_type: str, opset: int = 17) -> ir.Function:
         op_type=op_type,
         inputs=", ".join(inputs),
         projections="".join(
-            _PROJECTION.format(name=name.lower(), input=name, place=place)
+            _PROJECTION.format(
+                name=name.lower(),
+                input=name,
+                place=place,
+                shape="by_own_head" if name == "P" else "by_head",
+            )
             for name, place in projected
             if name in inputs
         ),

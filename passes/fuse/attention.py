@@ -52,7 +52,7 @@ class FuseAttention(InPlacePass):
 
 
 #: What the operators know of positions; those of the other kinds enter the scores in other ways.
-_POSITIONS = (Position.RELATIVE, Position.ROTARY, Position.NONE)
+_POSITIONS = (Position.RELATIVE, Position.SHAW, Position.ROTARY, Position.NONE)
 
 
 def _fuse(model: ir.Model, module: Module) -> str:
@@ -63,7 +63,7 @@ def _fuse(model: ir.Model, module: Module) -> str:
     ):
         raise NotFusedError(
             f"its positions are of the kind '{attention.position}', and the operators take "
-            "projected relative ones, rotary ones or none"
+            "projected relative ones, vectors by distance, rotary ones or none"
         )
     if attention.head_size > MOST_HEAD_SIZE:
         raise NotFusedError(
@@ -75,7 +75,7 @@ def _fuse(model: ir.Model, module: Module) -> str:
     read = [_laid_out(patch, source) for source in parts.sources[:3]]
     inputs = [source.value for source in read]
     if parts.positions is not None:
-        read.append(_position(patch, parts.positions, attention.heads * attention.head_size))
+        read.append(_position(patch, parts.positions, read[0].value, read[1].value))
         inputs += [
             read[-1].value,
             patch.constant(parts.bias, "bias_u"),
@@ -136,12 +136,15 @@ def _laid_out(patch: Patch, source: Source) -> Source:
     return dataclasses.replace(source, value=rows)
 
 
-def _position(patch: Patch, positions: PositionParts, width: int) -> Source:
-    """Projected positions whose scores have the factor of the others."""
+def _position(patch: Patch, positions: PositionParts, queries: ir.Value, keys: ir.Value) -> Source:
+    """Positions by distance whose scores have the factor of the others."""
     source = positions.source
+    if positions.distances is not None:
+        vectors = positions.distances.vectors(patch, queries, keys)
+        source = dataclasses.replace(source, value=vectors)
     if np.isclose(positions.factor, 1.0, rtol=1e-6):
         return source
-    value = source.value
+    value, width = source.value, positions.width
     if source.width != width:
         begin, end = patch.ints(source.column), patch.ints(source.column + width)
         value = patch.op("Slice", value, begin, end, patch.ints(2))

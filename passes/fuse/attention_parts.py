@@ -14,7 +14,8 @@ import onnx_ir as ir
 
 from ..lower.qdq import dynamic_source
 from ..rewrite import constant, scalar
-from ..structure import SelfAttention
+from ..structure import Position, SelfAttention
+from .distances import Distances, read_distances
 from .region import Array, NotFusedError
 
 #: Operators that move elements; on the way from a projection to a product.
@@ -74,14 +75,21 @@ class PositionParts:
     """What relative positions add.
 
     Attributes:
-        source: Projected positions.
+        source: Projected positions, or the vectors of all pairs of frames.
+        distances: How these are looked up, if they are.
         factor: What their scores are multiplied with, over the factor of the others.
         bias: Of the queries that meet them, float32 [H, dh].
     """
 
     source: Source
+    distances: Distances | None
     factor: float
     bias: Array
+
+    @property
+    def width(self) -> int:
+        """Features that the operator reads: of all heads, or of one that all share."""
+        return self.bias.size if self.distances is None else self.bias.shape[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,27 +127,32 @@ class AttentionParts:
 
 
 def read_attention(attention: SelfAttention) -> AttentionParts:
-    """Reads the parts of a module with projected relative positions, or without any.
+    """Reads the parts of a module with relative positions or without any.
 
     Raises:
         NotFusedError: The module is built in a manner that no operator can express.
     """
-    layer = attention.position_layer
+    table = _position_table(attention)
     layers = (attention.query, attention.key, attention.value)
     ends = {layer.output: layer.out_features for layer in layers}
     shape = (attention.heads, attention.head_size)
-    content, by_position = _score_products(attention.softmax, layer.output if layer else None)
+    content, by_position = _score_products(attention.softmax, table.value if table else None)
     query, key = (_source(value, ends, shape) for value in content.inputs)
     scores = _scores(content, attention.softmax)
     by_content = scores.scale * query.scale * key.scale
     if by_content == 0:
         raise NotFusedError("its scores are multiplied by zero")
     positions = None
-    if layer is not None and by_position is not None:
+    if table is not None and by_position is not None:
         queries = _source(by_position.inputs[0], ends, shape)
-        table = _source(by_position.inputs[1], {layer.output: layer.out_features}, shape)
-        factor = _factor(by_position, attention.softmax) * queries.scale * table.scale
-        positions = PositionParts(table, factor / by_content, _bias(queries, shape))
+        source = _source(by_position.inputs[1], {table.value: table.width}, shape)
+        factor = _factor(by_position, attention.softmax) * queries.scale * source.scale
+        positions = PositionParts(
+            source,
+            read_distances(table.value) if attention.position is Position.SHAW else None,
+            factor / by_content,
+            _bias(queries, shape),
+        )
     elif query.bias is not None:
         raise NotFusedError("a bias of its own is added to its queries")
     return AttentionParts(
@@ -151,6 +164,16 @@ def read_attention(attention: SelfAttention) -> AttentionParts:
         scores=scores,
         context=dynamic_source(attention.out.input) or attention.out.input,
     )
+
+
+def _position_table(attention: SelfAttention) -> Source | None:
+    """What queries meet beside keys, if anything."""
+    layer = attention.position_layer
+    if layer is not None:
+        return Source(layer.output, layer.out_features, 0, 1.0, None)
+    if attention.position is Position.SHAW:
+        return Source(attention.position_values[0], attention.head_size, 0, 1.0, None)
+    return None
 
 
 def _score_products(softmax: ir.Node, position: ir.Value | None) -> tuple[ir.Node, ir.Node | None]:

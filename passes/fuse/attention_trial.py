@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from ..rewrite import constant
 from .attention_parts import AttentionParts
+from .distances import Distances, looked_up, rows_of
 from .region import Array, Region, evaluate_operator
 
 #: Batch and frames at which both are evaluated; a graph that is right for one of them only, or that
@@ -67,6 +68,11 @@ class AttentionTrial:
             worst = max(worst, float(np.abs(expected - found).max()))
         return worst
 
+    @property
+    def _distances(self) -> Distances | None:
+        positions = self.parts.positions
+        return None if positions is None else positions.distances
+
     def _projections(self, batch: int, frames: int, past: int) -> dict[ir.Value, Array]:
         """Random arrays in place of all sources."""
         generator = np.random.default_rng(frames)
@@ -77,7 +83,9 @@ class AttentionTrial:
             if place == _POSITIONS:
                 items, rows = (1 if self.shared else batch), 2 * frames + past - 1
             shape = (items, heads, rows, size) if source.by_head else (items, rows, source.width)
-            arrays[source.value] = generator.standard_normal(shape, np.float32)
+            array = generator.standard_normal(shape, np.float32)
+            by_pair = place == _POSITIONS and self._distances is not None
+            arrays[source.value] = looked_up(array[0], frames, frames + past) if by_pair else array
         return arrays
 
     def _read(self, arrays: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
@@ -95,7 +103,10 @@ class AttentionTrial:
                     turned = found[value].transpose(0, 2, 1, 3)
                     found[value] = turned.reshape(*turned.shape[:2], heads * size)
                 if place == _POSITIONS and self.parts.positions is not None:
-                    columns = found[value][..., source.column : source.column + heads * size]
+                    if self._distances is not None:
+                        found[value] = rows_of(found[value])
+                    width = self.parts.positions.width
+                    columns = found[value][..., source.column : source.column + width]
                     found[value] = columns * np.float32(self.parts.positions.factor)
         return found
 

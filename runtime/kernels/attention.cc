@@ -64,6 +64,7 @@ struct OfKeysAndPositions {
 // What the queries meet beside keys; no table and null where they meet nothing.
 struct Positions {
   Rows table;
+  size_t heads;  // that have a table of their own; 1 where all share it
   const float* bias_u;
   const float* bias_v;
 };
@@ -102,9 +103,9 @@ class Attention {
   }
 
   void compute(KernelContext& context) const {
-    const Rows q = rows_of(context.input(0), "Q", columns_[0]);
-    const Rows k = rows_of(context.input(1), "K", columns_[1]);
-    const Rows v = rows_of(context.input(2), "V", columns_[2]);
+    const Rows q = rows_of(context.input(0), "Q", columns_[0], heads_);
+    const Rows k = rows_of(context.input(1), "K", columns_[1], heads_);
+    const Rows v = rows_of(context.input(2), "V", columns_[2], heads_);
     const Mask mask = mask_of(context.input(std::size(kInputs) - 1), q.batches, q.rows, k.rows);
     if (k.batches != q.batches || v.batches != q.batches || v.rows != k.rows) {
       throw error("inputs Q, K and V have different batches or frames.");
@@ -121,12 +122,12 @@ class Attention {
     return Error(std::string(kName) + "'s " + sentence);
   }
 
-  Rows rows_of(const Tensor& tensor, const char* name, size_t column) const {
+  Rows rows_of(const Tensor& tensor, const char* name, size_t column, size_t heads) const {
     if (tensor.shape.size() != 3 ||
-        tensor.shape[2] < static_cast<int64_t>(column + heads_ * size_)) {
+        tensor.shape[2] < static_cast<int64_t>(column + heads * size_)) {
       throw error(std::string("input ") + name + " has the shape " + text_of(tensor.shape) +
                   " where it must be [batch, frames, features] with " +
-                  std::to_string(heads_ * size_) + " features from " + std::to_string(column) +
+                  std::to_string(heads * size_) + " features from " + std::to_string(column) +
                   " on.");
     }
     return {tensor.as<float>(), static_cast<size_t>(tensor.shape[0]),
@@ -135,13 +136,17 @@ class Attention {
 
   Positions positions_of(const KernelContext& context, size_t batches, size_t distances) const {
     if constexpr (Scores::kPositions) {
-      const Rows p = rows_of(context.input(3), "P", columns_[3]);
+      const Tensor tensor = context.input(3);
+      const bool shared = tensor.shape.size() == 3 && columns_[3] == 0 &&
+                          tensor.shape[2] == static_cast<int64_t>(size_);
+      const Rows p = rows_of(tensor, "P", columns_[3], shared ? 1 : heads_);
       if ((p.batches != 1 && p.batches != batches) || p.rows != distances) {
         throw error("input P has " + std::to_string(p.batches) + " x " + std::to_string(p.rows) +
                     " distances where there are 1 or " + std::to_string(batches) + " x " +
                     std::to_string(distances) + ".");
       }
-      return {p, bias_of(context.input(4), "bias_u"), bias_of(context.input(5), "bias_v")};
+      return {p, shared ? 1 : heads_, bias_of(context.input(4), "bias_u"),
+              bias_of(context.input(5), "bias_v")};
     } else {
       return {};
     }
@@ -187,7 +192,7 @@ class Attention {
     const size_t values_size = ceil_div(size_, width) * width * k.rows;
     const size_t positions_size = ceil_div(p.rows, width) * width * size_;
     const size_t pairs = q.batches * heads_;
-    const size_t tables = p.batches * heads_;
+    const size_t tables = p.batches * met.heads;
     const size_t floats = pairs * (keys_size + values_size) + tables * positions_size;
     const KernelContext::Scratch scratch(context, floats * sizeof(float));
     auto* keys = reinterpret_cast<float*>(scratch.data());
@@ -196,7 +201,7 @@ class Attention {
 
     context.parallel_for(pairs + tables, [&](size_t task) noexcept {
       if (task < tables) {
-        const float* table = p.head(task / heads_, columns_.back() + task % heads_ * size_);
+        const float* table = p.head(task / met.heads, columns_.back() + task % met.heads * size_);
         kernel_.pack_turned(table, p.stride, p.rows, size_, positions + task * positions_size);
         return;
       }
@@ -216,12 +221,13 @@ class Attention {
       const size_t batch = pair / heads_;
       const size_t head = pair % heads_;
       const size_t begin = task % blocks * kQueryBlock;
+      const size_t table = (p.batches == 1 ? 0 : batch) * met.heads + (met.heads == 1 ? 0 : head);
       const AttentionHead problem{
           q.head(batch, columns_[0] + head * size_),
           q.stride,
           Scores::kPositions ? met.bias_u + head * size_ : nullptr,
           Scores::kPositions ? met.bias_v + head * size_ : nullptr,
-          positions + (p.batches == 1 ? head : pair) * positions_size,
+          positions + table * positions_size,
           keys + pair * keys_size,
           values + pair * values_size,
           q.rows,

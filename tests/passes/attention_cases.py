@@ -20,7 +20,7 @@ MaskKind = Literal["none", "keys", "full"]
 class AttentionCase:
     """One problem; `packed` reads queries, keys and values from one value.
 
-    Without `tables` of positions it is one of DotProductAttention.
+    Without `tables` of positions it is one of DotProductAttention; a `shared` one serves all heads.
     """
 
     batch: int
@@ -32,12 +32,13 @@ class AttentionCase:
     packed: bool = False
     uniform: bool = False
     tables: int = 1
+    shared: bool = False
 
     @property
     def columns(self) -> tuple[int, ...]:
         width = self.heads * self.size
-        columns = (0, width, 2 * width, 3) if self.packed else (1, 0, 2, 3)
-        return columns if self.tables else columns[:3]
+        columns = (0, width, 2 * width) if self.packed else (1, 0, 2)
+        return (*columns, 0 if self.shared else 3) if self.tables else columns
 
     @property
     def operator(self) -> str:
@@ -85,9 +86,10 @@ class AttentionCase:
             "q": generator.standard_normal((self.batch, self.queries, features), np.float32),
         }
         if self.tables:
-            distances = self.queries + self.keys - 1
+            shape = (self.tables, self.queries + self.keys - 1, width + 5)
+            shape = (*shape[:2], self.size) if self.shared else shape
             arrays |= {
-                "p": generator.standard_normal((self.tables, distances, width + 5), np.float32),
+                "p": generator.standard_normal(shape, np.float32),
                 "u": generator.standard_normal((self.heads, self.size), np.float32),
                 "w": generator.standard_normal((self.heads, self.size), np.float32),
             }
@@ -111,15 +113,18 @@ class AttentionCase:
         y = np.zeros((self.batch, self.queries, self.heads * self.size))
         for b in range(self.batch):
             for h in range(self.heads):
+                place = h * self.size
                 parts = [
-                    a[b % len(a), :, c + h * self.size : c + (h + 1) * self.size]
-                    for a, c in zip((q, k, v, x.get("p", q)), self.columns, strict=False)
+                    a[b, :, c + place : c + place + self.size]
+                    for a, c in zip((q, k, v), self.columns, strict=False)
                 ]
                 scores = parts[0] @ parts[1].T
                 if self.tables:
-                    scores = self._scores(*parts[:2], parts[3], x["u"][h], x["w"][h])
+                    column = self.columns[3] + (0 if self.shared else place)
+                    p = x["p"][b % self.tables, :, column : column + self.size]
+                    scores = self._scores(*parts[:2], p, x["u"][h], x["w"][h])
                 weights = self._weights(scores * self.scale, mask[b, 0])
-                y[b, :, h * self.size : (h + 1) * self.size] = weights @ parts[2]
+                y[b, :, place : place + self.size] = weights @ parts[2]
         return y
 
     def _scores(

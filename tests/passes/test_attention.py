@@ -18,6 +18,7 @@ CASES = (
     AttentionCase(3, 1, 1, 2, 4, "keys"),
     AttentionCase(2, 1, 6, 2, 4, "keys"),
     AttentionCase(2, 3, 7, 2, 4, "full", tables=2),
+    AttentionCase(2, 3, 5, 3, 4, shared=True),
     AttentionCase(1, 5, 5, 2, 3, tables=0),
     AttentionCase(2, 4, 4, 2, 3, "full", packed=True, tables=0),
     AttentionCase(2, 3, 7, 1, 4, "full", uniform=True, tables=0),

@@ -25,6 +25,8 @@ CASES = (
     AttentionCase(2, 7, 530, 1, 20, "full", tables=2),
     AttentionCase(2, 30, 513, 1, 12, "full", uniform=True),
     AttentionCase(1, 6, 9, 1, 256),
+    AttentionCase(2, 33, 70, 3, 20, "full", shared=True, tables=2),
+    AttentionCase(2, 26, 26, 2, 64, shared=True),
     AttentionCase(1, 1, 1, 1, 1, tables=0),
     AttentionCase(2, 25, 25, 4, 44, "full", packed=True, tables=0),
     AttentionCase(2, 49, 530, 2, 20, "keys", tables=0),

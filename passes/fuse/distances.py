@@ -1,0 +1,115 @@
+"""Shaw's relative positions (Shaw et al. 2018): a vector for every pair of frames, by distance.
+
+Exporters look a vector up for every query and key, [Tq, Tk, dh], although it depends on their
+distance alone. What the operator reads has every distance once, [1, Tq + Tk - 1, dh], from the
+first key of the last query up, and all heads share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx_ir as ir
+
+from ..rewrite import Patch, constant, scalar
+from .region import Array, NotFusedError
+
+_MOVES = frozenset(("Reshape", "Unsqueeze", "Squeeze", "Transpose", "Identity"))
+#: Element by element, with constants.
+_POINTWISE = frozenset((
+    "Clip", "Min", "Max", "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Cast", "Identity",
+))  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Distances:
+    """A table of vectors and which of them every pair of frames takes.
+
+    Attributes:
+        table: Constant [rows, dh].
+        difference: The Sub of a column and a row of numbers that count frames from 0.
+        keys_first: Whether keys less queries, not queries less keys.
+        steps: What makes rows of the table of differences, element by element, the last first.
+    """
+
+    table: ir.Value
+    difference: ir.Value
+    keys_first: bool
+    steps: tuple[ir.Node, ...]
+
+    def vectors(self, patch: Patch, queries: ir.Value, keys: ir.Value) -> ir.Value:
+        """The vectors of all distances, [1, Tq + Tk - 1, dh], in new nodes.
+
+        Args:
+            patch: Where the nodes go.
+            queries: Any value [batch, Tq, features].
+            keys: Any value [batch, Tk, features].
+        """
+        one = patch.shared(np.array(1), "one")
+        before, after = (
+            patch.op("Squeeze", patch.op("Shape", value, start=1, end=2))
+            for value in (queries, keys)
+        )
+        rows = patch.op("Range", patch.op("Sub", one, before), after, one)
+        found = {self.difference: rows if self.keys_first else patch.op("Neg", rows)}
+        for step in reversed(self.steps):
+            inputs = [v if v is None else found.get(v, v) for v in step.inputs]
+            copy = patch.node(step.op_type, inputs)
+            copy.attributes.update(step.attributes)
+            found[step.outputs[0]] = rows = copy.outputs[0]
+        return patch.op("Unsqueeze", patch.op("Gather", self.table, rows, axis=0), patch.ints(0))
+
+
+def read_distances(value: ir.Value) -> Distances:
+    """Reads the look-up of a value [Tq, Tk, dh].
+
+    Raises:
+        NotFusedError: It is no look-up by distance.
+    """
+    node = value.producer()
+    table = node.inputs[0] if node is not None and node.op_type == "Gather" else None
+    array = constant(table)
+    if node is None or table is None or array is None or array.ndim != 2:
+        raise NotFusedError("its positions are not looked up in a stored table")
+    index, steps = node.inputs[1], list[ir.Node]()
+    while index is not None and (step := index.producer()) is not None:
+        computed = [v for v in step.inputs if v is not None and constant(v) is None]
+        if step.op_type == "Sub" and len(computed) == 2:
+            axes = [_counted_axis(v) for v in computed]
+            if node.attributes.get_int("axis", 0) == 0 and set(axes) == {0, 1}:
+                return Distances(table, index, axes[0] == 1, tuple(steps))
+        numbers = [constant(v) for v in step.inputs]
+        single = all(array is None or (array.size == 1 and array.ndim < 2) for array in numbers)
+        if step.op_type not in _POINTWISE or len(computed) != 1 or not single:
+            break
+        steps.append(step)
+        index = computed[0]
+    raise NotFusedError("its positions are looked up by more than the distance of two frames")
+
+
+def rows_of(vectors: Array) -> Array:
+    """What :meth:`Distances.vectors` gives for looked-up vectors [Tq, Tk, dh]."""
+    return np.concatenate([vectors[-1], vectors[::-1][1:, -1]])[None]
+
+
+def looked_up(rows: Array, queries: int, keys: int) -> Array:
+    """Vectors [queries, keys, dh] whose rows by distance are given."""
+    distance = queries - 1 - np.arange(queries)[:, None] + np.arange(keys)
+    return np.asarray(rows[distance])
+
+
+def _counted_axis(value: ir.Value) -> int | None:
+    """The axis of two along which int64 numbers count up from zero; None where they do not."""
+    shape = value.shape
+    if shape is None or len(shape) != 2 or (shape[0] == 1) == (shape[1] == 1):
+        return None
+    current: ir.Value | None = value
+    while current is not None and (node := current.producer()) is not None:
+        if node.op_type == "Range":
+            counts = [scalar(node.inputs[i]) for i in (0, 2)] == [0, 1]
+            return int(shape[0] == 1) if counts and current.dtype is ir.DataType.INT64 else None
+        if node.op_type not in _MOVES:
+            return None
+        current = node.inputs[0]
+    return None
