@@ -40,7 +40,7 @@ Format = Literal["int8", "float32"]
 SparsityPattern = Literal[
     "none", "50%", "75%", "87.5%", "8:16", "4:16", "2:16", "32:64", "16:64", "8:64", "2:4", "1:4"
 ]
-Instructions = Literal["here", "any", "avx512vbmi"]
+Instructions = Literal["here", "any", "avx2", "avx512vbmi"]
 
 
 class Section(BaseModel):
@@ -270,8 +270,10 @@ class LowerSection(Section):
     )
     instructions: Instructions = Field(
         default="here",
-        description="where `cpu` will run, which decides how zeros are best laid out: `avx512vbmi` "
-        "(Ice Lake, Zen 4 and newer), `any` other processor, or one such as `here`",
+        description="where models will run: `avx512vbmi` (Ice Lake, Zen 4 and newer) has its own "
+        "best layout of zeros for `cpu`; on `avx2` (x86 without VNNI) int8 weights of `portable` "
+        "get 7 bits, as ONNX Runtime's sums saturate there; `any` other processor, or one such as "
+        "`here`",
     )
     measure: bool = Field(
         default=True,

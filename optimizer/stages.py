@@ -20,6 +20,7 @@ from ..passes.positions import Positions
 from ..passes.prune import RemovePruned
 from ..passes.quantize import Quantize
 from ..passes.relative_shift import RelativeShift
+from ..passes.seven_bits import SevenBits
 from ..passes.simplify import Simplify
 from ..passes.smooth import Smooth
 from ..passes.smooth_convolutions import SmoothConvolutions
@@ -27,7 +28,7 @@ from ..passes.softmax_mask import SoftmaxMask
 from ..passes.sparsify import Sparsify
 from ..passes.structure import Recognise
 from ..passes.versions import MinimiseVersions
-from ..runtime.instructions import look_up_reach
+from ..runtime.instructions import look_up_reach, needs_seven_bits
 from .decisions import Findings
 from .fusions import fusions
 from .recipe import Recipe, Target
@@ -192,15 +193,20 @@ VERSIONS = Stage(
 
 
 def _lower(
-    target: Target, first: Callable[[Recipe], Pass]
+    target: Target, first: Callable[[Recipe], Sequence[Pass]]
 ) -> Callable[[Recipe, Findings], Sequence[Pass]]:
     """The lowering of layers, the fusions that are asked for and gain, and the versions."""
 
     def passes(recipe: Recipe, findings: Findings) -> Sequence[Pass]:
         without = {*recipe.lower.without, *findings.slower.get(target, ())}
-        return [first(recipe), *fusions(target, without), MinimiseVersions()]
+        return [*first(recipe), *fusions(target, without), MinimiseVersions()]
 
     return passes
+
+
+def _portable(recipe: Recipe) -> Sequence[Pass]:
+    seven = needs_seven_bits(recipe.lower.instructions)
+    return [SevenBits(), LowerPortable()] if seven else [LowerPortable()]
 
 
 #: From the interchange model to a target's.
@@ -208,13 +214,13 @@ LOWER: Mapping[Target, Stage] = {
     "portable": Stage(
         "lower.portable",
         "turn QDQ nodes into operators that stock ONNX Runtime runs fast",
-        _lower("portable", lambda _: LowerPortable()),
+        _lower("portable", _portable),
         lossless=False,
     ),
     "cpu": Stage(
         "lower.cpu",
         "turn QDQ nodes, attention, convolution modules and norms into operators of our kernels",
-        _lower("cpu", lambda recipe: LowerCpu(reach=look_up_reach(recipe.lower.instructions))),
+        _lower("cpu", lambda recipe: [LowerCpu(reach=look_up_reach(recipe.lower.instructions))]),
         lossless=False,
     ),
 }

@@ -23,6 +23,7 @@ from .environment import describe_environment
 from .model_file import load_model
 from .optimised import optimised_graph
 from .record import Record
+from .saturation import Saturation
 from .session import DEFAULT_OPTIONS, SessionOptions
 
 #: `folded`: float32, of weights that were decoded when the model was loaded. `decoded`: float32,
@@ -69,6 +70,9 @@ class Audit(Record):
     )
     threads: int
     layers: tuple[LayerAudit, ...] = Field(description="in the order of the graph")
+    saturation: tuple[Saturation, ...] = Field(
+        default=(), description="sums that would saturate without VNNI, where they were counted"
+    )
 
     @property
     def unplanned(self) -> tuple[LayerAudit, ...]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 
 from ..passes.products import Product
+from ..passes.seven_bits import LARGEST
+from .instructions import sums_saturate
 
 #: Whose weights are int8 and inputs uint8, so that sums of two products can exceed 16 bits.
 _MAY_SATURATE: Final = ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QLinearMatMul")
 _DYNAMIC: Final = ("DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat")
-_X86: Final = "avx2"
-_VNNI: Final = ("avx512_vnni", "avx_vnni")
 
 
 def findings_of(
@@ -42,7 +43,7 @@ def findings_of(
         yield _why_float(stated, running)
     yield from _of_weights(stated, runs)
     if running is not None and running.kernel != "float":
-        yield from _of_kernel(running, features)
+        yield from _of_kernel(stated, running, features)
     if stated.ours and (stated.node.domain, stated.node.op_type) not in bodies:
         yield (
             f"the file has lost the body of {stated.operator}: it runs with the kernel library only"
@@ -84,7 +85,7 @@ def _of_weights(stated: Product, runs: str) -> Iterator[str]:
         yield "float16 is computed in float32, with conversions"
 
 
-def _of_kernel(running: Product, features: Sequence[str]) -> Iterator[str]:
+def _of_kernel(stated: Product, running: Product, features: Sequence[str]) -> Iterator[str]:
     operator = running.node.op_type
     if operator in ("MatMulNBits", "MatMulBnb4"):
         yield f"{operator} is no faster than float32 from 16 frames on"
@@ -100,10 +101,10 @@ def _of_kernel(running: Product, features: Sequence[str]) -> Iterator[str]:
             "one range for the whole tensor: a loud utterance of a batch, and padding, take "
             "precision from the others"
         )
-    if _saturates(running, features):
+    if _saturates(stated, running, features):
         yield (
             "without VNNI, sums of uint8 times int8 can saturate: set session.x64quantprecision, "
-            "or use 7-bit weights"
+            "or lower with --instructions avx2, for 7-bit weights"
         )
 
 
@@ -111,12 +112,12 @@ def _is_dynamic(running: Product) -> bool:
     return any(node.op_type == "DynamicQuantizeLinear" for node in running.rounding)
 
 
-def _saturates(running: Product, features: Sequence[str]) -> bool:
+def _saturates(stated: Product, running: Product, features: Sequence[str]) -> bool:
     return (
         (running.node.op_type in _MAY_SATURATE or running.node.op_type in ("QLinearConv", "QGemm"))
         and running.stored == "int8"
-        and _X86 in features
-        and not any(each in features for each in _VNNI)
+        and sums_saturate(features)
+        and _fills_eight_bits(stated)
     )
 
 
@@ -126,3 +127,9 @@ def _output_is_quantised(node: ir.Node) -> bool:
     if len(users) == 1 and users[0].op_type in ("Relu", "Clip"):
         users = [use.node for use in users[0].outputs[0].uses()]
     return any(user.op_type == "QuantizeLinear" for user in users)
+
+
+def _fills_eight_bits(stated: Product) -> bool:
+    """Whether codes of the file are beyond seven bits; what runs no longer has its weights."""
+    codes = stated.weight.numpy()
+    return codes.dtype != np.int8 or int(np.abs(codes.astype(np.int16)).max()) > LARGEST

@@ -133,7 +133,7 @@ def calibrate(
     }
     if not statistics:
         return {}
-    watched = _Watched.start(model, list(statistics), options, max_frames)
+    watched = Watched.start(model, list(statistics), options, max_frames)
     seen = 0
     known = features if isinstance(features, CalibrationSet) else None
     total = known.seconds if known else None
@@ -168,7 +168,7 @@ def expose(model: ir.Model, names: Sequence[str]) -> ir.Model:
 
 
 @dataclass(frozen=True)
-class _Watched:
+class Watched:
     """A model that gives values inside it.
 
     Attributes:
@@ -184,7 +184,7 @@ class _Watched:
     @classmethod
     def start(
         cls, model: ir.Model, names: Sequence[str], options: SessionOptions, max_frames: int
-    ) -> _Watched:
+    ) -> Watched:
         face = read_interface(model)
         kept = [str(value.name) for value in model.graph.outputs] if face.states else []
         session = create_session(expose(model, list(dict.fromkeys([*names, *kept]))), options)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..passes.errors import ConfpressError
 from ..passes.sparselinear import BLOCK, WINDOW
 from .kernels import describe, library_path
+from .machine import describe_machine
+
+_X86 = "avx2"
+_VNNI = frozenset(("avx512_vnni", "avx_vnni"))
 
 
 def look_up_reach(instructions: str = "here") -> int:
@@ -19,6 +25,27 @@ def look_up_reach(instructions: str = "here") -> int:
     """
     path = _path_here() if instructions == "here" else instructions
     return BLOCK if path == "avx512vbmi" else WINDOW
+
+
+def sums_saturate(features: Collection[str]) -> bool:
+    """Whether ONNX Runtime sums products of uint8 and int8 in 16 bits, with saturation.
+
+    Args:
+        features: Instruction sets of the processor.
+    """
+    return _X86 in features and _VNNI.isdisjoint(features)
+
+
+def needs_seven_bits(instructions: str = "here") -> bool:
+    """Whether int8 weights of target portable must not fill their eight bits.
+
+    Args:
+        instructions: As of `look_up_reach`; "avx2" is an x86 processor without VNNI, and "here"
+            this one.
+    """
+    if instructions == "here":
+        return sums_saturate(describe_machine()["cpu_features"])
+    return instructions == _X86
 
 
 def _path_here() -> str:

@@ -21,6 +21,7 @@ from .options import (
 
 if TYPE_CHECKING:
     from ...runtime.audit import Audit, LayerAudit
+    from ...runtime.saturation import Saturation
     from ..console import Column
 
 #: Exit status where layers do not run as the file says.
@@ -51,6 +52,12 @@ _RUNS = {
 @runs_option
 @one_thread_option
 @speech_option
+@click.option(
+    "--saturation",
+    is_flag=True,
+    help="Count on --data which sums of DynamicQuantizeMatMul would saturate on processors "
+    "without VNNI, by emulation.",
+)
 @subset_option
 @kernels_option
 @frontend_option
@@ -62,6 +69,7 @@ def command(
     runs: int,
     threads: int,
     data: Path | None,
+    saturation: bool,
     subset: str | None,
     kernels: bool,
     frontend: Path | None,
@@ -77,19 +85,26 @@ def command(
     Examples:
       confpress audit out/portable/model.onnx
       confpress audit quantised.onnx --layers --json audit.json
+      confpress audit out/portable/model.onnx --saturation --data calls/
 
     \b
     Exit status:
       0  every layer runs as the file says
       3  some do not; they are named
     """  # noqa: D301 (\b tells click to keep lines)
+    from ...passes.errors import ConfpressError
     from ...runtime.asr import AsrModel
     from ...runtime.audit_cost import audit_timed
+    from ...runtime.calibrate import CalibrationSet
+    from ...runtime.model_file import load_model
     from ...runtime.progress import progress
+    from ...runtime.saturation import saturations
     from ...runtime.session import SessionOptions
     from ...runtime.speech.manifest import load_utterances
     from ..console import check_output_file, print_line, print_table, write_json
 
+    if saturation and data is None:
+        raise ConfpressError("--saturation counts on speech: give --data.")
     if json_file is not None:
         check_output_file(json_file, inputs=[model])
     loaded = AsrModel.load(model, frontend)
@@ -102,6 +117,10 @@ def command(
             runs=runs,
             utterances=utterances,
         )
+    if saturation:
+        speech = CalibrationSet(loaded.frontend, tuple(utterances))
+        counted = saturations(load_model(loaded.path), speech)
+        found = found.model_copy(update={"saturation": counted})
     write_json(json_file, found)
     print_table(_title(found), _columns("layers"), _rows(_groups(found.layers)))
     if layers:
@@ -110,7 +129,25 @@ def command(
         )
     for line in _sentences(found):
         print_line(line)
+    if saturation:
+        print_line(_saturated(found.saturation))
     return EXIT_UNPLANNED if found.unplanned else 0
+
+
+def _saturated(counted: Sequence[Saturation]) -> str:
+    """How much would saturate, and where most."""
+    from ..text import percent
+
+    sums, beyond = sum(each.sums for each in counted), sum(each.saturated for each in counted)
+    start = f"Without VNNI {beyond} of {sums} sums of two products would saturate"
+    if not beyond:
+        return f"{start}."
+    worst = max(counted, key=lambda each: each.saturated / max(each.sums, 1))
+    hit = sum(each.saturated > 0 for each in counted)
+    return (
+        f"{start} ({percent(beyond / sums, 4)}), in {hit} of {len(counted)} layers; most in "
+        f"{worst.id} ({percent(worst.saturated / worst.sums, 4)})."
+    )
 
 
 def _title(found: Audit) -> str:

@@ -28,11 +28,12 @@ frontend_option = click.option(
 
 instructions_option = click.option(
     "--instructions",
-    type=click.Choice(["here", "any", "avx512vbmi"]),
+    type=click.Choice(["here", "any", "avx2", "avx512vbmi"]),
     default="here",
     show_default=True,
-    help="Where target `cpu` will run, which decides how zeros are best laid out: `avx512vbmi` "
-    "(Ice Lake, Zen 4 and newer), any other processor, or one such as here.",
+    help="Where the model will run: avx512vbmi (Ice Lake, Zen 4 and newer) has its own best layout "
+    "of zeros for target cpu; on avx2 (x86 without VNNI) int8 weights of target portable get 7 "
+    "bits, as ONNX Runtime's sums saturate there; any other processor, or one such as here.",
 )
 
 tokens_option = click.option(

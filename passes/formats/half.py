@@ -17,6 +17,6 @@ HALVES: Final[dict[str, Any]] = {"float16": np.float16, "bfloat16": ml_dtypes.bf
 
 def stored_half(weight: Floats, kind: str) -> npt.NDArray[Any]:
     """A weight in 16 bits; values beyond the type's largest become that one, not infinities."""
-    limit = float(ml_dtypes.finfo(HALVES[kind]).max)
+    limit = float(ml_dtypes.finfo(HALVES[kind]).max)  # type: ignore[no-untyped-call]
     half: npt.NDArray[Any] = np.clip(weight, -limit, limit).astype(HALVES[kind])
     return half

@@ -216,6 +216,8 @@ def test_processors_without_vnni_saturate(tmp_path: Path) -> None:
     assert found(with_features("avx2")[0], "session.x64quantprecision")
     assert not found(with_features("avx2", "avx512_vnni")[0], "session.x64quantprecision")
     assert not found(with_features("asimd")[0], "session.x64quantprecision")
+    written(tmp_path, text, codes=CODES // 2, scales=SCALES)
+    assert not found(with_features("avx2")[0], "session.x64quantprecision")
 
 
 def quantized(tmp_path: Path, *lowering: ir.passes.InPlacePass) -> Path:

@@ -4,7 +4,7 @@ import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.sparselinear import BLOCK, WINDOW
 from confpress.runtime import instructions
-from confpress.runtime.instructions import look_up_reach
+from confpress.runtime.instructions import look_up_reach, needs_seven_bits
 from confpress.runtime.kernels import KernelInfo, library_path
 
 
@@ -23,3 +23,12 @@ def test_without_the_library_any_processor_is_meant(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(instructions, "library_path", absent)
     assert look_up_reach() == WINDOW
+
+
+def test_weights_have_seven_bits_where_sums_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert needs_seven_bits("avx2")
+    assert not needs_seven_bits("any") and not needs_seven_bits("avx512vbmi")
+    for features, needed in ((("avx2",), True), (("avx2", "avx_vnni"), False), (("asimd",), False)):
+        machine = {"cpu_features": features}
+        monkeypatch.setattr(instructions, "describe_machine", lambda machine=machine: machine)
+        assert needs_seven_bits() == needed
