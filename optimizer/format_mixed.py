@@ -30,6 +30,10 @@ from .repair import repair
 #: Speech that sensitivities are measured on, of which every recording gives its beginning.
 PROBED_RECORDINGS = 16
 PROBED_FRAMES = 300
+#: What loses words where no format of linear layers does.
+_INT8_CONVOLUTIONS = (
+    "Its convolutions are int8: leave them in float32 (quantize.convolution, --convolution)."
+)
 #: Rounds in which the room for weights is corrected by the size of the file that came out.
 _ROUNDS = 4
 #: Part of the size that may be left over.
@@ -136,7 +140,9 @@ def _keeping_words(
 
     sizes = [[option.bytes for option in each] for each in options.values()]
     room = sum(map(min, sizes)), sum(map(max, sizes))
-    found, notes = smallest_plan(within, judge, room, wish.max_wer_increase, tell)
+    found, notes = smallest_plan(
+        within, judge, room, wish.max_wer_increase, tell, _INT8_CONVOLUTIONS if wish.ranges else ""
+    )
     return dataclasses.replace(found, bytes=portable_size(model, found.plan, wish)), notes
 
 

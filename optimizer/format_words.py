@@ -26,7 +26,8 @@ from .text import percent, points, points_interval
 
 #: Word error rates of the original and of a plan that is carried out.
 Judge = Callable[[FormatPlan], RateComparison]
-#: Plans whose words are judged; five leave an eighth of an octave of sizes for each octave.
+#: Plans whose words are judged behind the largest; the range of sizes, about three octaves, comes
+#: down to a tenth of one.
 TRIALS = 5
 
 
@@ -72,7 +73,8 @@ class SelectionSpeech:
 
     def _heard(self, model: AsrModel) -> list[Transcript]:
         options = SessionOptions(threads=usable_cores())
-        known = SpeechCache(self.cache, self.content).of(model, options)
+        # The models of trials have names that say nothing.
+        known = SpeechCache(Cache(self.cache.folder), self.content).of(model, options)
         session = create_session(model.path, options)
         return transcribe(model, session, self.utterances, cache=self._features, known=known)
 
@@ -83,11 +85,13 @@ def smallest_plan(
     sizes: tuple[int, int],
     limit: float,
     tell: Callable[[str], object],
+    hint: str = "",
 ) -> tuple[Allocation, tuple[str, ...]]:
     """Halves the range of sizes, on a logarithmic scale, by what the words say.
 
-    Word errors are counts and no smooth function of the size, so that a smaller plan may keep the
-    limit too; what is returned was found to keep it.
+    The largest plan is judged first: where convolutions are int8, it may fail as well. Word errors
+    are counts and no smooth function of the size, so that a smaller plan may keep the limit too;
+    what is returned was found to keep it.
 
     Args:
         within: The best plan whose weights take at most so many bytes.
@@ -95,6 +99,7 @@ def smallest_plan(
         sizes: Bytes of the smallest and of the largest plan.
         limit: Points that the rate may rise by.
         tell: Is told of every trial.
+        hint: What else may lose words, in a sentence, for the error.
 
     Returns:
         The smallest plan that was found to keep the limit, and a sentence for every trial.
@@ -103,8 +108,8 @@ def smallest_plan(
         ConfpressError: no plan keeps it, or none the other limits.
     """
     least, most = sizes
-    gentlest, notes = within(most), []
-    kept: Allocation | None = None
+    kept = within(most)
+    notes: list[str] = []
 
     def keeps(plan: Allocation) -> bool:
         words = judge(plan.plan)
@@ -118,6 +123,11 @@ def smallest_plan(
         tell(notes[-1])
         return fits
 
+    if not keeps(kept):
+        raise ConfpressError(
+            f"no plan of formats keeps the word error rate within {limit:g} points, not even the "
+            f"largest: {notes[-1]} {hint}".rstrip()
+        )
     for _ in range(TRIALS):
         size = round(math.sqrt(least * most))
         try:
@@ -129,11 +139,4 @@ def smallest_plan(
             kept, most = plan, plan.bytes
         else:
             least = size
-    if kept is None and keeps(gentlest):
-        kept = gentlest
-    if kept is None:
-        raise ConfpressError(
-            f"no plan of formats keeps the word error rate within {limit:g} points: even of the "
-            f"gentlest, {notes[-1]}"
-        )
     return kept, tuple(notes)

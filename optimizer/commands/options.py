@@ -139,7 +139,7 @@ selection_option = click.option(
     type=PATH,
     metavar="DIR",
     help="For mixed: speech with texts, a folder or a manifest.tsv, on which the smallest file "
-    "raises the word error rate by at most --max-wer-increase, found in five trials. It may share "
+    "raises the word error rate by at most --max-wer-increase, found in six trials. It may share "
     "no audio with other speech.",
 )
 
