@@ -15,9 +15,10 @@ class AttentionBlock {
  public:
   static void attend(const AttentionHead& head, Range queries) noexcept {
     AttentionBlock block(head, queries);
-    for (size_t key = 0; key < head.key_count; key += kKeyBlock) {
-      const size_t left = head.key_count - key;
-      block.add_keys(key, left < kKeyBlock ? left : kKeyBlock);
+    const Range keys = block.keys_in_use();
+    for (size_t key = keys.begin; key < keys.end; key += kKeyBlock) {
+      const size_t left = keys.end - key;
+      block.add_keys(key, left < kKeyBlock ? left : kKeyBlock, key == keys.begin);
     }
     block.finish();
   }
@@ -54,8 +55,28 @@ class AttentionBlock {
     }
   }
 
-  // Scores of all rows with the keys [begin, begin + count), and what they add to the context.
-  void add_keys(size_t begin, size_t count) {
+  // From the strip of the first key that counts for any row to the last such key: a limited context
+  // costs what it holds. At least one key, so that there is a context.
+  Range keys_in_use() const {
+    if (head_.mask == nullptr || head_.mask_key == 0) return {0, head_.key_count};
+    const size_t distinct = head_.mask_query == 0 ? 1 : rows_;
+    size_t begin = head_.key_count - 1;
+    size_t end = 1;
+    for (size_t row = 0; row < distinct; ++row) {
+      const uint8_t* mask = head_.mask + (queries_.begin + row) * head_.mask_query;
+      const void* first = memchr(mask, 0, begin);
+      if (first != nullptr) begin = static_cast<size_t>(static_cast<const uint8_t*>(first) - mask);
+      size_t last = head_.key_count;
+      while (last > end && mask[last - 1] != 0) --last;
+      end = last;
+    }
+    begin = begin / kWidth * kWidth;
+    return {begin, end > begin ? end : begin + 1};
+  }
+
+  // Scores of all rows with the keys [begin, begin + count), and what they add to the context, of
+  // which there is something before all but the first keys.
+  void add_keys(size_t begin, size_t count, bool first_keys) {
     const size_t size = head_.head_size;
     const size_t strips = ceil_div(count, kWidth);
     float_product<L, false>({queries_of_keys_, stride_, head_.keys + begin * size, size * kWidth,
@@ -63,13 +84,13 @@ class AttentionBlock {
                             rows_, strips);
     const size_t first = kPositions ? score_distances(begin, count) : 0;
     for (size_t row = 0; row < rows_; ++row) {
-      weigh(row, begin, count, kPositions ? by_distance_[row] + first - row : nullptr);
+      weigh(row, begin, count, first_keys, kPositions ? by_distance_[row] + first - row : nullptr);
     }
     const FloatProduct product{
         scores_[0], kKeyBlock, head_.values + begin * kWidth, head_.key_count * kWidth, count,
         context_,   stride_};
     const size_t columns = ceil_div(size, kWidth);
-    if (begin == 0) {
+    if (first_keys) {
       float_product<L, false>(product, rows_, columns);
     } else {
       float_product<L, true>(product, rows_, columns);
@@ -91,7 +112,8 @@ class AttentionBlock {
   }
 
   // Turns a row's scores into exp(score - largest), zero where masked.
-  void weigh(size_t row, size_t begin, size_t count, [[maybe_unused]] const float* distances) {
+  void weigh(size_t row, size_t begin, size_t count, bool first_keys,
+             [[maybe_unused]] const float* distances) {
     uint8_t space[kKeyBlock + kWidth];
     const uint8_t* mask = mask_of(row, begin, count, space);
     float* scores = scores_[row];
@@ -116,7 +138,7 @@ class AttentionBlock {
       L::store(scores + i, chosen);
       sum = L::add(sum, chosen);
     }
-    if (begin > 0 && largest > before) shrink(row, before, largest);
+    if (!first_keys && largest > before) shrink(row, before, largest);
     largest_[row] = largest;
     sums_[row] += L::sum(sum);
   }

@@ -13,7 +13,7 @@ from confpress.passes.attention import PLAIN, RELATIVE, attention_function, atte
 from confpress.passes.functions import define
 
 Floats = npt.NDArray[np.float32]
-MaskKind = Literal["none", "keys", "full"]
+MaskKind = Literal["none", "keys", "full", "band"]
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,14 @@ class AttentionCase:
             for name in ("k", "v"):
                 shape = (self.batch, self.keys, features)
                 arrays[name] = generator.standard_normal(shape, np.float32)
-        rows = {"none": 1, "keys": 1, "full": self.queries}[self.mask]
+        rows = self.queries if self.mask in ("full", "band") else 1
         if self.mask == "none":
             arrays["mask"] = np.zeros((1, 1, 1, 1), bool)
         else:
             arrays["mask"] = generator.random((self.batch, 1, rows, self.keys)) < 0.4
+            if self.mask == "band":  # the last 20 of the keys up to a query's own
+                ago = self.keys - self.queries + np.arange(rows)[:, None] - np.arange(self.keys)
+                arrays["mask"] |= (ago < 0) | (ago >= 20)
             arrays["mask"][-1, 0, 0] = True
         return arrays
 

@@ -25,6 +25,9 @@ CASES = (
     AttentionCase(2, 7, 530, 1, 20, "full", tables=2),
     AttentionCase(2, 30, 513, 1, 12, "full", uniform=True),
     AttentionCase(1, 6, 9, 1, 256),
+    AttentionCase(2, 70, 350, 2, 20, "band"),
+    AttentionCase(2, 60, 60, 1, 17, "band", tables=0),
+    AttentionCase(2, 60, 340, 1, 12, "band", uniform=True, tables=0),
     AttentionCase(2, 33, 70, 3, 20, "full", shared=True, tables=2),
     AttentionCase(2, 26, 26, 2, 64, shared=True),
     AttentionCase(1, 1, 1, 1, 1, tables=0),
@@ -80,6 +83,15 @@ def test_not_a_number_stays_in_its_query(library: str) -> None:
     others = np.isfinite(y)
     assert others.sum() == y.size - 12
     np.testing.assert_array_equal(y[others], clean[others])
+
+
+def test_keys_outside_the_context_are_not_read(library: str) -> None:
+    """What is skipped may be anything, where a masked key would spoil sums with 0 · NaN."""
+    case = AttentionCase(1, 50, 400, 2, 12, "band", tables=0)
+    feeds = case.feeds()
+    clean = _run(case.model(), feeds, library)
+    feeds["v"][0, :300] = np.nan  # 31 keys before the first that a query takes
+    np.testing.assert_array_equal(_run(case.model(), feeds, library), clean)
 
 
 def test_threads_do_not_change_a_bit(library: str) -> None:
