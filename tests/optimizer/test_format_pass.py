@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,26 @@ def test_formats_are_taken_over_with_the_speech_that_chose_them(
     refused("holds no formats", speech_folder, calibrated_on=audio)
     refused("give the same --calibration", None, **found)
     refused("chosen on other speech", other_speech, **found)
+
+
+def test_speech_that_chose_formats_does_not_judge(
+    tiny_ctc: Path, speech_folder: Path, other_speech: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    wanted = recipe.replace(
+        {
+            "formats": {"choice": "mixed", "max_wer_increase": 1000.0},
+            "lower": {"targets": ["portable"]},
+        }
+    )
+    run = partial(optimize, tiny_ctc, wanted, calibration=speech_folder)
+    first = run(output=tmp_path / "out", selection=other_speech)
+    (stage,) = (stage for stage in first.report.stages if stage.name == "choose_formats")
+    assert "95 % interval" in stage.changes[0].what
+    assert first.report.selection is not None
+    assert first.report.selection.utterances == len(list(other_speech.glob("*.flac")))
+    decisions = first.folder / "decisions.json"
+    with pytest.raises(ConfpressError, match="set ranges or formats of the model"):
+        run(output=tmp_path / "two", validation=other_speech, decisions=decisions)
 
 
 def test_a_size_is_kept(
