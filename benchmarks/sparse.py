@@ -1,15 +1,16 @@
-"""Balanced-sparse int8 layers against ONNX Runtime's float32 and dynamic int8, layer by layer.
+"""Balanced-sparse layers against ONNX Runtime's float32 and dynamic int8, layer by layer.
 
     taskset -c 0 python benchmarks/sparse.py --json sparse.json
 
 Sides, timed in turn on the same input: SparseLinear at 50, 75 and 87.5 % (8, 4 and 2 of every 16
-columns), the same 75 % over blocks of 64, dense QuantLinear, DynamicQuantizeMatMul and MatMul in
-float32. All have a bias, and one thread. A model holds several layers with weights of their own;
-the table shows medians over the rounds, and a speed-up is the median of the rounds' own ratios. The
-same command verifies every sparse side against float64 on the same quantised input, and measures
-what registers alone can multiply (peaks.c): the last two columns of the summary are a side's useful
-operations as a share of that, and its speed in units of an ideal dense product in float32. With
-`CONFPRESS_KERNELS=avx2` these are AVX2's. Tables are Markdown; 16 shapes take about 3 minutes.
+columns), the same 75 % over blocks of 64, SparseLinearFloat at 75 and 87.5 % over blocks of 64,
+dense QuantLinear, DynamicQuantizeMatMul and MatMul in float32. All have a bias, and one thread. A
+model holds several layers with weights of their own; the table shows medians over the rounds, and a
+speed-up is the median of the rounds' own ratios. The same command verifies every sparse side
+against float64 on the input that it multiplies, quantised or not, and measures what registers alone
+can multiply (peaks.c): the last two columns of the summary are a side's useful operations as a
+share of that, and its speed in units of an ideal dense product in float32. With
+`CONFPRESS_KERNELS=avx2` these are AVX2's. Tables are Markdown; 16 shapes take about 4 minutes.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from statistics import geometric_mean, median
 
 import click
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from confpress.passes import sparselinear
+from confpress.passes import sparselinear, sparselinear_float
 from confpress.runtime import kernels
 from linear import (
     TOLERANCE,
@@ -57,6 +57,11 @@ PATTERNS = {
     "87.5%": sparselinear.Pattern(8, 16),
     "75% of 64": sparselinear.Pattern(16, 64),
 }
+FLOAT_PATTERNS = {
+    "float 75%": sparselinear.Pattern(16, 64),
+    "float 87.5%": sparselinear.Pattern(8, 64),
+}
+ALL_PATTERNS = PATTERNS | FLOAT_PATTERNS
 RIVALS = ("float32", "dynamic int8")
 
 
@@ -101,12 +106,34 @@ def sparse_model(layers: list[Layer], pattern: sparselinear.Pattern) -> ir.Model
     return model
 
 
+def float_weight(layer: Layer) -> Floats:
+    """The weight [N, K] in float32."""
+    return (layer.codes * layer.scales[:, None]).astype(np.float32)
+
+
+def sparse_float_model(layers: list[Layer]) -> ir.Model:
+    """The layers as SparseLinearFloat."""
+    n, k = layers[0].codes.shape
+    x, nodes, weights = graph_input(k), [], []
+    for i, layer in enumerate(layers):
+        packed, columns = sparselinear_float.pack_sparse_float(float_weight(layer))
+        values = [
+            initializer(f"w{i}", packed),
+            initializer(f"columns{i}", columns),
+            initializer(f"bias{i}", layer.bias),
+        ]
+        weights += values
+        nodes.append(sparselinear_float.sparse_float_node(x, *values, shape=(n, k)))
+    model = model_of(x, nodes, [node.outputs[0] for node in nodes], weights)
+    sparselinear_float.define_sparse_float(model)
+    return model
+
+
 def float_model(layers: list[Layer]) -> ir.Model:
     """The layers as MatMul and Add in float32."""
     x, nodes, weights, ys = graph_input(layers[0].codes.shape[1]), [], [], []
     for i, layer in enumerate(layers):
-        matrix: npt.NDArray[np.float32] = (layer.codes * layer.scales[:, None]).T
-        w = initializer(f"w{i}", np.ascontiguousarray(matrix, np.float32))
+        w = initializer(f"w{i}", np.ascontiguousarray(float_weight(layer).T))
         bias = initializer(f"bias{i}", layer.bias)
         product = ir.node("MatMul", [x, w])
         add = ir.node("Add", [product.outputs[0], bias])
@@ -120,9 +147,10 @@ def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: i
     """Times one shape on all sides in turn and verifies the sparse ones."""
     generator = np.random.default_rng(k * n + frames)
     dense = [Layer.random(generator, n, k) for _ in range(layers)]
-    sparse = {name: [balanced(each, p) for each in dense] for name, p in PATTERNS.items()}
+    sparse = {name: [balanced(each, p) for each in dense] for name, p in ALL_PATTERNS.items()}
     x: Floats = generator.standard_normal((frames, k), np.float32)
     models = {name: sparse_model(sparse[name], pattern) for name, pattern in PATTERNS.items()}
+    models |= {name: sparse_float_model(sparse[name]) for name in FLOAT_PATTERNS}
     models["QuantLinear"] = our_model(dense, "")
     models["dynamic int8"] = onnxruntime_model(dense, "")
     models["float32"] = float_model(dense)
@@ -141,10 +169,10 @@ def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: i
             rival: median(b / a for a, b in zip(seconds, times[rival], strict=True))
             for rival in RIVALS
         }
-        kept = PATTERNS[name].kept / sparselinear.BLOCK if name in PATTERNS else 1
+        kept = ALL_PATTERNS[name].kept / sparselinear.BLOCK if name in ALL_PATTERNS else 1
         timing.useful_gops[name] = 2 * k * n * frames * kept / median(seconds) / 1e9
-        first = sparse[name][0] if name in PATTERNS else dense[0]
-        reference = in_float64(first, x, "", quantise=True)
+        first = sparse[name][0] if name in ALL_PATTERNS else dense[0]
+        reference = in_float64(first, x, "", quantise=name not in FLOAT_PATTERNS)
         timing.error[name] = largest_error(sides[name].output(), reference)
     return timing
 
@@ -152,7 +180,7 @@ def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: i
 def _table(timings: list[Timing]) -> Table:
     title = "one linear layer: microseconds, × float32 / × dynamic int8"
     table = Table(title=title, box=box.MARKDOWN)
-    sides = [*PATTERNS, "QuantLinear"]
+    sides = [*ALL_PATTERNS, "QuantLinear"]
     for name in ("K", "N", "frames", *sides, *RIVALS):
         table.add_column(name, justify="right")
     for t in timings:
@@ -165,16 +193,20 @@ def _table(timings: list[Timing]) -> Table:
     return table
 
 
+#: The peak that a side's useful operations are held against.
+_PEAK_OF = {"QuantLinear": "int8"} | dict.fromkeys(FLOAT_PATTERNS, "float32")
+
+
 def _summary(timings: list[Timing], peak: dict[str, float]) -> dict[str, dict[str, float]]:
     """Geometric means over the shapes, by side."""
     summary: dict[str, dict[str, float]] = {}
-    for side in (*PATTERNS, "QuantLinear"):
+    for side in (*ALL_PATTERNS, "QuantLinear"):
         means = {f"× {r}": geometric_mean(t.speed_up[side][r] for t in timings) for r in RIVALS}
         means["× QuantLinear"] = geometric_mean(t.us["QuantLinear"] / t.us[side] for t in timings)
         if peak:
             useful = geometric_mean(t.useful_gops[side] for t in timings)
             dense = geometric_mean(2e-3 * t.k * t.n * t.frames / t.us[side] for t in timings)
-            means["share of peak"] = useful / peak["int8" if side == "QuantLinear" else "sparse"]
+            means["share of peak"] = useful / peak[_PEAK_OF.get(side, "sparse")]
             means["× float32's peak"] = dense / peak["float32"]
         summary[side] = means
     return summary
@@ -202,7 +234,7 @@ def main(
     shapes: str, frames: str, layers: int, rounds: int, threads: int, json_path: Path | None
 ) -> None:
     """Compare SparseLinear with ONNX Runtime's float32 and dynamic int8."""
-    console = Console(width=160)
+    console = Console(width=200)
     timings = [
         measure(k, n, count, layers=layers, rounds=rounds, threads=threads)
         for k, n, count in track(list(cases(shapes, frames)), console=console, transient=True)

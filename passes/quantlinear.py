@@ -76,7 +76,8 @@ _FRAMES: Final = """
   q = Clip (rounded, qmin, qmax)
 """
 
-_OUTPUT: Final = """
+#: From A [frames, N] to Y [..., N].
+OUTPUT: Final = """
   {activation}
   leading = Shape <end = -1> (X)
   channels = Shape (bias)
@@ -136,7 +137,7 @@ def frame_function(
     text = (
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
         f"{op_type} <{', '.join(attributes)}> (X, {', '.join(weights)}, scales, bias) => (Y)\n"
-        f"{{{frames}{body}{_OUTPUT.format(activation=ACTIVATED[activation][1])}}}"
+        f"{{{frames}{body}{OUTPUT.format(activation=ACTIVATED[activation][1])}}}"
     )
     return function_of(text, op_type, opset)
 

@@ -11,11 +11,12 @@ import onnx_ir.passes.common as common
 
 from ..activated import ACTIVATED, ACTIVATIONS
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
-from ..linear import MatMulLayer
+from ..linear import MatMulLayer, matmul_layers
 from ..quantlinear import define_quant_linear, pack_int8, quant_linear_node
 from ..quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
-from ..rewrite import Patch, replace_value
+from ..rewrite import Patch, constant, replace_value
 from ..sparselinear import (
+    BLOCK,
     SPARSE_ACTIVATION_OF,
     WINDOW,
     Costs,
@@ -26,11 +27,20 @@ from ..sparselinear import (
     pattern_of,
     sparse_node,
 )
+from ..sparselinear_float import (
+    BREAK_EVEN,
+    FAMILY,
+    FLOAT_ACTIVATION_OF,
+    define_sparse_float,
+    kept_of,
+    pack_sparse_float,
+    sparse_float_node,
+)
 from ..structure.activations import fusible_activation
 from ..structure.modules import Activation
 from .lowbit import LowBitLinear, lowbit_linears
 from .portable import store_linears
-from .qdq import Int8Linear, int8_linears, refuse_lowered
+from .qdq import Int8Linear, bias_of, int8_linears, refuse_lowered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +50,10 @@ class LowerCpu(InPlacePass):
     Int8 weights whose zeros are balanced over a few columns, whoever put them there, become
     ``SparseLinear`` where that is faster. Weights of 4 and 2 bits with scales per block (int4,
     uint4, FP4, int2) become ``QuantLinear4Bit`` and ``QuantLinear2Bit``. Activations are quantised
-    per frame exactly as the interchange model says. Other formats of linear layers are stored in
-    codes and computed with in float32, as on target ``portable``. Convolutions keep their QDQ
-    nodes, which ONNX Runtime turns into QLinearConv.
+    per frame exactly as the interchange model says. Weights in float32 with enough zeros in every
+    block become ``SparseLinearFloat``. Other formats of linear layers are stored in codes and
+    computed with in float32, as on target ``portable``. Convolutions keep their QDQ nodes, which
+    ONNX Runtime turns into QLinearConv.
 
     Attributes:
         costs: Measured times that decide between sparse and dense.
@@ -66,6 +77,8 @@ class LowerCpu(InPlacePass):
                 _finish(linear.layer, _int8(model, linear, rows), journal)
         for low in lowbit_linears(model, journal):
             _finish(low.layer, _lowbit(model, low), journal, low.form.name)
+        for layer in matmul_layers(model.graph):
+            _float(model, layer, journal)
         # What stands replaced is no layer to be stored.
         common.RemoveUnusedNodesPass()(model)
         store_linears(model, journal)
@@ -136,6 +149,38 @@ def _lowbit(model: ir.Model, linear: LowBitLinear) -> ir.Node:
     )
 
 
+def _float(model: ir.Model, layer: MatMulLayer, journal: Journal) -> None:
+    """A layer whose weight and input are float32, where its zeros make it faster."""
+    stored = constant(layer.weight)
+    if stored is None or stored.dtype != np.float32:
+        return
+    rows = np.ascontiguousarray(stored.T)
+    if np.count_nonzero(rows) > rows.size * BREAK_EVEN / BLOCK or rows.size == 0:
+        return
+    kept = kept_of(rows)
+    if kept > BREAK_EVEN:
+        journal.refuse(
+            layer.id,
+            f"some row keeps {kept} weights in a block of {BLOCK} inputs, and {FAMILY} is faster "
+            f"up to {BREAK_EVEN}; `sparsify` leaves as many in every block",
+        )
+        return
+    patch = Patch(layer.node)
+    activation = _activation_of(layer)
+    packed, columns = pack_sparse_float(rows)
+    define_sparse_float(model, activation)
+    node = sparse_float_node(
+        layer.input,
+        patch.constant(packed, "packed"),
+        patch.constant(columns, "columns"),
+        patch.constant(bias_of(layer, len(rows)), "bias"),
+        shape=rows.shape,
+        activation=activation,
+        name=f"{patch.name}/{FAMILY}",
+    )
+    _finish(layer, node, journal, f"{kept}:{BLOCK}")
+
+
 def _finish(layer: MatMulLayer, node: ir.Node, journal: Journal, form: str = "") -> None:
     """Puts an operator in the place of a layer and of the activation that it computes too."""
     activated = _activation(layer)
@@ -143,9 +188,14 @@ def _finish(layer: MatMulLayer, node: ir.Node, journal: Journal, form: str = "")
     node.metadata_props[LAYER_KEY] = layer.id
     replace_value(activated.output if activated else layer.output, node.outputs[0])
     note = f" ({form})" if form else ""
-    operator = "SparseLinear" if node.op_type in SPARSE_ACTIVATION_OF else "QuantLinear"
     ending = f" with {ACTIVATED[activated.name][0]}" if activated else ""
-    journal.change(layer.id, f"{operator}{note}{ending}")
+    journal.change(layer.id, f"{_family(node)}{note}{ending}")
+
+
+def _family(node: ir.Node) -> str:
+    if node.op_type in FLOAT_ACTIVATION_OF:
+        return FAMILY
+    return "SparseLinear" if node.op_type in SPARSE_ACTIVATION_OF else "QuantLinear"
 
 
 def _activation(layer: MatMulLayer) -> Activation | None:

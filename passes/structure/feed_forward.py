@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..sparselinear import OPERATORS as QUANT_LINEAR
+from ..sparselinear_float import OPERATORS as OUR_LINEAR
 from .activations import find_activation
 from .branch import Branch, NotRecognisedError, counted
 from .gating import gate_half
@@ -119,7 +119,7 @@ def _activation(first: list[Linear | Convolution], between: list[ir.Node]) -> st
     """The name of the non-linearity; without one, the operators between the layers."""
     values = [_output(layer) for layer in first] + [v for n in between for v in n.outputs]
     for layer in first:
-        fused = QUANT_LINEAR.get(layer.node.op_type, "")
+        fused = OUR_LINEAR.get(layer.node.op_type, "")
         if fused:
             return fused
     for value in values:

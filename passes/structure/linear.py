@@ -12,8 +12,8 @@ import dataclasses
 
 import onnx_ir as ir
 
-from ..sparselinear import BIAS_INPUT
-from ..sparselinear import OPERATORS as QUANT_LINEAR
+from ..sparselinear_float import BIAS_INPUT
+from ..sparselinear_float import OPERATORS as OUR_LINEAR
 from .activations import find_activation
 from .graph import constant, constant_expression, dims, only_consumer, other_input
 from .modules import Convolution, Linear
@@ -133,7 +133,7 @@ def _lowered(node: ir.Node) -> Linear | str | None:
     if value is None or matrix is None:
         return "its weight is computed, not constant"
     attributes = node.attributes
-    if node.op_type in QUANT_LINEAR:
+    if node.op_type in OUR_LINEAR:
         sizes = tuple(attributes.get_ints("shape", ()))[::-1]
     elif node.op_type == "MatMulNBits":
         sizes = (attributes.get_int("K", 0), attributes.get_int("N", 0))

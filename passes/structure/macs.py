@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from ..sparselinear import OPERATORS as QUANT_LINEAR
+from ..sparselinear_float import OPERATORS as OUR_LINEAR
 
 #: Operators counted as products over the last axis of the first input.
 _PRODUCTS = frozenset({
     "MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul",
-    "QLinearMatMul", "MatMulNBits", *QUANT_LINEAR,
+    "QLinearMatMul", "MatMulNBits", *OUR_LINEAR,
 })  # fmt: skip
 #: Convolutions and the input that holds their filters.
 _CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}

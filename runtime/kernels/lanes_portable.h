@@ -61,6 +61,9 @@ struct Lanes {
   static Vec fms(Vec a, Vec b, Vec c) { return a * b - c; }
   static Vec max(Vec a, Vec b) { return select(a > b, a, b); }
   static Vec min(Vec a, Vec b) { return select(a < b, a, b); }
+  static Vec reciprocal(Vec x) { return 1.0f / x; }
+  static Vec within(Vec x, float bound) { return min(max(x, all(-bound)), all(bound)); }
+  static Mask not_below(Vec a, Vec b) { return ~(a < b); }
   static float sum(Vec x) { return (x[0] + x[2]) + (x[1] + x[3]); }
   static float largest(Vec x) {
     const float left = x[0] > x[2] ? x[0] : x[2];

@@ -10,6 +10,7 @@
 #include "linear_inputs.h"
 #include "linear_sparse.h"
 #include "quantized_frames.h"
+#include "sparse_columns.h"
 #include "task_grid.h"
 
 namespace confpress {
@@ -110,8 +111,7 @@ class SparseLinear {
           const size_t of_slot = slot * kWindowsOfBlock / slots;
           for (size_t row = 0; row < kStripRows; ++row) {
             for (size_t i = 0; i < kSlotValues; ++i, ++w, ++places) {
-              check_place(*places, *w, width, seen[row]);
-              seen[row] |= uint64_t{1} << *places;
+              take_column(kOp, *places, *w != 0, width, seen[row]);
               offsets_[strip * kStripRows + row] -= kernel_.quantizer->zero_point * *w;
               window &= *places / kWindowColumns == of_slot;
               pair &= *places / kWindowColumns == of_slot + i / 2;
@@ -121,21 +121,6 @@ class SparseLinear {
       }
     }
     reach_ = window ? SlotReach::kWindow : pair ? SlotReach::kPair : SlotReach::kBlock;
-  }
-
-  static void check_place(size_t column, int8_t weight, size_t width, uint64_t seen) {
-    const char* problem = nullptr;
-    if (column >= kBlockColumns) {
-      problem = "is not below 64.";
-    } else if (column >= width && weight != 0) {
-      problem = "holds a weight beyond the last column.";
-    } else if (seen >> column & 1) {
-      problem = "is named twice in a row of a block.";
-    } else {
-      return;
-    }
-    throw Error(std::string(kOp) + "'s input columns is wrong: the column " +
-                std::to_string(column) + " " + problem);
   }
 
   // Every element of y is computed by one task in one order of integer additions, so the number of

@@ -83,6 +83,31 @@ def test_cpu_takes_every_activation_into_the_layer(operator: str, spelling: str)
     assert relative(evaluate(model, feeds)[0], evaluate(original, feeds)[0]) < 1e-3
 
 
+def _balanced(shape: tuple[int, int], kept: int) -> np.ndarray:
+    """[K, N] with so many weights of every 64 inputs."""
+    order = RANDOM.random((shape[0] // 64, 64, shape[1])).argsort(1).argsort(1)
+    weight = RANDOM.standard_normal(shape).astype(np.float32)
+    return np.where(order.reshape(shape) < kept, weight, np.float32(0))
+
+
+def test_cpu_multiplies_sparse_weights_in_float32() -> None:
+    text = FEED_FORWARD.replace("48", "128").replace(
+        "g = Sigmoid (h)  a = Mul (h, g)", "a = Relu (h)"
+    )
+    bunched = _balanced((64, 128), 8)
+    bunched[:40, 0] = 1
+    bias = RANDOM.standard_normal(64).astype(np.float32)
+    model = parse(text, v=_balanced((128, 64), 16), c=bias, w=bunched)
+    original = model.clone()
+    result = LowerCpu()(model)
+    assert operators(model) == ["SparseLinearFloatReLU", "MatMul"]
+    assert [change.what for change in result.changes] == ["SparseLinearFloat (16:64) with ReLU"]
+    (refusal,) = result.refusals
+    assert "faster up to 16" in refusal.reason
+    feeds = {"x": RANDOM.standard_normal((2, 7, 128)).astype(np.float32)}
+    assert relative(evaluate(model, feeds)[0], evaluate(original, feeds)[0]) < 1e-6
+
+
 def test_cpu_layers_in_a_chain_read_each_other() -> None:
     model = interchange(CHAIN)
     original = model.clone()

@@ -292,6 +292,36 @@ Case sparse_case(Bytes& bytes) {
   return c;
 }
 
+Case sparse_float_case(Bytes& bytes) {
+  Case c;
+  const int64_t n = 1 + bytes.up_to(80);
+  const int64_t k = 1 + bytes.up_to(150);
+  const Shape packed = {groups_of(k, 64), n, 1 + bytes.up_to(bytes.rarely() ? 63 : 15)};
+  c.info.ints["shape"] = {n, k};
+  c.shapes = {{bytes.up_to(70), k}, packed, packed, {n}};
+  c.first_constant = 1;
+  return c;
+}
+
+// Columns that are all different in a row's block of 64; rarely one is spoiled. Weights beyond the
+// last column are zero.
+void fill_float_columns(ort::Value& weights, ort::Value& columns, int64_t k, Bytes& bytes) {
+  const Shape& shape = columns.info.shape;
+  if (shape.size() != 3 || shape != weights.info.shape) return;
+  const size_t step = 2 * static_cast<size_t>(bytes.up_to(31)) + 1;
+  const size_t count = count_of(columns);
+  const auto kept = static_cast<size_t>(std::max<int64_t>(1, shape[2]));
+  const auto rows = static_cast<size_t>(std::max<int64_t>(1, shape[1]));
+  for (size_t at = 0; at < count; ++at) {
+    const size_t column = (at % kept * step + at / kept % rows) % 64;
+    columns.data[at] = static_cast<unsigned char>(column);
+    if (static_cast<int64_t>(at / kept / rows * 64 + column) >= k) {
+      std::memset(weights.data.get() + at * sizeof(float), 0, sizeof(float));
+    }
+  }
+  if (bytes.rarely() && count > 0) columns.data[bytes.next() % count] = bytes.next();
+}
+
 // Columns that are all different in a row's block of 64: in the slots' own windows of 16 (patterns
 // that kernels look for), or anywhere; rarely one is spoiled. Weights beyond the last column are
 // zero.
@@ -433,11 +463,15 @@ void run_case(Bytes bytes, Outcome& outcome) {
   const std::string name = op->GetName(op);
   const bool linear = name.rfind("QuantLinear", 0) == 0;
   const bool norm = name.find("Norm") != name.npos;
-  const bool sparse = name.rfind("SparseLinear", 0) == 0;
+  const bool sparse_float = name.rfind("SparseLinearFloat", 0) == 0;
+  const bool sparse = !sparse_float && name.rfind("SparseLinear", 0) == 0;
   const bool attention = name.find("Attention") != name.npos;
-  if (!linear && !norm && !sparse && !attention && name.rfind("ConvModule", 0) != 0) return;
+  if (!linear && !norm && !sparse && !sparse_float && !attention &&
+      name.rfind("ConvModule", 0) != 0)
+    return;
   Case c = linear           ? linear_case(name, bytes)
            : sparse         ? sparse_case(bytes)
+           : sparse_float   ? sparse_float_case(bytes)
            : norm           ? norm_case(op, bytes)
            : name[0] == 'C' ? conv_case(bytes)
                             : attention_case(op, bytes);
@@ -450,6 +484,7 @@ void run_case(Bytes bytes, Outcome& outcome) {
     const bool constant = i >= c.first_constant && (name[0] != 'C' || i < 3);
     c.info.constants.push_back(constant ? values.back().get() : nullptr);
   }
+  if (sparse_float) fill_float_columns(*values[1], *values[2], c.info.columns(), bytes);
   if (sparse) fill_columns(*values[1], *values[2], c.info.columns(), bytes);
   void* kernel = nullptr;
   if (refused(op->CreateKernelV2(op, &api(), &c.info, &kernel), outcome)) return;
