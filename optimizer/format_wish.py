@@ -72,7 +72,9 @@ class Wish:
     def with_convolutions(self, linear: Quantize) -> Quantize:
         """A pass that gives linear layers formats, and makes calibrated convolutions int8."""
         convolution: Format = "int8" if self.ranges else "float32"
-        return dataclasses.replace(linear, convolution=convolution, ranges=self.ranges)
+        return dataclasses.replace(
+            linear, convolution=convolution, ranges=self.ranges, exclude=self.exclude
+        )
 
     def as_run(self, form: LayerFormat) -> LayerFormat:
         """A chosen format with the frames that it will have."""
