@@ -11,7 +11,7 @@ from confpress.passes.structure import Kind, recognise
 from confpress.passes.structure.summary import summarise
 
 from ..graphs import evaluate, operators
-from . import test_attention, test_norms, test_subsampling
+from . import test_attention, test_norms, test_plain_attention, test_subsampling
 
 
 def test_written_out_attention_is_recognised_and_the_same() -> None:
@@ -24,6 +24,19 @@ def test_written_out_attention_is_recognised_and_the_same() -> None:
     (module,) = recognise(model).of_kind(Kind.SELF_ATTENTION)
     assert (module.attention.heads, module.attention.head_size) == (2, 3)
     feeds = test_attention._feeds(2, 9)
+    (expected,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
+def test_written_out_attention_without_positions_is_recognised() -> None:
+    spelling = (test_plain_attention.CACHES, test_plain_attention.STILL, test_plain_attention.ADDED)
+    original, model = (test_plain_attention.model_of(*spelling) for _ in range(2))
+    FuseAttention()(model)
+    Unfuse()(model)
+    assert "DotProductAttention" not in operators(model)
+    (module,) = recognise(model).of_kind(Kind.SELF_ATTENTION)
+    assert (module.attention.heads, module.attention.head_size) == (2, 4)
+    feeds = test_plain_attention.feeds_of(2, 9, test_plain_attention.PAST)
     (expected,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
 
