@@ -147,4 +147,5 @@ def randomise(network: Any) -> None:
             nn.init.uniform_(module.running_var, 0.5, 2.0)
         if isinstance(module, nn.BatchNorm1d | nn.LayerNorm):
             nn.init.uniform_(module.weight, 0.5, 2.0)
-            nn.init.normal_(module.bias, std=0.1)
+            if module.bias is not None:
+                nn.init.normal_(module.bias, std=0.1)
