@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import recognise
 from confpress.runtime.asr import AsrModel
 from confpress.runtime.bench import BenchOptions, bench

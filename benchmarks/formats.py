@@ -45,7 +45,7 @@ from confpress.passes.lower.cpu import LowerCpu
 from confpress.passes.lower.portable import LowerPortable
 from confpress.passes.lower.reference import LowerReference
 from confpress.passes.quantize import Range
-from confpress.passes.versions import MinimiseVersions
+from confpress.passes.rewrites.versions import MinimiseVersions
 from confpress.runtime.asr import AsrModel
 from confpress.runtime.bench import BenchOptions, bench
 from confpress.runtime.cache import Cache

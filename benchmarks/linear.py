@@ -27,7 +27,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from confpress.passes import quantlinear
+from confpress.passes.operators import quantlinear
 from confpress.runtime import kernels
 from rich.console import Console
 from rich.progress import track

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from confpress.passes import quantlinear_lowbit as lowbit
+from confpress.passes.operators import quantlinear_lowbit as lowbit
 from confpress.runtime import kernels
 from linear import (
     FRAMES,

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from confpress.passes.prune import ApplyPlan, Plan, RemovePruned
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from confpress.runtime.model_file import load_model, save_model
 
 

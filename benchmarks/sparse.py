@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from confpress.passes import sparselinear, sparselinear_float
+from confpress.passes.operators import sparselinear, sparselinear_float
 from confpress.runtime import kernels
 from linear import (
     TOLERANCE,

@@ -22,7 +22,7 @@ import click
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
-from confpress.passes import quantlinear, sparselinear
+from confpress.passes.operators import quantlinear, sparselinear
 from confpress.runtime import kernels
 from linear import Floats, Layer, Runner, clock, graph_input, initializer, model_of, processor
 from rich import box

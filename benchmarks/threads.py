@@ -23,7 +23,7 @@ from statistics import geometric_mean, median
 import click
 import numpy as np
 import onnx_ir as ir
-from confpress.passes.quantlinear_lowbit import INT4
+from confpress.passes.operators.quantlinear_lowbit import INT4
 from confpress.runtime import kernels
 from linear import Floats, Layer, Runner, cases, onnxruntime_model, our_model, processor
 from lowbit import LowBitLayer, lowbit_model

@@ -16,7 +16,7 @@ from ..passes.lower.portable import LowerPortable
 from ..passes.quantize import Quantize
 from ..passes.quantize_linear import Repaired
 from ..passes.rewrite import constant
-from ..passes.versions import MinimiseVersions
+from ..passes.rewrites.versions import MinimiseVersions
 from ..runtime.model_file import file_bytes, save_model
 from .format_wish import Wish
 

@@ -6,15 +6,15 @@ from collections.abc import Collection, Mapping
 
 import onnx_ir as ir
 
-from ..passes.depthwise import DepthwiseConv2d
 from ..passes.fuse.attention import FuseAttention
 from ..passes.fuse.convolution import FuseConvModule
 from ..passes.fuse.norms import FuseAddNorm
 from ..passes.fuse.subsampling import FuseSubsampling
 from ..passes.lower.masked_codes import MaskCodes
-from ..passes.mask_channel import MaskChannel
-from ..passes.norm_sums import NormSums
-from ..passes.zero_masks import ZeroMasks
+from ..passes.rewrites.depthwise import DepthwiseConv2d
+from ..passes.rewrites.mask_channel import MaskChannel
+from ..passes.rewrites.norm_sums import NormSums
+from ..passes.rewrites.zero_masks import ZeroMasks
 from .recipe import Fusion, Target
 
 #: In the order in which they run.

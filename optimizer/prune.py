@@ -21,7 +21,7 @@ from ..passes.prune import (
     mask_plan,
     watched_values,
 )
-from ..passes.simplify import Simplify
+from ..passes.rewrites.simplify import Simplify
 from ..passes.structure import Recognise, recognise
 from ..runtime.calibrate import Observed, calibrate
 from ..runtime.compare import compare_batch

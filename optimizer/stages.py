@@ -7,27 +7,27 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..passes.einsum import EinsumToMatMul
-from ..passes.fold_scales import FoldScales
-from ..passes.frame_mask import FrameMask
-from ..passes.frames_major import FramesMajor
-from ..passes.gemm import GemmToMatMul
 from ..passes.lower.cpu import LowerCpu
 from ..passes.lower.portable import LowerPortable
-from ..passes.merge_linears import MergeLinears
-from ..passes.pointwise import PointwiseConvToMatMul
-from ..passes.positions import Positions
 from ..passes.prune import RemovePruned
 from ..passes.quantize import Quantize
-from ..passes.relative_shift import RelativeShift
+from ..passes.rewrites.einsum import EinsumToMatMul
+from ..passes.rewrites.fold_scales import FoldScales
+from ..passes.rewrites.frame_mask import FrameMask
+from ..passes.rewrites.frames_major import FramesMajor
+from ..passes.rewrites.gemm import GemmToMatMul
+from ..passes.rewrites.merge_linears import MergeLinears
+from ..passes.rewrites.pointwise import PointwiseConvToMatMul
+from ..passes.rewrites.positions import Positions
+from ..passes.rewrites.relative_shift import RelativeShift
+from ..passes.rewrites.simplify import Simplify
+from ..passes.rewrites.softmax_mask import SoftmaxMask
+from ..passes.rewrites.versions import MinimiseVersions
 from ..passes.seven_bits import SevenBits
-from ..passes.simplify import Simplify
 from ..passes.smooth import Smooth
 from ..passes.smooth_convolutions import SmoothConvolutions
-from ..passes.softmax_mask import SoftmaxMask
 from ..passes.sparsify import Sparsify
 from ..passes.structure import Recognise
-from ..passes.versions import MinimiseVersions
 from ..runtime.instructions import look_up_reach, needs_seven_bits
 from .decisions import Findings
 from .fusions import fusions

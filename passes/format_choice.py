@@ -30,8 +30,8 @@ from .formats import (
     weight_error,
 )
 from .linear import MatMulLayer, matmul_layers
+from .operators.quantlinear import EPSILON
 from .quantize_linear import why_not_linear
-from .quantlinear import EPSILON
 from .rewrite import constant
 
 Criterion = Literal["plain", "weighted", "output"]

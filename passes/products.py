@@ -13,8 +13,8 @@ from typing import Final, Literal
 import onnx_ir as ir
 
 from .base import layer_of
-from .sparselinear_float import FLOAT_ACTIVATION_OF
-from .sparselinear_float import OPERATORS as OURS
+from .operators.sparselinear_float import FLOAT_ACTIVATION_OF
+from .operators.sparselinear_float import OPERATORS as OURS
 from .structure.graph import constant_expression
 
 #: `integer`: 8-bit integers are multiplied, or float values that QDQ nodes say are such.

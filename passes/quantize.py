@@ -22,11 +22,11 @@ import onnx_ir.passes.common as common
 from .base import InPlacePass, Journal, PassResult, layer_of
 from .errors import ConfpressError
 from .format_plan import FormatPlan, LayerFormat
-from .frame_mask import masked_value
 from .linear import MatMulLayer, matmul_layers, only_user
 from .quantize_linear import INT8_DYNAMIC, LinearFormats, Repaired, opset_of
 from .rewrite import Patch, constant
-from .versions import WORKING_OPSET, raise_opset
+from .rewrites.frame_mask import masked_value
+from .rewrites.versions import WORKING_OPSET, raise_opset
 
 Format = Literal["int8", "float32"]
 

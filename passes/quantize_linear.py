@@ -13,7 +13,7 @@ from .base import Journal
 from .format_plan import Activations, LayerFormat
 from .formats import FP8, HALVES, SCALE_DTYPES, QuantizedMatrix, quantize_matrix, stored_half
 from .linear import MatMulLayer
-from .quantlinear import EPSILON
+from .operators.quantlinear import EPSILON
 from .rewrite import Patch, constant, replace_value
 
 #: Matrices with fewer weights gain nothing.

@@ -24,9 +24,9 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from .base import InPlacePass, Journal, PassResult, layer_of
-from .frame_mask import masked_value
 from .linear import only_reader
 from .rewrite import Patch, constant
+from .rewrites.frame_mask import masked_value
 from .smooth import channel_factors
 
 Floats = npt.NDArray[np.float32]

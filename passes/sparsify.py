@@ -1,11 +1,11 @@
 """Sparsify: linear layers with the same number of zeros in every few columns of every row.
 
 A pattern N:M keeps the N weights of every M neighbouring inputs of an output channel that matter
-most and sets the others to zero; kernels then compute the N alone (:mod:`.sparselinear`). The model
-stays a model of dense matrices, whatever runs it. A weight matters by its square, times the mean
-square of its input where that was measured: the error that its loss adds to the output, if inputs
-are not correlated. Without training afterwards 75 % of zeros cost a speech recogniser its words:
-such a model measures speed, nothing else, until it has been trained on.
+most and sets the others to zero; kernels then compute the N alone (:mod:`.operators.sparselinear`).
+The model stays a model of dense matrices, whatever runs it. A weight matters by its square, times
+the mean square of its input where that was measured: the error that its loss adds to the output, if
+inputs are not correlated. Without training afterwards 75 % of zeros cost a speech recogniser its
+words: such a model measures speed, nothing else, until it has been trained on.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import onnx_ir.passes.common as common
 from .base import InPlacePass, Journal, PassResult
 from .errors import ConfpressError
 from .linear import MatMulLayer, matmul_layers
+from .operators.sparselinear import BLOCK, WINDOW, Pattern
 from .rewrite import Patch, constant
-from .sparselinear import BLOCK, WINDOW, Pattern
 
 Floats = npt.NDArray[np.float32]
 

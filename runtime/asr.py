@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
-from ..passes.positions import MAX_FRAMES_KEY
+from ..passes.rewrites.positions import MAX_FRAMES_KEY
 from .ctc import GreedyCtc
 from .interface import FloatArray, Interface, read_interface
 from .model_file import load_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ..passes.errors import ConfpressError
-from ..passes.sparselinear import BLOCK, WINDOW
+from ..passes.operators.sparselinear import BLOCK, WINDOW
 from .kernels import describe, library_path
 from .machine import describe_machine
 

@@ -12,8 +12,8 @@ import onnxruntime as ort
 from pydantic import Field
 
 from ..passes.errors import ConfpressError
-from ..passes.quantlinear import define_quant_linear, pack_int8, quant_linear_node
-from ..passes.sparselinear import DENSE, Pattern, define_sparse, pack_sparse, sparse_node
+from ..passes.operators.quantlinear import define_quant_linear, pack_int8, quant_linear_node
+from ..passes.operators.sparselinear import DENSE, Pattern, define_sparse, pack_sparse, sparse_node
 from ..passes.sparsify import kept_by
 from .kernels import describe
 from .machine import describe_machine

@@ -16,9 +16,15 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from ..attention import MOST_HEAD_SIZE, PLAIN, RELATIVE, attention_function, attention_node
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
-from ..functions import define
+from ..operators.attention import (
+    MOST_HEAD_SIZE,
+    PLAIN,
+    RELATIVE,
+    attention_function,
+    attention_node,
+)
+from ..operators.functions import define
 from ..rewrite import Patch, replace_value
 from ..structure import Kind, Module, Position, recognise
 from .attention_parts import AttentionParts, PositionParts, Scores, Source, read_attention

@@ -14,10 +14,10 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
-from ..convmodule import MOST_TAPS, ConvActivation, conv_module_function, conv_module_node
-from ..functions import define
-from ..pointwise import is_swap
+from ..operators.convmodule import MOST_TAPS, ConvActivation, conv_module_function, conv_module_node
+from ..operators.functions import define
 from ..rewrite import Patch, constant, replace_value, scalar
+from ..rewrites.pointwise import is_swap
 from ..structure import ConvolutionModule, Kind, Linear, Module, recognise
 from ..structure.activations import fusible_activation
 from .region import Array, NotFusedError, Region, evaluate_operator

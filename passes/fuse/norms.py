@@ -12,10 +12,10 @@ import dataclasses
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from ..addnorm import LEAST_OPSET, add_norm_function, add_norm_node
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
-from ..functions import define
 from ..linear import only_user
+from ..operators.addnorm import LEAST_OPSET, add_norm_function, add_norm_node
+from ..operators.functions import define
 from ..rewrite import constant, replace_value, scalar
 from ..structure import recognise
 

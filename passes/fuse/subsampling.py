@@ -17,9 +17,13 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult, layer_of
-from ..depthwiseconv2d import ConvActivation, depthwise_conv2d_function, depthwise_conv2d_node
-from ..functions import LEAST_OPSET, define
-from ..quantconv2d import quant_conv2d_function, quant_conv2d_node
+from ..operators.depthwiseconv2d import (
+    ConvActivation,
+    depthwise_conv2d_function,
+    depthwise_conv2d_node,
+)
+from ..operators.functions import LEAST_OPSET, define
+from ..operators.quantconv2d import quant_conv2d_function, quant_conv2d_node
 from ..rewrite import Patch, replace_value
 from .region import NotFusedError
 from .subsampling_steps import Step, before_codes, is_conv2d, read_steps, shape_readers

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ..depthwiseconv2d import ConvActivation
-from ..frame_mask import is_of_frames, masked_value
 from ..linear import only_reader
-from ..quantconv2d import MOST_ROW_PRODUCTS, MOST_WINDOW
+from ..operators.depthwiseconv2d import ConvActivation
+from ..operators.quantconv2d import MOST_ROW_PRODUCTS, MOST_WINDOW
 from ..rewrite import constant
+from ..rewrites.frame_mask import is_of_frames, masked_value
 from ..structure.activations import fusible_activation
 from .region import NotFusedError
 

@@ -12,14 +12,14 @@ import dataclasses
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from ..addnorm import add_norm_function
-from ..attention import PLAIN, RELATIVE
 from ..base import InPlacePass, Journal, PassResult
-from ..convmodule import conv_module_function
-from ..depthwiseconv2d import OPERATORS as DEPTHWISE
-from ..quantconv2d import OPERATOR_OF as QUANT_CONV2D
-from ..quantlinear import DOMAIN
-from ..simplify import Simplify
+from ..operators.addnorm import add_norm_function
+from ..operators.attention import PLAIN, RELATIVE
+from ..operators.convmodule import conv_module_function
+from ..operators.depthwiseconv2d import OPERATORS as DEPTHWISE
+from ..operators.quantconv2d import OPERATOR_OF as QUANT_CONV2D
+from ..operators.quantlinear import DOMAIN
+from ..rewrites.simplify import Simplify
 
 _FUSED = frozenset((
     PLAIN,

@@ -9,13 +9,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from ..activated import ACTIVATED, ACTIVATIONS
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..linear import MatMulLayer, matmul_layers
-from ..quantlinear import define_quant_linear, pack_int8, quant_linear_node
-from ..quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
-from ..rewrite import Patch, constant, replace_value
-from ..sparselinear import (
+from ..operators.activated import ACTIVATED, ACTIVATIONS
+from ..operators.quantlinear import define_quant_linear, pack_int8, quant_linear_node
+from ..operators.quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
+from ..operators.sparselinear import (
     BLOCK,
     SPARSE_ACTIVATION_OF,
     WINDOW,
@@ -27,7 +26,7 @@ from ..sparselinear import (
     pattern_of,
     sparse_node,
 )
-from ..sparselinear_float import (
+from ..operators.sparselinear_float import (
     BREAK_EVEN,
     FAMILY,
     FLOAT_ACTIVATION_OF,
@@ -36,6 +35,7 @@ from ..sparselinear_float import (
     pack_sparse_float,
     sparse_float_node,
 )
+from ..rewrite import Patch, constant, replace_value
 from ..structure.activations import fusible_activation
 from ..structure.modules import Activation
 from .lowbit import LowBitLinear, lowbit_linears

@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from ..base import Journal
 from ..linear import MatMulLayer, matmul_layers
-from ..quantlinear_lowbit import BLOCKS, FP4, INT2, INT4, UINT4, LowBitFormat
+from ..operators.quantlinear_lowbit import BLOCKS, FP4, INT2, INT4, UINT4, LowBitFormat
 from ..rewrite import constant
 from .qdq import bias_of, dynamic_source
 from .stored import constant_scale

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from ..sparselinear import OPERATORS as QUANT_LINEAR
+from ..operators.sparselinear import OPERATORS as QUANT_LINEAR
 from .graph import constant_expression
 from .modules import (
     Convolution,

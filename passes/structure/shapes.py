@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxscript.optimizer import fold_constants_ir
 
 from ..rewrite import add_initializer
-from ..versions import quiet
+from ..rewrites.versions import quiet
 from .linear import find_products
 from .macs import COUNTED_OPS
 

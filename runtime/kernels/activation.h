@@ -5,7 +5,7 @@ namespace confpress {
 
 enum class Activation { kNone, kSilu, kRelu, kGelu, kGeluTanh, kSigmoid };
 
-// What each adds to an operator's name; passes/activated.py says what each means.
+// What each adds to an operator's name; passes/operators/activated.py says what each means.
 constexpr const char* kActivationSuffixes[] = {"", "SiLU", "ReLU", "GELU", "GELUTanh", "Sigmoid"};
 
 // silu(z) = z / (1 + exp(-z)). Vector code takes the exponential of z bounded to this magnitude,

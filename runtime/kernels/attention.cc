@@ -1,4 +1,4 @@
-// Attention from projections to context; passes/attention.py defines its operators.
+// Attention from projections to context; passes/operators/attention.py defines its operators.
 #include "attention.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// DepthwiseConv2d and DepthwiseConv2dUint8: passes/depthwiseconv2d.py defines them.
+// DepthwiseConv2d and DepthwiseConv2dUint8: passes/operators/depthwiseconv2d.py defines them.
 #include "depthwise_conv2d.h"
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 //
 //   y = activation((float(codes · w) · frame_scale) · row_scale + bias)
 //
-// Weights as passes/quantlinear.py packs them: strips of 16 rows, in a strip groups of 4 columns,
+// Weights as passes/operators/quantlinear.py packs them: strips of 16 rows, in a strip groups of 4 columns,
 // 64 bytes each. int32 accumulation, exact for K up to kMostColumns.
 #pragma once
 

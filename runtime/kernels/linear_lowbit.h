@@ -4,7 +4,7 @@
 //   y = activation((Σ_blocks float(codes · values) · block_scale) · frame_scale + bias)
 //
 // A weight's code is looked up in a table of small integers, so int4, FP4 and int2 are one kernel.
-// passes/quantlinear_lowbit.py defines the operators and draws the layout.
+// passes/operators/quantlinear_lowbit.py defines the operators and draws the layout.
 #pragma once
 
 #include <cstddef>

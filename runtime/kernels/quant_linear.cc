@@ -1,4 +1,4 @@
-// QuantLinear: Y = activation(X Wᵀ + b), int8 weights and activations; passes/quantlinear.py
+// QuantLinear: Y = activation(X Wᵀ + b), int8 weights and activations; passes/operators/quantlinear.py
 // defines it and draws its layout.
 #include <algorithm>
 #include <tuple>

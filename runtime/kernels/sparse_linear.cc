@@ -1,5 +1,5 @@
 // SparseLinear: Y = activation(X Wᵀ + b), int8 activations and balanced-sparse int8 weights;
-// passes/sparselinear.py defines it and draws its layout.
+// passes/operators/sparselinear.py defines it and draws its layout.
 #include <algorithm>
 #include <string>
 #include <tuple>

@@ -1,5 +1,5 @@
 // SparseLinearFloat: Y = activation(X Wᵀ + b) with sparse weights in float32;
-// passes/sparselinear_float.py defines it and draws its layout.
+// passes/operators/sparselinear_float.py defines it and draws its layout.
 #include "sparse_linear_float.h"
 
 #include <algorithm>

@@ -23,7 +23,7 @@ from confpress.optimizer.recipe import preset
 from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, Findings, Skip, Stage
 from confpress.passes.base import run
 from confpress.passes.errors import ConfpressError
-from confpress.passes.quantlinear import DOMAIN
+from confpress.passes.operators.quantlinear import DOMAIN
 from confpress.runtime.model_file import load_model
 from confpress.runtime.session import create_session, run_session
 

@@ -10,7 +10,7 @@ from confpress import optimize
 from confpress.optimizer import pipeline, stages
 from confpress.optimizer.planned import check_planned
 from confpress.passes.errors import ConfpressError
-from confpress.passes.versions import MinimiseVersions
+from confpress.passes.rewrites.versions import MinimiseVersions
 from confpress.runtime.audit import Audit, LayerAudit, Runs
 
 

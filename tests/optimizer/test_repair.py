@@ -15,7 +15,7 @@ from confpress.passes.formats import quantize_matrix
 from confpress.passes.lower.reference import LowerReference
 from confpress.passes.quantize import Quantize
 from confpress.passes.quantize_linear import Repaired
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import Recognise
 from confpress.runtime.calibrate import Observed, calibrate
 from confpress.runtime.inputs import SpeechSource

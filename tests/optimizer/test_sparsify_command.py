@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from confpress.passes.activated import activation_of
 from confpress.passes.linear import matmul_layers
+from confpress.passes.operators.activated import activation_of
+from confpress.passes.operators.sparselinear_float import FLOAT_ACTIVATION_OF
 from confpress.passes.rewrite import constant
-from confpress.passes.sparselinear_float import FLOAT_ACTIVATION_OF
 from confpress.runtime.linear_costs import CostTable
 
 from .conftest import Confpress

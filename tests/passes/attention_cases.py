@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from confpress.passes.attention import PLAIN, RELATIVE, attention_function, attention_node
-from confpress.passes.functions import define
+from confpress.passes.operators.attention import PLAIN, RELATIVE, attention_function, attention_node
+from confpress.passes.operators.functions import define
 
 Floats = npt.NDArray[np.float32]
 MaskKind = Literal["none", "keys", "full", "band"]

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from confpress.passes.depthwiseconv2d import (
+from confpress.passes.operators.depthwiseconv2d import (
     ROW_EPSILON,
     ConvActivation,
     depthwise_conv2d_function,
     depthwise_conv2d_node,
 )
-from confpress.passes.functions import define
-from confpress.passes.quantconv2d import quant_conv2d_function, quant_conv2d_node
+from confpress.passes.operators.functions import define
+from confpress.passes.operators.quantconv2d import quant_conv2d_function, quant_conv2d_node
 
 from .quant_layers import initializer
 

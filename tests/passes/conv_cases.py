@@ -9,8 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from confpress.passes.convmodule import ConvActivation, conv_module_function, conv_module_node
-from confpress.passes.functions import define
+from confpress.passes.operators.convmodule import (
+    ConvActivation,
+    conv_module_function,
+    conv_module_node,
+)
+from confpress.passes.operators.functions import define
 
 MaskKind = Literal["none", "frames", "shared"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from confpress.passes.quantlinear import EPSILON, QMAX
-from confpress.passes.quantlinear_lowbit import (
+from confpress.passes.operators.quantlinear import EPSILON, QMAX
+from confpress.passes.operators.quantlinear_lowbit import (
     LowBitFormat,
     define_lowbit,
     lowbit_node,

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from confpress.passes.addnorm import add_norm_function, add_norm_node
-from confpress.passes.functions import define
+from confpress.passes.operators.addnorm import add_norm_function, add_norm_node
+from confpress.passes.operators.functions import define
 
 EPSILONS = (1e-5, 1e-3)
 

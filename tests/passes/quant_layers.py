@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from confpress.passes.quantlinear import (
+from confpress.passes.operators.quantlinear import (
     EPSILON,
     QMAX,
     define_quant_linear,

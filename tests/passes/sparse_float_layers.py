@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from confpress.passes.sparselinear_float import (
+from confpress.passes.operators.sparselinear_float import (
     define_sparse_float,
     pack_sparse_float,
     sparse_float_node,

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import onnx_ir as ir
-from confpress.passes.sparselinear import (
-    Pattern,
-    define_sparse,
-    pack_sparse,
-    sparse_node,
-)
+from confpress.passes.operators.sparselinear import Pattern, define_sparse, pack_sparse, sparse_node
 
 from .quant_layers import QuantLayer, initializer, layer_model
 

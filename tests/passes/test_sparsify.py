@@ -5,9 +5,9 @@ import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.lower.cpu import LowerCpu, balanced_layers
+from confpress.passes.operators.sparselinear import BLOCK, WINDOW
 from confpress.passes.quantize import Quantize
 from confpress.passes.rewrite import constant
-from confpress.passes.sparselinear import BLOCK, WINDOW
 from confpress.passes.sparsify import PATTERNS, Sparsify, kept_by
 from hypothesis import given
 from hypothesis import strategies as st

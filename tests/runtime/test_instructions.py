@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from confpress.passes.errors import ConfpressError
-from confpress.passes.sparselinear import BLOCK, WINDOW
+from confpress.passes.operators.sparselinear import BLOCK, WINDOW
 from confpress.runtime import instructions
 from confpress.runtime.instructions import look_up_reach, needs_seven_bits
 from confpress.runtime.kernels import KernelInfo, library_path

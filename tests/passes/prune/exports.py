@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import pytest
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 
 Exporter = Literal["ts17", "ts14", "dynamo"]
 

@@ -15,7 +15,7 @@ import onnxruntime as ort
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.prune import RemovePruned
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from onnx import numpy_helper
 from onnx.backend.test import loader
 from onnx.backend.test.case.test_case import TestCase

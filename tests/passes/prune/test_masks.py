@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from confpress.passes.prune import RemovePruned
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from confpress.runtime.inputs import synthetic_features
 
 from tests.passes.graphs import Arrays, difference

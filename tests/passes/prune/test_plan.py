@@ -20,7 +20,7 @@ from confpress.passes.prune import (
     watched_values,
 )
 from confpress.passes.prune.repair import refit
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import recognise
 from confpress.runtime.inputs import synthetic_features
 

@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from confpress.passes.prune import ApplyPlan, Plan, mask_plan
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from confpress.runtime.runner import Runner
 
 from tests.passes.prune.masks import parameters

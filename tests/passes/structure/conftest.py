@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 import pytest
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import Structure, recognise
 
 

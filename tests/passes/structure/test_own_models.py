@@ -14,7 +14,7 @@ import torch
 from confpress.models.config import ConformerConfig
 from confpress.models.ctc import ConformerCTC
 from confpress.models.export import export_onnx
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import Kind, Position, recognise
 
 SIZES = {"vocabulary": 7, "d_model": 16, "layers": 2, "heads": 2, "ff_dim": 24, "kernel": 5}

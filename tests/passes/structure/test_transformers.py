@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="the extra `train` is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 import torch
-from confpress.passes.simplify import Simplify
+from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import Kind, Linear, Structure, recognise, summarise
 
 from .zoo import ARCHITECTURES, HEADS, LAYERS, WIDTH, export

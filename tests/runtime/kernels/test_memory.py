@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from confpress.passes.quantlinear import define_quant_linear, pack_int8, quant_linear_node
-from confpress.passes.quantlinear_lowbit import (
+from confpress.passes.operators.quantlinear import define_quant_linear, pack_int8, quant_linear_node
+from confpress.passes.operators.quantlinear_lowbit import (
     FP4,
     INT2,
     LowBitFormat,

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from confpress.passes.quantlinear_lowbit import INT4
-from confpress.passes.sparselinear import Pattern
+from confpress.passes.operators.quantlinear_lowbit import INT4
+from confpress.passes.operators.sparselinear import Pattern
 from confpress.runtime.kernels import library_path
 
 from ...passes.lowbit_layers import LowBitLayer

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from confpress.passes.activated import ACTIVATIONS
-from confpress.passes.quantlinear import EPSILON
+from confpress.passes.operators.activated import ACTIVATIONS
+from confpress.passes.operators.quantlinear import EPSILON
 
 from ...passes.quant_layers import Floats, QuantLayer, activated, run, session
 from .malformed import as_input, attribute, weight

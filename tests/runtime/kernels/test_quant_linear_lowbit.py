@@ -6,8 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from confpress.passes.activated import ACTIVATIONS
-from confpress.passes.quantlinear_lowbit import BLOCKS, FP4, INT2, INT4, UINT4, LowBitFormat
+from confpress.passes.operators.activated import ACTIVATIONS
+from confpress.passes.operators.quantlinear_lowbit import (
+    BLOCKS,
+    FP4,
+    INT2,
+    INT4,
+    UINT4,
+    LowBitFormat,
+)
 
 from ...passes.lowbit_layers import LowBitLayer
 from ...passes.quant_layers import Floats, activated, run, session

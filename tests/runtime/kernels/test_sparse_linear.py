@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from confpress.passes.activated import ACTIVATIONS
-from confpress.passes.sparselinear import KEPT, SPANS, Pattern, pack_sparse
+from confpress.passes.operators.activated import ACTIVATIONS
+from confpress.passes.operators.sparselinear import KEPT, SPANS, Pattern, pack_sparse
 
 from ...passes.quant_layers import Floats, activated, run, session
 from ...passes.sparse_layers import SparseLayer

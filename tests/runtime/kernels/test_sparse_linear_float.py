@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from confpress.passes.activated import ACTIVATIONS
-from confpress.passes.sparselinear_float import pack_sparse_float
+from confpress.passes.operators.activated import ACTIVATIONS
+from confpress.passes.operators.sparselinear_float import pack_sparse_float
 
 from ...passes.quant_layers import Floats, activated, run, session
 from ...passes.sparse_float_layers import SparseFloatLayer

@@ -1,0 +1,93 @@
+"""Relative shift without padding.
+
+Transformer-XL attention scores positions for every distance, ``x[..., i, r]`` of T queries with D
+distances (2T-1, or T-1 more than there are keys where a stream has keys of earlier chunks), and
+then needs ``y[..., i, j] = x[..., i, T-1-i+j]`` for D-T+1 keys (Dai et al. 2019, appendix B).
+Exporters write Pad, Reshape, Slice, Reshape, Slice, which copies the scores three times. Read as
+one flat row, y is x from element T-1 on with rows of D-1 elements; so the Pad and its copy can go.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from ..base import InPlacePass, Journal, PassResult, layer_of
+from ..linear import only_user
+from ..rewrite import Patch, constant, replace_value
+
+
+@dataclasses.dataclass(frozen=True)
+class RelativeShift(InPlacePass):
+    """Rewrites Pad, Reshape, Slice, Reshape, Slice of [batch, heads, T, D] scores.
+
+    The shapes that the two Reshapes compute are not proven here; the pipeline compares outputs.
+    Lossless: elements are only moved.
+    """
+
+    def call(self, model: ir.Model) -> PassResult:
+        journal = Journal()
+        for node in list(model.graph):
+            if node.op_type != "Pad" or node.domain:
+                continue
+            last = _chain_end(node)
+            if last is None:
+                journal.refuse(
+                    layer_of(node), "a Pad that no Reshape, Slice, Reshape, Slice of rank 4 follows"
+                )
+                continue
+            replace_value(last.outputs[0], _shifted(Patch(last), node.inputs[0]))
+            journal.change(layer_of(node), "relative shift without padding")
+        common.RemoveUnusedNodesPass()(model)
+        return journal.result(model)
+
+
+def _chain_end(pad: ir.Node) -> ir.Node | None:
+    """The last Slice of the idiom that begins with this Pad, or None."""
+    node: ir.Node | None = pad
+    for op_type in ("Reshape", "Slice", "Reshape", "Slice"):
+        node = only_user(node.outputs[0]) if node is not None else None
+        if node is None or node.op_type != op_type or node.domain:
+            return None
+        if op_type == "Slice" and not _is_step_one(node):
+            return None
+    assert node is not None
+    middle = node.inputs[0].producer().inputs[0].producer()  # type: ignore[union-attr]
+    assert middle is not None
+    drops_first_row = _axis(middle) == 2 and _number(middle.inputs[1]) == 1
+    keeps_first_columns = _axis(node) == 3 and _number(node.inputs[1]) == 0
+    return node if drops_first_row and keeps_first_columns else None
+
+
+def _shifted(patch: Patch, scores: ir.Value | None) -> ir.Value:
+    """y[..., i, j] = x[..., i, T-1-i+j] for x of shape [batch, heads, T, D], D-T+1 columns."""
+    shape = patch.op("Shape", scores)
+    one = patch.ints(1)
+    frames = patch.op("Gather", shape, patch.ints(2), axis=0)
+    distances = patch.op("Gather", shape, patch.ints(3), axis=0)
+    last = patch.op("Sub", frames, one)
+    keys = patch.op("Sub", distances, last)
+    # The row of a single query has as many elements as there are keys, one more than D-1.
+    width = patch.op("Max", patch.op("Sub", distances, one), keys)
+    end = patch.op("Add", last, patch.op("Mul", frames, width))
+    flat = patch.op("Reshape", scores, patch.ints(0, 0, -1))
+    begun = patch.op("Slice", flat, last, end, patch.ints(2), one)
+    target = patch.op("Concat", patch.ints(0, 0), frames, width, axis=0)
+    rows = patch.op("Reshape", begun, target)
+    return patch.op("Slice", rows, patch.ints(0), keys, patch.ints(3), one)
+
+
+def _is_step_one(node: ir.Node) -> bool:
+    return len(node.inputs) < 5 or node.inputs[4] is None or _number(node.inputs[4]) == 1
+
+
+def _axis(node: ir.Node) -> int | None:
+    axis = _number(node.inputs[3]) if len(node.inputs) > 3 else None
+    return None if axis is None else axis % 4
+
+
+def _number(value: ir.Value | None) -> int | None:
+    array = constant(value)
+    return int(array.reshape(-1)[0]) if array is not None and array.size == 1 else None

@@ -1,0 +1,69 @@
+"""Relative shift: the same elements at every length, without padding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from confpress.passes.rewrites.relative_shift import RelativeShift
+
+from tests.passes.graphs import difference, evaluate, operators, parse
+
+SHIFT = """
+<ir_version: 10, opset_import: ["": 21]>
+net (float[b, h, t, p] x, int64[8] pads) => (float[b, h, t, k] y)
+{
+  padded = Pad (x, pads)
+  b = Shape <start = 0, end = 2> (x)
+  t = Shape <start = 2, end = 3> (x)
+  p = Shape <start = 3, end = 4> (x)
+  one = Constant <value_ints = [1]> ()
+  zero = Constant <value_ints = [0]> ()
+  two = Constant <value_ints = [2]> ()
+  three = Constant <value_ints = [3]> ()
+  most = Constant <value_ints = [9223372036854775807]> ()
+  wide = Add (p, one)
+  turned = Concat <axis = 0> (b, wide, t)
+  flat = Reshape (padded, turned)
+  dropped = Slice (flat, one, most, two, one)
+  shape = Concat <axis = 0> (b, t, p)
+  back = Reshape (dropped, shape)
+  keys = Sub (wide, t)
+  y = Slice (back, zero, keys, three, one)
+}"""
+PADS = np.array([0, 0, 0, 1, 0, 0, 0, 0], np.int64)
+
+
+def scores(frames: int, past: int = 0) -> np.ndarray:
+    shape = (2, 3, frames, past + 2 * frames - 1)
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("past", [0, 1, 20])
+@pytest.mark.parametrize("frames", [1, 2, 3, 40])
+def test_same_elements_without_pad(frames: int, past: int) -> None:
+    model, original = parse(SHIFT, pads=PADS), parse(SHIFT, pads=PADS)
+    assert RelativeShift()(model).modified
+    assert "Pad" not in operators(model)
+    assert difference(model, original, {"x": scores(frames, past)}) == 0
+
+
+def test_result_is_the_shift_of_transformer_xl() -> None:
+    model = parse(SHIFT, pads=PADS)
+    RelativeShift()(model)
+    x = scores(5)
+    (y,) = evaluate(model, {"x": x})
+    for i in range(5):
+        for j in range(5):
+            assert np.array_equal(y[..., i, j], x[..., i, 4 - i + j])
+
+
+def test_other_pads_are_refused() -> None:
+    model = parse(
+        """
+    <ir_version: 10, opset_import: ["": 21]>
+    net (float[b, 4] x, int64[4] pads) => (float[b, 5] y) { y = Pad (x, pads) }""",
+        pads=np.array([0, 1, 0, 0], np.int64),
+    )
+    result = RelativeShift()(model)
+    assert not result.modified
+    assert "Reshape" in result.refusals[0].reason
