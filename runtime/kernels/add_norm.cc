@@ -1,4 +1,5 @@
-// AddNorm and AddNormNorm: residual sum and layer normalisation; passes/operators/addnorm.py defines them.
+// AddNorm and AddNormNorm: residual sum and layer normalisation; passes/operators/addnorm.py
+// defines them.
 #include "add_norm.h"
 
 #include <algorithm>

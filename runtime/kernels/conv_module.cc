@@ -1,4 +1,5 @@
-// ConvModule: GLU, mask, depthwise convolution and activation; passes/operators/convmodule.py defines it.
+// ConvModule: GLU, mask, depthwise convolution and activation; passes/operators/convmodule.py
+// defines it.
 #include "conv_module.h"
 
 #include <algorithm>

@@ -2,8 +2,8 @@
 //
 //   y = activation((float(codes · w) · frame_scale) · row_scale + bias)
 //
-// Weights as passes/operators/quantlinear.py packs them: strips of 16 rows, in a strip groups of 4 columns,
-// 64 bytes each. int32 accumulation, exact for K up to kMostColumns.
+// Weights as passes/operators/quantlinear.py packs them: strips of 16 rows, in a strip groups of 4
+// columns, 64 bytes each. int32 accumulation, exact for K up to kMostColumns.
 #pragma once
 
 #include <cstddef>

@@ -2,8 +2,9 @@
 //
 //   y = activation((float(codes · w) · frame_scale) · row_scale + bias)
 //
-// Weights as passes/operators/sparselinear.py packs them: strips of 16 rows, in a strip blocks of 64 columns,
-// in a block slots of 4 non-zeros a row, 64 bytes each, with as many bytes that name their columns.
+// Weights as passes/operators/sparselinear.py packs them: strips of 16 rows, in a strip blocks of
+// 64 columns, in a block slots of 4 non-zeros a row, 64 bytes each, with as many bytes that name
+// their columns.
 #pragma once
 
 #include <cstddef>

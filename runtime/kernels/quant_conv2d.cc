@@ -1,4 +1,5 @@
-// QuantConv2d: convolution of uint8 rows with int8 weights; passes/operators/quantconv2d.py defines it.
+// QuantConv2d: convolution of uint8 rows with int8 weights; passes/operators/quantconv2d.py defines
+// it.
 #include "quant_conv2d.h"
 
 #include <algorithm>

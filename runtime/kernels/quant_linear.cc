@@ -1,5 +1,5 @@
-// QuantLinear: Y = activation(X Wᵀ + b), int8 weights and activations; passes/operators/quantlinear.py
-// defines it and draws its layout.
+// QuantLinear: Y = activation(X Wᵀ + b), int8 weights and activations;
+// passes/operators/quantlinear.py defines it and draws its layout.
 #include <algorithm>
 #include <tuple>
 

@@ -1,5 +1,6 @@
 // QuantLinear4Bit and QuantLinear2Bit: Y = activation(X Wᵀ + b), W's codes are looked up in a table
-// of integers and scaled per block; passes/operators/quantlinear_lowbit.py defines them and draws the layout.
+// of integers and scaled per block; passes/operators/quantlinear_lowbit.py defines them and draws
+// the layout.
 #include <algorithm>
 #include <string>
 #include <tuple>
