@@ -107,7 +107,7 @@ def test_quantize_then_lower(confpress: Confpress, tiny_ctc: Path, tmp_path: Pat
     said = ok(confpress("quantize", tiny_ctc, "-o", quantized, "--convolution", "float32"))
     assert "linear: int8 per channel" in said
     assert "too few" in said
-    for target, operator in (("portable", "DynamicQuantizeMatMul"), ("cpu", "QuantLinear")):
+    for target, operator in (("portable", "DynamicQuantizeMatMul"), ("cpu", "QuantLinearReLU")):
         out = tmp_path / f"{target}.onnx"
         ok(confpress("lower", quantized, "-o", out, "--target", target))
         assert operator in [node.op_type for node in load_model(out).graph]

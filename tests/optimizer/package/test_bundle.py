@@ -110,7 +110,7 @@ def test_the_manifest_says_what_is_in_it(bundle: Built, small_result: Path) -> N
     assert kernels.paths
     assert manifest.licences.model == "CC0-1.0"
     assert manifest.model.minimum_onnxruntime == "1.18"
-    assert manifest.model.operators["confpress.v1"]["QuantLinear"] == 1
+    assert manifest.model.operators["confpress.v1"]["QuantLinearReLU"] == 1
     report = Report.model_validate_json((small_result / "report.json").read_text())
     assert manifest.metrics.summary == next(r for r in report.summary if r.name == "cpu")
     readme = (bundle.folder / "README.md").read_text(encoding="utf-8")
