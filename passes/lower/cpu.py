@@ -154,9 +154,9 @@ def _float(model: ir.Model, layer: MatMulLayer, journal: Journal) -> None:
     stored = constant(layer.weight)
     if stored is None or stored.dtype != np.float32:
         return
-    rows = np.ascontiguousarray(stored.T)
-    if np.count_nonzero(rows) > rows.size * BREAK_EVEN / BLOCK or rows.size == 0:
+    if stored.size == 0 or np.count_nonzero(stored) > stored.size * BREAK_EVEN / BLOCK:
         return
+    rows = np.ascontiguousarray(stored.T)
     kept = kept_of(rows)
     if kept > BREAK_EVEN:
         journal.refuse(

@@ -28,13 +28,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from .depthwiseconv2d import CONV_ACTIVATED, ConvActivation, window_attributes
 from .functions import function_of
-from .quantlinear import DOMAIN, QMAX
+from .quantlinear import DOMAIN
 
 #: A row of the window has at most so many products of codes, so that int32 holds their sum.
 MOST_ROW_PRODUCTS: Final = 65536
@@ -105,21 +103,3 @@ def quant_conv2d_node(
     )
     node.outputs[0].dtype = ir.DataType.FLOAT
     return node
-
-
-def codes_by_row(
-    weight: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Symmetric codes with a scale for each output channel and tap over time.
-
-    Args:
-        weight: float32 [N, C, kernel T, kernel F].
-
-    Returns:
-        Codes int8 of that shape within ±127 and scales float32 [N, kernel T]; where all weights
-        are zero the scale is 1.
-    """
-    largest = np.abs(weight).max(axis=(1, 3))
-    scales = np.where(largest > 0, largest / QMAX, 1).astype(np.float32)
-    codes = np.clip(np.rint(weight / scales[:, None, :, None]), -QMAX, QMAX).astype(np.int8)
-    return codes, scales

@@ -128,7 +128,7 @@ def pattern_of(weight: npt.NDArray[np.generic], reach: int = WINDOW) -> Pattern 
         weight: [N, K].
         reach: Bytes that a look-up reaches, as for :meth:`Pattern.look_ups`.
     """
-    nonzero = _in_blocks(np.asarray(weight) != 0)
+    nonzero = in_blocks(np.asarray(weight) != 0)
     most = {
         span: int(nonzero.reshape(len(nonzero), -1, span).sum(axis=2).max(initial=0))
         for span in SPANS
@@ -186,7 +186,7 @@ def pack_sparse(
             f"SparseLinear packs a non-empty int8 matrix [N, K], "
             f"not {weight.dtype} of shape {list(weight.shape)}."
         )
-    blocks = _in_blocks(np.pad(weight, ((0, -weight.shape[0] % STRIP), (0, 0))))
+    blocks = in_blocks(np.pad(weight, ((0, -weight.shape[0] % STRIP), (0, 0))))
     spans = blocks.reshape(len(blocks), -1, pattern.span)
     if np.count_nonzero(spans, axis=2).max() > pattern.share:
         raise ConfpressError(f"the weight has more non-zeros than the pattern {pattern} keeps.")
@@ -196,6 +196,11 @@ def pack_sparse(
     first = np.arange(spans.shape[1]) * pattern.span % BLOCK
     columns = (chosen + first[:, None]).astype(np.uint8)
     return _strips(values, pattern.kept), _strips(columns, pattern.kept)
+
+
+def in_blocks(matrix: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    """The matrix [N, K] with zeros up to whole blocks of columns."""
+    return np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % BLOCK)))
 
 
 def unpack_sparse(
@@ -286,11 +291,6 @@ def define_sparse(model: ir.Model, activation: str = "") -> None:
     """
     opset = model.opset_imports.get("", 1)
     define(model, sparse_function(activation, opset=opset))
-
-
-def _in_blocks(matrix: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
-    """The matrix with zeros up to whole blocks of columns."""
-    return np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % BLOCK)))
 
 
 def _strips(spans: npt.NDArray[_Number], kept: int) -> npt.NDArray[_Number]:

@@ -33,7 +33,7 @@ from .activated import ACTIVATED, activation_of, operator
 from .functions import define, function_of
 from .quantlinear import DOMAIN, OUTPUT, frame_node
 from .sparselinear import BIAS_INPUT as QUANT_BIAS_INPUT
-from .sparselinear import BLOCK
+from .sparselinear import BLOCK, in_blocks
 from .sparselinear import OPERATORS as QUANT_OPERATORS
 
 #: The operator without an activation.
@@ -99,7 +99,7 @@ def pack_sparse_float(
     zeros = ~_places(weight)
     # The non-zeros first, then zeros that fill the places: all in the order of their columns.
     columns = np.sort(np.argsort(zeros, axis=2, kind="stable")[:, :, :kept], axis=2)
-    values = np.take_along_axis(_in_blocks(weight), columns, axis=2)
+    values = np.take_along_axis(_blocks_of(weight), columns, axis=2)
     order = (1, 0, 2)
     return (
         np.ascontiguousarray(values.transpose(order)),
@@ -168,11 +168,10 @@ def define_sparse_float(model: ir.Model, activation: str = "") -> None:
     define(model, sparse_float_function(activation, opset=opset))
 
 
-def _in_blocks(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """[N, K] as [N, blocks, 64], with zeros up to whole blocks."""
-    padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % BLOCK)))
-    return padded.reshape(len(weight), -1, BLOCK)
+def _blocks_of(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """[N, K] as [N, blocks, 64]."""
+    return in_blocks(weight).reshape(len(weight), -1, BLOCK)
 
 
 def _places(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-    return np.asarray(_in_blocks(weight) != 0)
+    return np.asarray(_blocks_of(weight) != 0)

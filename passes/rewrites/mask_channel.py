@@ -47,8 +47,6 @@ class MaskChannel(InPlacePass):
             _rewrite(found)
             journal.change(layer_of(found.conv), "the mask behind it is a channel of its input")
         common.RemoveUnusedNodesPass()(model)
-        # The mask stood behind the convolution that now reads it.
-        model.graph.sort()
         return journal.result(model)
 
 
@@ -92,12 +90,12 @@ def _masked_convolution(node: ir.Node) -> _MaskedConvolution | None:
     following = only_user(node.outputs[0])
     if conv is None or convolved is None or following is None:
         return None
-    if _weight(conv) is None or _weight(following) is None:
+    weight = _weight(conv)
+    if weight is None or _weight(following) is None:
         return None
     if not (_is_read_by(convolved, relu) and _is_read_by(masked.value, node)):
         return None
-    weight = _weight(conv)
-    if weight is None or weight.ndim != 4 or weight.shape[1] != 1 or not _is_plain(conv, weight):
+    if weight.ndim != 4 or weight.shape[1] != 1 or not _is_plain(conv, weight):
         return None
     return _MaskedConvolution(conv, weight, masked.value, masked.mask, node.outputs[0])
 
@@ -192,6 +190,8 @@ def _rewrite(found: _MaskedConvolution) -> None:
     conv.replace_input_with(0, patch.op("Concat", features, channel, axis=1))
     conv.replace_input_with(1, patch.constant(weight, "weight_and_mask"))
     replace_value(found.masked, found.activated)
+    # The mask stood behind the convolution that now reads it.
+    patch.graph.sort()
 
 
 def _at_taps(patch: Patch, found: _MaskedConvolution) -> ir.Value:
