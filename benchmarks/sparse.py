@@ -3,14 +3,16 @@
     taskset -c 0 python benchmarks/sparse.py --json sparse.json
 
 Sides, timed in turn on the same input: SparseLinear at 50, 75 and 87.5 % (8, 4 and 2 of every 16
-columns), the same 75 % over blocks of 64, SparseLinearFloat at 75 and 87.5 % over blocks of 64,
-dense QuantLinear, DynamicQuantizeMatMul and MatMul in float32. All have a bias, and one thread. A
-model holds several layers with weights of their own; the table shows medians over the rounds, and a
-speed-up is the median of the rounds' own ratios. The same command verifies every sparse side
-against float64 on the input that it multiplies, quantised or not, and measures what registers alone
-can multiply (peaks.c): the last two columns of the summary are a side's useful operations as a
-share of that, and its speed in units of an ideal dense product in float32. With
-`CONFPRESS_KERNELS=avx2` these are AVX2's. Tables are Markdown; 16 shapes take about 4 minutes.
+columns), the same 75 % over blocks of 64, SparseLinearFloat at 75 and 87.5 % over blocks of 64 with
+weights in float32 and in bfloat16, dense QuantLinear, DynamicQuantizeMatMul and MatMul in float32.
+All have a bias, and one thread. A model holds several layers with weights of their own; the table
+shows medians over the rounds, and a speed-up is the median of the rounds' own ratios; sizes are
+shares of float32's. The same command verifies every sparse side against float64 on the input and
+with the weights that it multiplies, quantised or not, says what rounding to bfloat16 costs, and
+measures what registers alone can multiply (peaks.c): the last two columns of the summary are a
+side's useful operations as a share of that, and its speed in units of an ideal dense product in
+float32. With `CONFPRESS_KERNELS=avx2` these are AVX2's. Tables are Markdown; 16 shapes take about 5
+minutes.
 """
 
 from __future__ import annotations
@@ -19,9 +21,12 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import geometric_mean, median
+from typing import Any
 
 import click
+import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
@@ -57,11 +62,12 @@ PATTERNS = {
     "87.5%": sparselinear.Pattern(8, 16),
     "75% of 64": sparselinear.Pattern(16, 64),
 }
-FLOAT_PATTERNS = {
-    "float 75%": sparselinear.Pattern(16, 64),
-    "float 87.5%": sparselinear.Pattern(8, 64),
+FLOAT_FORMS = {
+    f"{name} {share}": (sparselinear.Pattern(kept, 64), dtype)
+    for name, dtype in (("float", np.dtype(np.float32)), ("bfloat16", np.dtype(ml_dtypes.bfloat16)))
+    for share, kept in (("75%", 16), ("87.5%", 8))
 }
-ALL_PATTERNS = PATTERNS | FLOAT_PATTERNS
+ALL_PATTERNS = PATTERNS | {name: pattern for name, (pattern, _) in FLOAT_FORMS.items()}
 RIVALS = ("float32", "dynamic int8")
 
 
@@ -76,6 +82,8 @@ class Timing:
     speed_up: dict[str, dict[str, float]] = field(default_factory=dict)
     useful_gops: dict[str, float] = field(default_factory=dict)
     error: dict[str, float] = field(default_factory=dict)
+    size: dict[str, float] = field(default_factory=dict)
+    rounding: float = 0.0
 
 
 def balanced(layer: Layer, pattern: sparselinear.Pattern) -> Layer:
@@ -106,17 +114,23 @@ def sparse_model(layers: list[Layer], pattern: sparselinear.Pattern) -> ir.Model
     return model
 
 
-def float_weight(layer: Layer) -> Floats:
-    """The weight [N, K] in float32."""
-    return (layer.codes * layer.scales[:, None]).astype(np.float32)
+def float_weight(layer: Layer, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    """The weight [N, K] as it is stored."""
+    return (layer.codes * layer.scales[:, None]).astype(dtype)
 
 
-def sparse_float_model(layers: list[Layer]) -> ir.Model:
+def float_reference(layer: Layer, x: Floats, dtype: npt.DTypeLike) -> npt.NDArray[np.float64]:
+    """The layer with its stored weight, in float64."""
+    w = float_weight(layer, dtype).astype(np.float64)
+    return np.asarray(x.astype(np.float64) @ w.T + layer.bias)
+
+
+def sparse_float_model(layers: list[Layer], dtype: npt.DTypeLike) -> ir.Model:
     """The layers as SparseLinearFloat."""
     n, k = layers[0].codes.shape
     x, nodes, weights = graph_input(k), [], []
     for i, layer in enumerate(layers):
-        packed, columns = sparselinear_float.pack_sparse_float(float_weight(layer))
+        packed, columns = sparselinear_float.pack_sparse_float(float_weight(layer, dtype))
         values = [
             initializer(f"w{i}", packed),
             initializer(f"columns{i}", columns),
@@ -143,6 +157,12 @@ def float_model(layers: list[Layer]) -> ir.Model:
     return model_of(x, nodes, ys, weights)
 
 
+def stored_bytes(model: ir.Model) -> int:
+    """Bytes of a model's weights."""
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
 def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: int) -> Timing:
     """Times one shape on all sides in turn and verifies the sparse ones."""
     generator = np.random.default_rng(k * n + frames)
@@ -150,7 +170,8 @@ def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: i
     sparse = {name: [balanced(each, p) for each in dense] for name, p in ALL_PATTERNS.items()}
     x: Floats = generator.standard_normal((frames, k), np.float32)
     models = {name: sparse_model(sparse[name], pattern) for name, pattern in PATTERNS.items()}
-    models |= {name: sparse_float_model(sparse[name]) for name in FLOAT_PATTERNS}
+    for name, (_, dtype) in FLOAT_FORMS.items():
+        models[name] = sparse_float_model(sparse[name], dtype)
     models["QuantLinear"] = our_model(dense, "")
     models["dynamic int8"] = onnxruntime_model(dense, "")
     models["float32"] = float_model(dense)
@@ -161,6 +182,8 @@ def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: i
         for name, side in sides.items():
             times[name].append(side.seconds(runs[name]) / layers)
     timing = Timing(k, n, frames)
+    dense_bytes = stored_bytes(models["float32"])
+    timing.size = {name: stored_bytes(model) / dense_bytes for name, model in models.items()}
     for name, seconds in times.items():
         timing.us[name] = median(seconds) * 1e6
         if name in RIVALS:
@@ -172,7 +195,12 @@ def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: i
         kept = ALL_PATTERNS[name].kept / sparselinear.BLOCK if name in ALL_PATTERNS else 1
         timing.useful_gops[name] = 2 * k * n * frames * kept / median(seconds) / 1e9
         first = sparse[name][0] if name in ALL_PATTERNS else dense[0]
-        reference = in_float64(first, x, "", quantise=name not in FLOAT_PATTERNS)
+        if name in FLOAT_FORMS:
+            reference = float_reference(first, x, FLOAT_FORMS[name][1])
+            exact = float_reference(first, x, np.float32)
+            timing.rounding = max(timing.rounding, largest_error(reference, exact))
+        else:
+            reference = in_float64(first, x, "", quantise=True)
         timing.error[name] = largest_error(sides[name].output(), reference)
     return timing
 
@@ -194,7 +222,7 @@ def _table(timings: list[Timing]) -> Table:
 
 
 #: The peak that a side's useful operations are held against.
-_PEAK_OF = {"QuantLinear": "int8"} | dict.fromkeys(FLOAT_PATTERNS, "float32")
+_PEAK_OF = {"QuantLinear": "int8"} | dict.fromkeys(FLOAT_FORMS, "float32")
 
 
 def _summary(timings: list[Timing], peak: dict[str, float]) -> dict[str, dict[str, float]]:
@@ -203,6 +231,7 @@ def _summary(timings: list[Timing], peak: dict[str, float]) -> dict[str, dict[st
     for side in (*ALL_PATTERNS, "QuantLinear"):
         means = {f"× {r}": geometric_mean(t.speed_up[side][r] for t in timings) for r in RIVALS}
         means["× QuantLinear"] = geometric_mean(t.us["QuantLinear"] / t.us[side] for t in timings)
+        means["size"] = geometric_mean(t.size[side] for t in timings)
         if peak:
             useful = geometric_mean(t.useful_gops[side] for t in timings)
             dense = geometric_mean(2e-3 * t.k * t.n * t.frames / t.us[side] for t in timings)
@@ -244,7 +273,11 @@ def main(
     error = max(max(t.error.values()) for t in timings)
     console.print(_table(timings))
     console.print(_summary_table(summary))
-    console.print(f"peaks, G operations/s: {peak}; largest error: {error:.1e}")
+    rounding = max(t.rounding for t in timings)
+    console.print(
+        f"peaks, G operations/s: {peak}; largest error: {error:.1e}; "
+        f"of rounding weights to bfloat16: {rounding:.1e}"
+    )
     if json_path is not None:
         result = {
             "processor": processor(),
@@ -258,6 +291,7 @@ def main(
             "rounds": rounds,
             "peaks": peak,
             "largest_error": error,
+            "rounding_to_bfloat16": rounding,
             "summary": summary,
             "timings": [asdict(t) for t in timings],
         }

@@ -22,7 +22,8 @@ class MatMulLayer:
         node: The MatMul.
         id: Layer id.
         input: X, [..., K].
-        weight: W as it stands in the graph (possibly the output of a DequantizeLinear), [K, N].
+        weight: W as it stands in the graph (possibly the output of a DequantizeLinear or of a Cast
+            to float32), [K, N].
         add: The Add of a constant bias of shape [N] that alone reads the product, or None.
         bias: That bias, or None.
     """
@@ -41,7 +42,7 @@ class MatMulLayer:
 
 
 def matmul_layers(graph: ir.Graph) -> Iterator[MatMulLayer]:
-    """All MatMuls whose second operand is a constant matrix, or one that is dequantised."""
+    """All MatMuls whose second operand is a constant matrix, or is decoded from one."""
     for node in graph:
         if node.op_type != "MatMul" or node.domain:
             continue
@@ -56,12 +57,18 @@ def matmul_layers(graph: ir.Graph) -> Iterator[MatMulLayer]:
 
 
 def stored_weight(value: ir.Value) -> ir.Value | None:
-    """The initializer behind a weight: itself, or the codes that a DequantizeLinear reads."""
+    """The initializer behind a weight: itself, or what a node decodes to floats."""
     producer = value.producer()
-    if producer is not None and producer.op_type == "DequantizeLinear":
+    if producer is not None and _decodes(producer):
         value_or_none = producer.inputs[0]
         return value_or_none if constant(value_or_none) is not None else None
     return value if constant(value) is not None else None
+
+
+def _decodes(node: ir.Node) -> bool:
+    if node.op_type == "Cast":
+        return node.attributes.get_int("to", 0) == ir.DataType.FLOAT
+    return node.op_type == "DequantizeLinear"
 
 
 def only_user(value: ir.Value) -> ir.Node | None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
-from ..linear import MatMulLayer, matmul_layers
+from ..linear import MatMulLayer, matmul_layers, stored_weight
 from ..operators.activated import ACTIVATED, ACTIVATIONS
 from ..operators.quantlinear import define_quant_linear, pack_int8, quant_linear_node
 from ..operators.quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
@@ -30,6 +30,7 @@ from ..operators.sparselinear_float import (
     BREAK_EVEN,
     FAMILY,
     FLOAT_ACTIVATION_OF,
+    WEIGHT_TYPES,
     define_sparse_float,
     kept_of,
     pack_sparse_float,
@@ -50,10 +51,10 @@ class LowerCpu(InPlacePass):
     Int8 weights whose zeros are balanced over a few columns, whoever put them there, become
     ``SparseLinear`` where that is faster. Weights of 4 and 2 bits with scales per block (int4,
     uint4, FP4, int2) become ``QuantLinear4Bit`` and ``QuantLinear2Bit``. Activations are quantised
-    per frame exactly as the interchange model says. Weights in float32 with enough zeros in every
-    block become ``SparseLinearFloat``. Other formats of linear layers are stored in codes and
-    computed with in float32, as on target ``portable``. Convolutions keep their QDQ nodes, which
-    ONNX Runtime turns into QLinearConv.
+    per frame exactly as the interchange model says. Weights in float32, or stored as bfloat16, with
+    enough zeros in every block become ``SparseLinearFloat``. Other formats of linear layers are
+    stored in codes and computed with in float32, as on target ``portable``. Convolutions keep their
+    QDQ nodes, which ONNX Runtime turns into QLinearConv.
 
     Attributes:
         costs: Measured times that decide between sparse and dense.
@@ -150,9 +151,9 @@ def _lowbit(model: ir.Model, linear: LowBitLinear) -> ir.Node:
 
 
 def _float(model: ir.Model, layer: MatMulLayer, journal: Journal) -> None:
-    """A layer whose weight and input are float32, where its zeros make it faster."""
-    stored = constant(layer.weight)
-    if stored is None or stored.dtype != np.float32:
+    """A layer that multiplies in float32, where its zeros make it faster."""
+    stored = constant(stored_weight(layer.weight))
+    if stored is None or stored.dtype not in WEIGHT_TYPES:
         return
     if stored.size == 0 or np.count_nonzero(stored) > stored.size * BREAK_EVEN / BLOCK:
         return
@@ -178,7 +179,8 @@ def _float(model: ir.Model, layer: MatMulLayer, journal: Journal) -> None:
         activation=activation,
         name=f"{patch.name}/{FAMILY}",
     )
-    _finish(layer, node, journal, f"{kept}:{BLOCK}")
+    note = "" if rows.dtype == np.float32 else f" in {rows.dtype}"
+    _finish(layer, node, journal, f"{kept}:{BLOCK}{note}")
 
 
 def _finish(layer: MatMulLayer, node: ir.Node, journal: Journal, form: str = "") -> None:

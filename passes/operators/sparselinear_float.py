@@ -1,15 +1,17 @@
-"""The operators SparseLinearFloat: Y = activation(X Wᵀ + b) with sparse weights in float32.
+"""The operators SparseLinearFloat: Y = activation(X Wᵀ + b) with sparse weights that are floats.
 
 Each row of W has at most ``kept`` non-zeros in every block of 64 columns, wherever they stand;
-these are stored with their columns, and nothing else is computed. Nothing is quantised. Like the
-other operators each is a model-local function; kernels differ from its body by the rounding of
-float sums alone, where X is finite (the body multiplies zeros, and 0 · ∞ is NaN).
+these are stored with their columns, and nothing else is computed. Nothing is quantised: weights in
+bfloat16 are widened, and products and sums are float32 whatever W is. Like the other operators each
+is a model-local function; kernels differ from its body by the rounding of float sums alone, where X
+is finite (the body multiplies zeros, and 0 · ∞ is NaN).
 
 =========== ========= ============================ =============================================
 input       type      shape                        meaning
 =========== ========= ============================ =============================================
 X           float32   [..., K]                     any number of frames, also none
-W           float32   [ceil(K / 64), N, kept]      W[b, n, j] stands in row n, block b
+W           float32,  [ceil(K / 64), N, kept]      W[b, n, j] stands in row n, block b
+            bfloat16
 columns     uint8     as W                         its column in the block, 0..63; none twice in
                                                    a row's block, and zeros in W where columns
                                                    exceed K
@@ -22,8 +24,9 @@ The attribute ``shape`` is [N, K]; the activation is part of the name (:mod:`.ac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -46,9 +49,14 @@ BIAS_INPUT: Final = QUANT_BIAS_INPUT | dict.fromkeys(FLOAT_ACTIVATION_OF, 3)
 #: Non-zeros in a block of 64 up to which the operator is faster than the dense product
 #: (docs/kernels.md).
 BREAK_EVEN: Final = 16
+#: What W may be stored in.
+WEIGHT_TYPES: Final = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
+
+_Float = TypeVar("_Float", bound=np.generic)
 
 _BODY: Final = f"""
-  updates = Flatten <axis = 2> (W)
+  floats = Cast <to = 1> (W)
+  updates = Flatten <axis = 2> (floats)
   column_rows = Flatten <axis = 2> (columns)
   indices = Cast <to = 7> (column_rows)
   row_blocks = Shape <end = 1> (indices)
@@ -77,22 +85,22 @@ def kept_of(weight: npt.NDArray[np.generic]) -> int:
 
 
 def pack_sparse_float(
-    weight: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    weight: npt.NDArray[_Float],
+) -> tuple[npt.NDArray[_Float], npt.NDArray[np.uint8]]:
     """Packs a weight of shape [N, K] into the operator's layout.
 
     Args:
-        weight: float32, one row per output channel.
+        weight: float32 or bfloat16, one row per output channel.
 
     Returns:
         W and columns, both of shape [ceil(K / 64), N, kept].
 
     Raises:
-        ConfpressError: The weight is not a non-empty float32 matrix.
+        ConfpressError: The weight is not a non-empty matrix of one of these types.
     """
-    if weight.ndim != 2 or weight.size == 0 or weight.dtype != np.float32:
+    if weight.ndim != 2 or weight.size == 0 or weight.dtype not in WEIGHT_TYPES:
         raise ConfpressError(
-            f"{FAMILY} packs a non-empty float32 matrix [N, K], "
+            f"{FAMILY} packs a non-empty matrix [N, K] of float32 or bfloat16, "
             f"not {weight.dtype} of shape {list(weight.shape)}."
         )
     kept = max(1, kept_of(weight))
@@ -168,7 +176,7 @@ def define_sparse_float(model: ir.Model, activation: str = "") -> None:
     define(model, sparse_float_function(activation, opset=opset))
 
 
-def _blocks_of(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _blocks_of(weight: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
     """[N, K] as [N, blocks, 64]."""
     return in_blocks(weight).reshape(len(weight), -1, BLOCK)
 

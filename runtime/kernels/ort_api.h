@@ -22,7 +22,17 @@ struct TensorTypeAndShapeInfo;
 struct MemoryInfo;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kFloat = 1, kUint8 = 2, kInt8 = 3, kInt32 = 6, kInt64 = 7, kBool = 9 };
+// An input of type kAny may have any.
+enum ElementType : int {
+  kAny = 0,
+  kFloat = 1,
+  kUint8 = 2,
+  kInt8 = 3,
+  kInt32 = 6,
+  kInt64 = 7,
+  kBool = 9,
+  kBFloat16 = 16
+};
 enum MemoryType : int { kMemoryDefault = 0 };
 enum AllocatorType : int { kDeviceAllocator = 0, kArenaAllocator = 1 };
 enum Characteristic : int { kRequired = 0 };

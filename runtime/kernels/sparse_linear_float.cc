@@ -1,4 +1,5 @@
-// SparseLinearFloat: Y = activation(X Wᵀ + b) with sparse weights in float32;
+// SparseLinearFloat: Y = activation(X Wᵀ + b) with sparse weights in float32 or
+// bfloat16;
 // passes/operators/sparselinear_float.py defines it and draws its layout.
 #include "sparse_linear_float.h"
 
@@ -37,8 +38,7 @@ const SparseFloatKernels& kernels_of(CpuPath path) {
 class SparseLinearFloat {
  public:
   static constexpr char kOp[] = "SparseLinearFloat";
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kUint8,
-                                                 ort::kFloat};
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kAny, ort::kUint8, ort::kFloat};
 
   SparseLinearFloat(const KernelInfo& info, Activation activation)
       : kernels_(kernels_of(cpu_path_choice().chosen.path)), activation_(activation) {
@@ -56,10 +56,12 @@ class SparseLinearFloat {
     kept_ = static_cast<size_t>(kept);
     const std::vector<int64_t> packed{static_cast<int64_t>(blocks_), static_cast<int64_t>(rows_),
                                       kept};
-    require(kOp, weights, "W", ort::kFloat, packed);
+    const bool narrow = weights.type == ort::kBFloat16;
+    require(kOp, weights, "W", narrow ? ort::kBFloat16 : ort::kFloat, packed);
     require(kOp, places, "columns", ort::kUint8, packed);
     require(kOp, bias, "bias", ort::kFloat, {static_cast<int64_t>(rows_)});
-    weights_ = weights.as<float>();
+    weights_ = narrow ? nullptr : weights.as<float>();
+    halves_ = narrow ? weights.as<uint16_t>() : nullptr;
     places_ = places.as<uint8_t>();
     bias_ = bias.as<float>();
     check_columns();
@@ -71,15 +73,18 @@ class SparseLinearFloat {
   }
 
  private:
+  bool is_weight(size_t i) const {
+    return halves_ != nullptr ? (halves_[i] & 0x7fff) != 0 : weights_[i] != 0.0f;
+  }
+
   void check_columns() const {
-    const float* w = weights_;
-    const uint8_t* places = places_;
+    size_t at = 0;
     for (size_t block = 0; block < blocks_; ++block) {
       const size_t width = std::min(kFloatBlock, columns_ - block * kFloatBlock);
       for (size_t row = 0; row < rows_; ++row) {
         uint64_t seen = 0;
-        for (size_t i = 0; i < kept_; ++i, ++w, ++places) {
-          take_column(kOp, *places, *w != 0.0f, width, seen);
+        for (size_t i = 0; i < kept_; ++i, ++at) {
+          take_column(kOp, places_[at], is_weight(at), width, seen);
         }
       }
     }
@@ -93,12 +98,13 @@ class SparseLinearFloat {
     const size_t chunks = ceil_div(rows_, kFloatTaskRows);
     const KernelContext::Scratch scratch(
         context, tiles * kernel.tile_frames * blocks_ * kFloatBlock * sizeof(float));
-    const SparseFloatProblem problem{frames.x,     reinterpret_cast<float*>(scratch.data()),
-                                     weights_,     places_,
-                                     bias_,        frames.y,
-                                     frames.count, columns_,
-                                     rows_,        blocks_,
-                                     kept_,        activation_};
+    const SparseFloatProblem problem{frames.x,   reinterpret_cast<float*>(scratch.data()),
+                                     weights_,   halves_,
+                                     places_,    bias_,
+                                     frames.y,   frames.count,
+                                     columns_,   rows_,
+                                     blocks_,    kept_,
+                                     activation_};
     context.parallel_for(tiles, [&](size_t tile) noexcept { kernel.transpose(problem, tile); });
     context.parallel_for(chunks * tiles, [&](size_t task) noexcept {
       kernel.multiply(problem, task % tiles, part({0, rows_}, chunks, task / tiles));
@@ -111,7 +117,8 @@ class SparseLinearFloat {
   size_t columns_ = 0;
   size_t blocks_ = 0;
   size_t kept_ = 0;
-  const float* weights_ = nullptr;  // the initializers' own memory
+  const float* weights_ = nullptr;    // the initializers' own memory; null where W is
+  const uint16_t* halves_ = nullptr;  // bfloat16
   const uint8_t* places_ = nullptr;
   const float* bias_ = nullptr;
 };

@@ -1,10 +1,11 @@
-// Sparse weights in float32 times frames in float32:
+// Sparse weights in float32 or bfloat16 times frames in float32:
 //
 //   y = activation(Σ w · x + bias)
 //
 // Registers hold frames, so a non-zero takes one multiplication by a broadcast weight wherever its
 // column is: patterns and shuffles do not matter. X is transposed for this, tile by tile of frames;
-// a tile's columns of one block and its sums of some rows stay in the first cache.
+// a tile's columns of one block and its sums of some rows stay in the first cache. Weights in
+// bfloat16 are widened block by block, so that everything else is the same code.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +23,8 @@ constexpr size_t kMostTileFrames = 64;
 struct SparseFloatProblem {
   const float* x;          // [frames, columns]
   float* tiles;            // of transposed frames: [tiles, blocks * 64, tile_frames]
-  const float* weights;    // [blocks, rows, kept]
+  const float* weights;    // [blocks, rows, kept]; null where they are
+  const uint16_t* halves;  // bfloat16
   const uint8_t* columns;  // the same shape, 0..63
   const float* bias;       // [rows]
   float* y;                // [frames, rows]

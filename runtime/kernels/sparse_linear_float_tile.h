@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
+#include <type_traits>
 
 #include "activation_lanes.h"
 #include "sparse_linear_float.h"
@@ -55,13 +57,20 @@ struct SparseFloatTile {
                    p.column_count, 16);
   }
 
+  // So many weights as floats: where they stand, or widened in `room`.
+  static const float* floats(const SparseFloatProblem& p, size_t first, size_t count, float* room) {
+    if (p.weights != nullptr) return p.weights + first;
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t bits = static_cast<uint32_t>(p.halves[first + i]) << 16;
+      std::memcpy(room + i, &bits, sizeof bits);
+    }
+    return room;
+  }
+
   // Adds one block's products to the sums of some rows; first to each other, which rounds less.
   template <int kRows>
-  static void add_rows(const SparseFloatProblem& p, const float* x, size_t block, size_t row,
-                       float* sums) {
-    const size_t first = (block * p.rows + row) * p.kept;
-    const float* weights = p.weights + first;
-    const uint8_t* columns = p.columns + first;
+  static void add_rows(const SparseFloatProblem& p, const float* x, const float* weights,
+                       const uint8_t* columns, float* sums) {
     Vec total[kRows][kRegisters];
     CONFPRESS_EACH(r, kRows) { CONFPRESS_EACH(i, kRegisters) total[r][i] = L::zero(); }
     for (size_t j = 0; j < p.kept; ++j) {
@@ -83,16 +92,20 @@ struct SparseFloatTile {
 
   static void multiply(const SparseFloatProblem& p, size_t tile, Range rows) noexcept {
     alignas(64) float sums[kFloatTaskRows * kFrames] = {};
+    alignas(64) float room[kFloatTaskRows * kFloatBlock];
     const size_t count = rows.end - rows.begin;
     const float* x = tile_of(p, tile);
     for (size_t block = 0; block < p.blocks; ++block, x += kFloatBlock * kFrames) {
+      const size_t first = (block * p.rows + rows.begin) * p.kept;
+      const float* weights = floats(p, first, count * p.kept, room);
+      const uint8_t* columns = p.columns + first;
+      const auto add = [&](auto some, size_t row) {
+        const size_t at = row * p.kept;
+        add_rows<some>(p, x, weights + at, columns + at, sums + row * kFrames);
+      };
       size_t row = 0;
-      for (; row + kRows <= count; row += kRows) {
-        add_rows<kRows>(p, x, block, rows.begin + row, sums + row * kFrames);
-      }
-      for (; row < count; ++row) {
-        add_rows<1>(p, x, block, rows.begin + row, sums + row * kFrames);
-      }
+      for (; row + kRows <= count; row += kRows) add(std::integral_constant<int, kRows>(), row);
+      for (; row < count; ++row) add(std::integral_constant<int, 1>(), row);
     }
     for (size_t row = 0; row < count; ++row) {
       const Vec bias = L::all(p.bias[rows.begin + row]);

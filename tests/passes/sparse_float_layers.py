@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,11 @@ from confpress.passes.operators.sparselinear_float import (
 from .quant_layers import Floats, initializer, layer_model
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class SparseFloatLayer:
-    """Weight float32 [N, K] and bias float32 [N]."""
+    """Weight float32 or bfloat16 [N, K] and bias float32 [N]."""
 
-    weight: Floats
+    weight: npt.NDArray[Any]
     bias: Floats
 
     @classmethod
@@ -34,6 +35,10 @@ class SparseFloatLayer:
             span = order[:, start : start + 64]
             weight[:, start : start + 64][span.argsort(1).argsort(1) >= kept] = 0
         return cls(weight, generator.standard_normal(n).astype(np.float32))
+
+    def stored(self, dtype: npt.DTypeLike) -> SparseFloatLayer:
+        """The layer with its weight in another type."""
+        return dataclasses.replace(self, weight=self.weight.astype(dtype))
 
     def model(self, activation: str = "", *, opset: int = 17, rank: int = 2) -> onnx.ModelProto:
         """Input x [..., K] with leading dimensions that are free, output y."""

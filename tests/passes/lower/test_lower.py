@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
+from confpress.passes.format_plan import FormatPlan, LayerFormat
 from confpress.passes.lower.cpu import LowerCpu
 from confpress.passes.lower.portable import LowerPortable
 from confpress.passes.quantize import Quantize
@@ -105,6 +106,25 @@ def test_cpu_multiplies_sparse_weights_in_float32() -> None:
     (refusal,) = result.refusals
     assert "faster up to 16" in refusal.reason
     feeds = {"x": RANDOM.standard_normal((2, 7, 128)).astype(np.float32)}
+    assert relative(evaluate(model, feeds)[0], evaluate(original, feeds)[0]) < 1e-6
+
+
+def test_cpu_multiplies_sparse_weights_as_they_are_stored() -> None:
+    model = parse(CHAIN.replace("48", "128"), v=_balanced((128, 64), 8), w=_balanced((64, 128), 16))
+    layers = [node for node in model.graph if node.op_type == "MatMul"]
+    for name, node in zip(("first", "second"), layers, strict=True):
+        node.name = name
+    form = LayerFormat(weight="bfloat16")
+    Quantize(plan=FormatPlan(layers={"first": form, "second": form}))(model)
+    original = model.clone()
+    result = LowerCpu()(model)
+    assert operators(model) == ["SparseLinearFloat", "SparseLinearFloat"]
+    assert [change.what for change in result.changes] == [
+        "SparseLinearFloat (8:64 in bfloat16)",
+        "SparseLinearFloat (16:64 in bfloat16)",
+    ]
+    assert {node.inputs[1].dtype for node in model.graph} == {ir.DataType.BFLOAT16}
+    feeds = {"x": RANDOM.standard_normal((7, 128)).astype(np.float32)}
     assert relative(evaluate(model, feeds)[0], evaluate(original, feeds)[0]) < 1e-6
 
 

@@ -70,12 +70,14 @@ OP(GetStartVersion);
 OP(GetEndVersion);
 
 static_assert(+ort::kFail == ORT_FAIL && +ort::kInvalidArgument == ORT_INVALID_ARGUMENT);
+static_assert(+ort::kAny == ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED);
 static_assert(+ort::kFloat == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
 static_assert(+ort::kUint8 == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8);
 static_assert(+ort::kInt8 == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8);
 static_assert(+ort::kInt32 == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32);
 static_assert(+ort::kInt64 == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64);
 static_assert(+ort::kBool == ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL);
+static_assert(+ort::kBFloat16 == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16);
 static_assert(+ort::kMemoryDefault == OrtMemTypeDefault);
 static_assert(+ort::kDeviceAllocator == OrtDeviceAllocator);
 static_assert(+ort::kArenaAllocator == OrtArenaAllocator);

@@ -69,7 +69,17 @@ using ValuePtr = std::unique_ptr<ort::Value>;
 constexpr size_t kMostBytes = size_t{1} << 26;
 
 size_t bytes_of(ort::ElementType type) {
-  return type == ort::kFloat || type == ort::kInt32 ? 4 : type == ort::kInt64 ? 8 : 1;
+  switch (type) {
+    case ort::kFloat:
+    case ort::kInt32:
+      return 4;
+    case ort::kInt64:
+      return 8;
+    case ort::kBFloat16:
+      return 2;
+    default:
+      return 1;
+  }
 }
 
 ort::Status* failed(const std::string& message) { return new ort::Status{message}; }
@@ -316,7 +326,8 @@ void fill_float_columns(ort::Value& weights, ort::Value& columns, int64_t k, Byt
     const size_t column = (at % kept * step + at / kept % rows) % 64;
     columns.data[at] = static_cast<unsigned char>(column);
     if (static_cast<int64_t>(at / kept / rows * 64 + column) >= k) {
-      std::memset(weights.data.get() + at * sizeof(float), 0, sizeof(float));
+      const size_t bytes_of_weight = bytes_of(weights.info.type);
+      std::memset(weights.data.get() + at * bytes_of_weight, 0, bytes_of_weight);
     }
   }
   if (bytes.rarely() && count > 0) columns.data[bytes.next() % count] = bytes.next();
@@ -419,18 +430,28 @@ void spoil(Case& c, Bytes& bytes) {
 void fill(ort::Value& value, Bytes& bytes) {
   const size_t count = count_of(value);
   const uint8_t seed = bytes.next();
+  const size_t bytes_of_number = bytes_of(value.info.type);
+  const bool is_float = value.info.type == ort::kFloat || value.info.type == ort::kBFloat16;
   for (size_t i = 0; i < count; ++i) {
     const auto number = static_cast<uint8_t>((i + seed) * 37);
-    if (value.info.type == ort::kFloat) {
+    if (is_float) {
       const float x = static_cast<float>(static_cast<int8_t>(number));
-      std::memcpy(value.data.get() + i * sizeof x, &x, sizeof x);
+      // A bfloat16 is a float's upper bytes.
+      const auto* upper = reinterpret_cast<const unsigned char*>(&x) + sizeof x - bytes_of_number;
+      std::memcpy(value.data.get() + i * bytes_of_number, upper, bytes_of_number);
     } else {
       value.data[i] = value.info.type == ort::kBool ? number & 1 : number;
     }
   }
-  if (value.info.type == ort::kFloat && count > 0 && bytes.rarely()) {
-    std::memset(value.data.get(), 0xff, sizeof(float));  // NaN
+  if (is_float && count > 0 && bytes.rarely()) {
+    std::memset(value.data.get(), 0xff, bytes_of_number);  // NaN
   }
+}
+
+// The type of an input: where any is taken, mostly one that is right.
+ort::ElementType type_of(ort::ElementType asked, Bytes& bytes) {
+  if (asked != ort::kAny) return asked;
+  return bytes.rarely() ? ort::kInt8 : bytes.up_to(1) != 0 ? ort::kBFloat16 : ort::kFloat;
 }
 
 struct Outcome {
@@ -478,7 +499,7 @@ void run_case(Bytes bytes, Outcome& outcome) {
   if (bytes.next() < 160) spoil(c, bytes);
   std::vector<ValuePtr> values;
   for (size_t i = 0; i < c.shapes.size(); ++i) {
-    values.push_back(make_value(op->GetInputType(op, i), c.shapes[i]));
+    values.push_back(make_value(type_of(op->GetInputType(op, i), bytes), c.shapes[i]));
     if (values.back() == nullptr) return;  // no runtime could hold it
     fill(*values.back(), bytes);
     const bool constant = i >= c.first_constant && (name[0] != 'C' || i < 3);

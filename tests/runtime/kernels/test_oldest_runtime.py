@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -19,6 +20,7 @@ from confpress.runtime.kernels import library_path
 
 from ...passes.lowbit_layers import LowBitLayer
 from ...passes.quant_layers import QuantLayer
+from ...passes.sparse_float_layers import SparseFloatLayer
 from ...passes.sparse_layers import SparseLayer
 
 #: Where wheels for this Python begin; the library itself asks for 1.17's interface.
@@ -56,9 +58,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_operators_equal_their_bodies_there(site: Path, tmp_path: Path) -> None:
-    layers: dict[str, QuantLayer | LowBitLayer] = {
+    layers: dict[str, QuantLayer | LowBitLayer | SparseFloatLayer] = {
         "dense": QuantLayer.random(50, 70),
         "sparse": SparseLayer.balanced(50, 70, Pattern(16, 16)),
+        "bfloat16": SparseFloatLayer.random(50, 70, 16).stored(ml_dtypes.bfloat16),
         "int4": LowBitLayer.random(50, 70, 32, INT4),
     }
     names = []

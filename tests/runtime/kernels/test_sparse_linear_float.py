@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import pytest
 from confpress.passes.operators.activated import ACTIVATIONS
 from confpress.passes.operators.sparselinear_float import pack_sparse_float
@@ -45,6 +47,19 @@ def test_kernel_is_exact_and_like_its_body(
     assert _error(y, run(session(model), x)) < TOLERANCE
 
 
+@pytest.mark.parametrize(("n", "k", "frames", "kept"), SHAPES)
+def test_weights_in_bfloat16_are_widened(
+    library: str, n: int, k: int, frames: int, kept: int
+) -> None:
+    narrow = SparseFloatLayer.random(n, k, kept).stored(ml_dtypes.bfloat16)
+    model = narrow.model("silu")
+    x = _gaussian(frames, k)
+    y = run(session(model, library), x)
+    wide = narrow.stored(np.float32).model("silu")
+    np.testing.assert_array_equal(y, run(session(wide, library), x))
+    assert _error(y, run(session(model), x)) < TOLERANCE
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS[1:])
 def test_kernel_with_activation(library: str, activation: str) -> None:
     layer = SparseFloatLayer.random(97, 176, 16)
@@ -80,8 +95,10 @@ def test_leading_dimensions_are_free(library: str, shape: tuple[int, ...]) -> No
     np.testing.assert_allclose(y, run(session(model), x), rtol=0, atol=2e-6)
 
 
-def _spoiled(part: str, at: tuple[int, ...], value: int) -> Change:
-    packed, columns = pack_sparse_float(SparseFloatLayer.random(17, 70, 4).weight)
+def _spoiled(
+    part: str, at: tuple[int, ...], value: int, dtype: npt.DTypeLike = np.float32
+) -> Change:
+    packed, columns = pack_sparse_float(SparseFloatLayer.random(17, 70, 4).stored(dtype).weight)
     array = {"weight": packed, "columns": columns}[part]
     array[at] = value
     return weight(part, array)
@@ -96,7 +113,12 @@ MALFORMED: dict[str, tuple[Change, str]] = {
     "no weights": (weight("weight", _zeros(2, 17, 0)), "the last 1 to 64"),
     "many weights": (weight("weight", _zeros(2, 17, 65)), "the last 1 to 64"),
     "blocks": (weight("weight", _zeros(1, 17, 4)), r"asks for \[2, 17, 4\]"),
-    "type": (weight("weight", np.zeros((2, 17, 4), np.int8)), "type|Type"),
+    "type": (weight("weight", np.zeros((2, 17, 4), np.int8)), "W has the wrong element type"),
+    "float16": (weight("weight", np.zeros((2, 17, 4), np.float16)), "wrong element type"),
+    "bfloat16 of a shape": (
+        weight("weight", np.zeros((1, 17, 4), ml_dtypes.bfloat16)),
+        r"asks for \[2, 17, 4\]",
+    ),
     "columns": (weight("columns", np.zeros((2, 17, 3), np.uint8)), "columns has the shape"),
     "far column": (_spoiled("columns", (1, 16, 3), 64), "column 64 is not below 64"),
     "twice": (weight("columns", np.zeros((2, 17, 4), np.uint8)), "column 0 is named twice"),
