@@ -1,4 +1,4 @@
-"""The two convolutions of a subsampling in float32 or int8, each choice against the others.
+"""The convolutions of a subsampling: float32 or int8, dense or sparse.
 
     taskset -c 0 python benchmarks/subsampling.py
 
@@ -6,22 +6,34 @@
 QDQ (ONNX Runtime makes QLinearConv of them) or float32. The first has few products and a large
 result, so that it is not clear that int8 pays. The four combinations run in turns; one thread, the
 process's own clock, medians.
+
+The second table has convolutions of many channels alone, of the kernel library: QuantConv2d and
+SparseConv2d of codes that are there already, side by side.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import click
 import numpy as np
 import onnx
 import onnxruntime as ort
+from confpress.passes.fuse.subsampling_sparse import BalancedConvolution
+from confpress.passes.sparsify import PATTERNS as SPARSE_PATTERNS
+from confpress.runtime.cost_models import convolution_models
+from confpress.runtime.session import create_session
 from onnx import numpy_helper, parser
 from rich.console import Console
 from rich.table import Table
 
 FORMATS = ("float32", "int8")
+#: Kernel size, stride and channels.
+CONVOLUTIONS = ((3, 2, 176), (3, 2, 256), (3, 2, 512), (1, 1, 256))
+PATTERNS = ("8:16", "4:16", "2:16")
 _FLOAT = "{y}_c = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> ({x}, {w}, {w}_bias)\n"
 _INT8 = (
     "{w}_f = DequantizeLinear <axis = 0> ({w}_codes, {w}_scales)\n"
@@ -74,6 +86,33 @@ def model(first: str, second: str, channels: int) -> onnx.ModelProto:
     return made
 
 
+def in_turns(runs: Sequence[Callable[[], object]], rounds: int) -> np.ndarray:
+    """Milliseconds [runs, rounds], in turns."""
+    times = np.empty((len(runs), rounds))
+    for index in range(-2, rounds):
+        for which, run in enumerate(runs):
+            start = time.process_time()
+            run()
+            times[which, index] = (time.process_time() - start) * 1e3
+    return times
+
+
+def sparse(kernel: int, stride: int, channels: int, frames: int, rounds: int) -> list[str]:
+    """A row of the second table: the convolution, milliseconds dense, and how much faster."""
+    runs = []
+    for name in PATTERNS:
+        convolution = BalancedConvolution(
+            (channels, channels, kernel, kernel), (stride, stride), SPARSE_PATTERNS[name]
+        )
+        *models, feeds = convolution_models(convolution, frames // 4)
+        chosen = models if not runs else models[1:]
+        runs += [partial(create_session(each).run, None, feeds) for each in chosen]
+    times = in_turns(runs, rounds)
+    ratios = (f"{float(np.median(times[0] / row)):.2f}" for row in times[1:])
+    window = f"{kernel}x{kernel}, stride {stride}, {channels}"
+    return [window, f"{np.median(times[0]):.2f}", *ratios]
+
+
 @click.command()
 @click.option("--channels", default=176, show_default=True)
 @click.option("--frames", default=1001, show_default=True)
@@ -88,18 +127,19 @@ def main(channels: int, frames: int, rounds: int) -> None:
         for choice in choices
     ]
     x = np.random.default_rng(1).standard_normal((1, 1, frames, 80), np.float32)
-    times = np.empty((len(sessions), rounds))
-    for index in range(-2, rounds):
-        for which, session in enumerate(sessions):
-            start = time.process_time()
-            session.run(None, {"x": x})
-            times[which, index] = (time.process_time() - start) * 1e3
+    times = in_turns([partial(session.run, None, {"x": x}) for session in sessions], rounds)
     table = Table(title=f"{channels} channels, {frames} frames, milliseconds")
     for name in ("first", "second", "ms", "x float32"):
         table.add_column(name, justify="right")
     for choice, row in zip(choices, times, strict=True):
         ratio = float(np.median(times[0] / row))
         table.add_row(*choice, f"{np.median(row):.1f}", f"{ratio:.2f}")
+    Console().print(table)
+    table = Table(title=f"{frames // 4} rows of 20 columns, times as fast as QuantConv2d")
+    for name in ("convolution", "QuantConv2d ms", *PATTERNS):
+        table.add_column(name, justify="right")
+    for convolution in CONVOLUTIONS:
+        table.add_row(*sparse(*convolution, frames, rounds))
     Console().print(table)
 
 

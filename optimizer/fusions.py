@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 
 import onnx_ir as ir
@@ -11,6 +12,7 @@ from ..passes.fuse.convolution import FuseConvModule
 from ..passes.fuse.norms import FuseAddNorm
 from ..passes.fuse.subsampling import FuseSubsampling
 from ..passes.lower.masked_codes import MaskCodes
+from ..passes.operators.sparselinear import WINDOW
 from ..passes.rewrites.depthwise import DepthwiseConv2d
 from ..passes.rewrites.mask_channel import MaskChannel
 from ..passes.rewrites.norm_sums import NormSums
@@ -39,6 +41,18 @@ FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
 }
 
 
-def fusions(target: Target, without: Collection[str] = ()) -> list[ir.passes.PassBase]:
-    """The fusions of a target but those left out."""
-    return [fusion for name, fusion in FUSIONS[target].items() if name not in without]
+def fusions(
+    target: Target, without: Collection[str] = (), reach: int = WINDOW
+) -> list[ir.passes.PassBase]:
+    """The fusions of a target but those left out.
+
+    Args:
+        target: Whose.
+        without: Names of those left out.
+        reach: Bytes that a table look-up reaches where the model will run.
+    """
+    return [
+        dataclasses.replace(fusion, reach=reach) if isinstance(fusion, FuseSubsampling) else fusion
+        for name, fusion in FUSIONS[target].items()
+        if name not in without
+    ]

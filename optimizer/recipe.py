@@ -125,8 +125,9 @@ class SmoothSection(Section):
 
 
 class SparsifySection(Section):
-    """Zeros in linear layers, the same number in every few columns, for target `cpu` to skip.
+    """Zeros in weights, the same number in every few columns, for target `cpu` to skip.
 
+    In those of linear layers and of the subsampling's convolutions over several channels.
     Speed only: without training afterwards the model loses its words.
     """
 

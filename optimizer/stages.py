@@ -199,7 +199,8 @@ def _lower(
 
     def passes(recipe: Recipe, findings: Findings) -> Sequence[Pass]:
         without = {*recipe.lower.without, *findings.slower.get(target, ())}
-        return [*first(recipe), *fusions(target, without), MinimiseVersions()]
+        reach = look_up_reach(recipe.lower.instructions)
+        return [*first(recipe), *fusions(target, without, reach), MinimiseVersions()]
 
     return passes
 

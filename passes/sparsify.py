@@ -1,7 +1,10 @@
-"""Sparsify: linear layers with the same number of zeros in every few columns of every row.
+"""Sparsify: layers with the same number of zeros in every few columns of every row.
 
-A pattern N:M keeps the N weights of every M neighbouring inputs of an output channel that matter
-most and sets the others to zero; kernels then compute the N alone (:mod:`.operators.sparselinear`).
+Linear layers, and convolutions of the subsampling over several channels: of these, each tap over
+time is a matrix of its own whose columns are the taps over frequency with their channels
+(:mod:`.operators.sparseconv2d`). A pattern N:M keeps the N weights of every M neighbouring columns
+that matter most and sets the others to zero; kernels then compute the N alone
+(:mod:`.operators.sparselinear`).
 The model stays a model of dense matrices, whatever runs it. A weight matters by its square, times
 the mean square of its input where that was measured: the error that its loss adds to the output, if
 inputs are not correlated. Without training afterwards 75 % of zeros cost a speech recogniser its
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -20,9 +23,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from .base import InPlacePass, Journal, PassResult
+from .base import InPlacePass, Journal, PassResult, layer_of
 from .errors import ConfpressError
 from .linear import MatMulLayer, matmul_layers
+from .operators.sparseconv2d import from_pieces, pieces
 from .operators.sparselinear import BLOCK, WINDOW, Pattern
 from .rewrite import Patch, constant
 
@@ -54,8 +58,8 @@ class Sparsify(InPlacePass):
         exclude: Patterns of layer ids that stay dense (``encoder.layers.0.*``).
         layers: The patterns of some layers, by patterns of layer ids; the first that fits counts,
             and ``pattern`` is for the rest.
-        importance: E[x²] of the inputs of linear layers, [K], by the input's value name; a layer
-            without one is scored by magnitude.
+        importance: E[x²] of the inputs' channels by the input's value name, [K] of linear layers
+            and [C] of convolutions; a layer without one is scored by magnitude.
         reach: Bytes that a table look-up reaches where the model will run: BLOCK with AVX-512
             VBMI, else WINDOW.
     """
@@ -78,43 +82,79 @@ class Sparsify(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
         for layer in matmul_layers(model.graph):
-            if any(fnmatch.fnmatchcase(layer.id, each) for each in self.exclude):
-                journal.refuse(layer.id, "the recipe keeps it dense")
-                continue
-            self._sparsify(layer, journal)
+            if self._wants(layer.id, journal):
+                self._sparsify_linear(layer, journal)
+        for node in sparse_convolutions(model.graph):
+            if self._wants(layer_of(node), journal):
+                self._sparsify_convolution(node, journal)
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
 
-    def _sparsify(self, layer: MatMulLayer, journal: Journal) -> None:
+    def _wants(self, layer: str, journal: Journal) -> bool:
+        excluded = any(fnmatch.fnmatchcase(layer, each) for each in self.exclude)
+        if excluded:
+            journal.refuse(layer, "the recipe keeps it dense")
+        return not excluded
+
+    def _sparsify_linear(self, layer: MatMulLayer, journal: Journal) -> None:
         weight = constant(layer.weight)
         if weight is None or weight.dtype != np.float32:
             journal.refuse(
                 layer.id, "its weight is quantised already; zeros are set in float32 weights"
             )
             return
-        scores = np.square(weight.T)
         importance = self.importance.get(layer.input.name or "")
+        kept = self._kept(layer.id, weight.T, importance, journal)
+        if kept is not None:
+            layer.node.replace_input_with(1, Patch(layer.node).constant(kept.T, "sparse"))
+
+    def _sparsify_convolution(self, node: ir.Node, journal: Journal) -> None:
+        weight = constant(node.inputs[1])
+        assert weight is not None, "it is stored"
+        source = node.inputs[0]
+        importance = self.importance.get((source.name if source is not None else None) or "")
+        if importance is not None:
+            importance = np.tile(importance, weight.shape[3])
+        kept = self._kept(layer_of(node), pieces(weight), importance, journal)
+        if kept is not None:
+            dense = np.ascontiguousarray(from_pieces(kept, weight.shape))
+            node.replace_input_with(1, Patch(node).constant(dense, "sparse"))
+
+    def _kept(
+        self, layer: str, rows: Floats, importance: Floats | None, journal: Journal
+    ) -> Floats | None:
+        """The rows of a layer with their zeros, or None where too little would be kept."""
+        scores = np.square(rows)
         if importance is not None:
             scores = scores * importance
-        pattern = self._pattern_of(layer.id)
+        pattern = self._pattern_of(layer)
         keep = kept_by(scores, PATTERNS[pattern])
         total = scores.sum(dtype=np.float64)
         energy = float(scores[keep].sum(dtype=np.float64) / total) if total > 0 else 1.0
         if energy < self.least_energy:
             journal.refuse(
-                layer.id,
+                layer,
                 f"{pattern} would keep {100 * energy:.0f} % of the energy of its weights; "
                 f"least_energy asks for {100 * self.least_energy:.0f} %",
             )
-            return
-        dense = np.where(keep.T, weight, np.float32(0))
-        layer.node.replace_input_with(1, Patch(layer.node).constant(dense, pattern))
-        journal.change(layer.id, f"{pattern}, {100 * energy:.0f} % of the energy kept")
+            return None
+        journal.change(layer, f"{pattern}, {100 * energy:.0f} % of the energy kept")
+        return np.where(keep, rows, np.float32(0))
 
     def _pattern_of(self, layer: str) -> str:
         named = (name for each, name in self.layers.items() if fnmatch.fnmatchcase(layer, each))
         pattern = next(named, self.pattern)
         return SHARES[pattern][self.reach] if pattern in SHARES else pattern
+
+
+def sparse_convolutions(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Convolutions over two axes and several channels, of which kernels can skip zeros."""
+    for node in graph:
+        weight = constant(node.inputs[1]) if node.op_type == "Conv" and not node.domain else None
+        if weight is None or weight.dtype != np.float32 or weight.ndim != 4:
+            continue
+        if node.attributes.get_int("group", 1) == 1 < weight.shape[1]:
+            yield node
 
 
 def kept_by(scores: Floats, pattern: Pattern) -> npt.NDArray[np.bool_]:

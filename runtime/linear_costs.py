@@ -1,27 +1,25 @@
-"""What a linear layer costs on this machine, dense and sparse: a table that lowering reads."""
+"""What a layer costs on this machine, dense and sparse: a table that lowering reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 import onnxruntime as ort
 from pydantic import Field
 
 from ..passes.errors import ConfpressError
-from ..passes.operators.quantlinear import define_quant_linear, pack_int8, quant_linear_node
-from ..passes.operators.sparselinear import DENSE, Pattern, define_sparse, pack_sparse, sparse_node
-from ..passes.sparsify import kept_by
+from ..passes.fuse.subsampling_sparse import BalancedConvolution
+from ..passes.operators.sparselinear import DENSE, Pattern
+from .cost_models import Compared, convolution_models, linear_models
 from .kernels import describe
 from .machine import describe_machine
 from .record import Record, read_record
 from .session import SessionOptions, create_session
 from .turns import take_turns, warm_up
 
-_OPSET = 17
 _ROUNDS = 15
 #: Frames of the measured input; 5 s of speech after a subsampling by four.
 FRAMES = 128
@@ -32,7 +30,10 @@ class LayerCost(Record):
 
     n: int = Field(description="output channels")
     k: int = Field(description="inputs")
-    form: str = Field(description="`dense`, or the pattern of the non-zeros, such as `4:16`")
+    form: str = Field(
+        description="`dense`, or the pattern of the non-zeros, such as `4:16`; of convolutions "
+        "behind their kernel and strides"
+    )
     microseconds: float = Field(description="median over the rounds")
 
 
@@ -52,32 +53,39 @@ class CostTable(Record):
 
 
 def measure_costs(
-    layers: Iterable[tuple[int, int, Pattern]], *, threads: int = 1, frames: int = FRAMES
+    layers: Iterable[tuple[int, int, Pattern]],
+    convolutions: Iterable[BalancedConvolution] = (),
+    *,
+    threads: int = 1,
+    frames: int = FRAMES,
 ) -> CostTable:
     """Times layers of random weights, each dense and in its pattern, in turn.
 
     Args:
-        layers: N, K and pattern of each.
+        layers: N, K and pattern of each linear layer.
+        convolutions: Of a subsampling.
         threads: Of the session.
-        frames: Of the input.
+        frames: That a layer computes.
 
     Raises:
         ConfpressError: The kernel library was not built.
     """
     costs: dict[tuple[int, int, str], LayerCost] = {}
-    options = SessionOptions(threads=threads)
-    for n, k, pattern in sorted(layers, key=str):
-        x = np.random.default_rng(0).standard_normal((frames, k)).astype(np.float32)
-        sessions = [
-            create_session(make(_codes(n, k, pattern)), options)
-            for make in (_dense, partial(_sparse, pattern=pattern))
-        ]
-        runs = [partial(session.run, None, {"x": x}) for session in sessions]
+
+    def compare(n: int, k: int, forms: Sequence[str], compared: Compared) -> None:
+        *models, feeds = compared
+        options = SessionOptions(threads=threads)
+        runs = [partial(create_session(each, options).run, None, feeds) for each in models]
         for run in runs:
             warm_up(run)
         medians = np.median(take_turns(runs, _ROUNDS, seed=0), axis=1) * 1e3
-        for form, time in zip((DENSE, str(pattern)), medians, strict=True):
+        for form, time in zip(forms, medians, strict=True):
             costs[n, k, form] = LayerCost(n=n, k=k, form=form, microseconds=round(float(time), 1))
+
+    for n, k, pattern in sorted(layers, key=str):
+        compare(n, k, (DENSE, str(pattern)), linear_models(n, k, pattern, frames))
+    for each in sorted(convolutions, key=str):
+        compare(*each.matrix, each.forms, convolution_models(each, frames))
     return CostTable(**_here(threads), frames=frames, layers=tuple(costs.values()))
 
 
@@ -104,56 +112,3 @@ def _here(threads: int) -> dict[str, object]:
         "onnxruntime": ort.__version__,
         "threads": threads,
     }
-
-
-def _codes(n: int, k: int, pattern: Pattern) -> np.ndarray:
-    generator = np.random.default_rng(0)
-    keep = kept_by(generator.random((n, k), np.float32), pattern)
-    return np.where(keep, generator.integers(1, 128, (n, k)), 0).astype(np.int8)
-
-
-def _dense(codes: np.ndarray) -> ir.Model:
-    model, x, scales, bias = _empty(codes)
-    node = quant_linear_node(
-        x, _constant(model, "w", pack_int8(codes)), scales, bias, shape=codes.shape
-    )
-    define_quant_linear(model)
-    return _with(model, node)
-
-
-def _sparse(codes: np.ndarray, pattern: Pattern) -> ir.Model:
-    model, x, scales, bias = _empty(codes)
-    packed, columns = pack_sparse(codes, pattern)
-    weights = _constant(model, "w", packed), _constant(model, "columns", columns)
-    node = sparse_node(x, *weights, scales, bias, shape=codes.shape)
-    define_sparse(model)
-    return _with(model, node)
-
-
-def _empty(codes: np.ndarray) -> tuple[ir.Model, ir.Value, ir.Value, ir.Value]:
-    """A model with an input x, and scales and bias of a layer."""
-    n, k = codes.shape
-    x = ir.Value(name="x", shape=ir.Shape(["frames", k]), type=ir.TensorType(ir.DataType.FLOAT))
-    graph = ir.Graph([x], [], nodes=[], opset_imports={"": _OPSET}, name="layer")
-    model = ir.Model(graph, ir_version=8)
-    scales = _constant(model, "scales", np.ones(n, np.float32))
-    return model, x, scales, _constant(model, "bias", np.zeros(n, np.float32))
-
-
-def _constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(
-        name=name,
-        const_value=tensor,
-        shape=ir.Shape(array.shape),
-        type=ir.TensorType(tensor.dtype),
-    )
-    model.graph.register_initializer(value)
-    return value
-
-
-def _with(model: ir.Model, node: ir.Node) -> ir.Model:
-    node.outputs[0].name, node.outputs[0].type = "y", ir.TensorType(ir.DataType.FLOAT)
-    model.graph.append(node)
-    model.graph.outputs.append(node.outputs[0])
-    return model

@@ -70,6 +70,8 @@ def _with_costs(
     passes: Sequence[ir.passes.PassBase], model: ir.Model, file: Path
 ) -> list[ir.passes.PassBase]:
     """The passes, told what the table says; it is measured first where it is not there."""
+    from ...passes.fuse.subsampling import FuseSubsampling
+    from ...passes.fuse.subsampling_sparse import balanced_convolutions
     from ...passes.lower.cpu import LowerCpu, balanced_layers
     from ...runtime.linear_costs import measure_costs, read_costs
     from ..console import check_output_file, write_json
@@ -79,9 +81,11 @@ def _with_costs(
     else:
         check_output_file(file, inputs=[])
         reach = next(each.reach for each in passes if isinstance(each, LowerCpu))
-        table = measure_costs(balanced_layers(model, reach))
+        table = measure_costs(balanced_layers(model, reach), balanced_convolutions(model, reach))
         write_json(file, table)
     return [
-        dataclasses.replace(each, costs=table.costs()) if isinstance(each, LowerCpu) else each
+        dataclasses.replace(each, costs=table.costs())
+        if isinstance(each, LowerCpu | FuseSubsampling)
+        else each
         for each in passes
     ]

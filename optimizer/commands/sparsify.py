@@ -20,7 +20,7 @@ _PATTERNS = click.Choice(
 )
 
 
-@click.command("sparsify", short_help="Set weights of linear layers to zero in a pattern.")
+@click.command("sparsify", short_help="Set weights to zero in a pattern that kernels skip.")
 @model_argument
 @output_option
 @click.option(
@@ -79,7 +79,9 @@ def command(
     frontend: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Writes MODEL with zeros in its linear layers, the same number in every few inputs.
+    """Writes MODEL with zeros in its weights, the same number in every few inputs.
+
+    Of linear layers and of the subsampling's convolutions over several channels.
 
     The weights that matter least become zero: by magnitude, or with --calibration by what they add
     to the layer's output. Speed only: without training afterwards the model loses its words.
@@ -90,7 +92,6 @@ def command(
       confpress sparsify model.onnx -o sparse.onnx --calibration calls/
       confpress sparsify model.onnx -o sparse.onnx --layer '*.ff*' 2:16 --exclude 'head*'
     """  # noqa: D301 (\b tells click to keep lines)
-    import numpy as np
     import onnx_ir as ir
 
     from ...passes.base import run
@@ -98,7 +99,7 @@ def command(
     from ...runtime.asr import AsrModel
     from ...runtime.instructions import look_up_reach
     from ..calibration import load_recordings
-    from ..formats import observe_inputs
+    from ..importance import mean_squares
     from ..recipe import preset
     from ..stages import preparation
     from .single import run_alone
@@ -110,7 +111,7 @@ def command(
 
     def passes(loaded: ir.Model) -> list[ir.passes.PassBase]:
         run(preparation(recipe), loaded)
-        inputs = {} if recordings is None else observe_inputs(loaded, recordings)
+        importance = {} if recordings is None else mean_squares(loaded, recordings)
         return [
             Sparsify(
                 pattern=pattern,
@@ -118,7 +119,7 @@ def command(
                 exclude=exclude,
                 layers=dict(layers),
                 reach=look_up_reach(instructions),
-                importance={n: each.mean_square.astype(np.float32) for n, each in inputs.items()},
+                importance=importance,
             )
         ]
 

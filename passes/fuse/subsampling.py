@@ -2,7 +2,8 @@
 
 The interchange model has, one after the other, convolutions in int8 with constant ranges and
 depthwise ones in float32, activations, and masks of frames between them. Here a convolution of few
-products becomes DepthwiseConv2d and any other QuantConv2d. The codes between two of them have a
+products becomes DepthwiseConv2d and any other QuantConv2d, or SparseConv2d where its zeros are
+balanced and that is faster. The codes between two of them have a
 scale for each time row, made when the model runs, in place of the constant ranges: what is computed
 is closer to the float32 model than the interchange model is. A mask of frames is then a factor of
 the rows' scales.
@@ -24,8 +25,15 @@ from ..operators.depthwiseconv2d import (
 )
 from ..operators.functions import LEAST_OPSET, define
 from ..operators.quantconv2d import quant_conv2d_function, quant_conv2d_node
+from ..operators.sparseconv2d import (
+    pack_sparse_conv2d,
+    sparse_conv2d_function,
+    sparse_conv2d_node,
+)
+from ..operators.sparselinear import WINDOW, Costs
 from ..rewrite import Patch, replace_value
 from .region import NotFusedError
+from .subsampling_sparse import BalancedConvolution, balanced
 from .subsampling_steps import Step, before_codes, is_conv2d, read_steps, shape_readers
 
 _CHANNELS_LAST = (0, 2, 3, 1)
@@ -40,7 +48,15 @@ class FuseSubsampling(InPlacePass):
     """Chains of two-dimensional convolutions get ``DepthwiseConv2d`` and ``QuantConv2d``.
 
     Only chains that hold an int8 convolution over several channels: others have nothing to gain.
+
+    Attributes:
+        costs: Measured times that decide between sparse and dense.
+        reach: Bytes that a table look-up reaches where the model will run: BLOCK with AVX-512
+            VBMI, else WINDOW.
     """
+
+    costs: Costs = dataclasses.field(default_factory=dict)
+    reach: int = WINDOW
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
@@ -54,12 +70,23 @@ class FuseSubsampling(InPlacePass):
                 journal.refuse(layer_of(node), f"the convolution stays as it is: {error}")
                 continue
             done.update(step.conv for step in steps)
-            _rewrite(model, steps)
-            for step in steps:
-                operator = "DepthwiseConv2d" if step.scales is None else "QuantConv2d"
-                journal.change(layer_of(step.conv), f"{operator}, channels last")
+            sparse = [self._sparse(step) for step in steps]
+            _rewrite(model, steps, sparse)
+            for step, found in zip(steps, sparse, strict=True):
+                journal.change(layer_of(step.conv), f"{_operator(step, found)}, channels last")
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
+
+    def _sparse(self, step: Step) -> BalancedConvolution | None:
+        """A step that is faster sparse; None for every other."""
+        found = balanced(step, self.reach)
+        return found if found is not None and found.is_faster(self.costs, self.reach) else None
+
+
+def _operator(step: Step, sparse: BalancedConvolution | None) -> str:
+    if sparse is not None:
+        return f"SparseConv2d ({sparse.pattern})"
+    return "DepthwiseConv2d" if step.scales is None else "QuantConv2d"
 
 
 def _worthy(model: ir.Model, first: ir.Node) -> list[Step]:
@@ -76,18 +103,18 @@ def _worthy(model: ir.Model, first: ir.Node) -> list[Step]:
     return steps
 
 
-def _rewrite(model: ir.Model, steps: list[Step]) -> None:
+def _rewrite(model: ir.Model, steps: list[Step], sparse: list[BalancedConvolution | None]) -> None:
     source = steps[0].conv.inputs[0]
     assert source is not None, "a convolution has an input"
     patch = Patch(steps[0].conv)
     rows: _Rows = (_channels_last(patch, steps[0], before_codes(source)),)
     codes_follow = [*(step.scales is not None for step in steps[1:]), False]
-    for step, to_uint8 in zip(steps, codes_follow, strict=True):
+    for step, found, to_uint8 in zip(steps, sparse, codes_follow, strict=True):
         patch = Patch(step.conv)
         if step.scales is None:
             rows = _depthwise(model, patch, step, rows, to_uint8=to_uint8)
         else:
-            rows = _quant(model, patch, step, rows)
+            rows = _quant(model, patch, step, rows, found)
         _give_shapes(step, rows[0])
         rows = _masked(Patch(step.last), step, rows)
     _replace_end(steps[-1], rows[0])
@@ -154,22 +181,35 @@ def _convolved(
     return _inserted(patch, node)
 
 
-def _quant(model: ir.Model, patch: Patch, step: Step, rows: _Rows) -> _Rows:
+def _quant(
+    model: ir.Model, patch: Patch, step: Step, rows: _Rows, sparse: BalancedConvolution | None
+) -> _Rows:
     assert step.scales is not None, "the weight is int8"
     if len(rows) == 1:
         rows = _encoded(model, patch, rows, step.weight.shape[1])
-    define(model, quant_conv2d_function(step.activation, opset=model.opset_imports[""]))
-    node = quant_conv2d_node(
-        [
-            *rows,
-            patch.constant(step.weight, "codes"),
-            patch.constant(step.scales, "scales"),
-            patch.constant(step.bias, "bias"),
-        ],
+    scales = patch.constant(step.scales, "scales")
+    bias = patch.constant(step.bias, "bias")
+    opset = model.opset_imports[""]
+    if sparse is None:
+        define(model, quant_conv2d_function(step.activation, opset=opset))
+        node = quant_conv2d_node(
+            [*rows, patch.constant(step.weight, "codes"), scales, bias],
+            strides=step.strides,
+            pads=step.pads,
+            activation=step.activation,
+            name=f"{patch.name}/QuantConv2d",
+        )
+        return _inserted(patch, node)
+    packed, columns = pack_sparse_conv2d(step.weight.astype(np.int8), sparse.pattern)
+    weights = patch.constant(packed, "packed"), patch.constant(columns, "columns")
+    define(model, sparse_conv2d_function(step.activation, opset=opset))
+    node = sparse_conv2d_node(
+        [*rows, *weights, scales, bias],
+        shape=sparse.shape,
         strides=step.strides,
         pads=step.pads,
         activation=step.activation,
-        name=f"{patch.name}/QuantConv2d",
+        name=f"{patch.name}/SparseConv2d",
     )
     return _inserted(patch, node)
 

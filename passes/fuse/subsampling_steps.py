@@ -87,13 +87,35 @@ def read_steps(first: ir.Node) -> list[Step]:
     Raises:
         NotFusedError: They cannot express the first one.
     """
-    steps = [_read_step(first)]
+    steps = [read_step(first)]
     while (following := only_reader(steps[-1].end)) is not None and is_conv2d(following):
         try:
-            steps.append(_read_step(following))
+            steps.append(read_step(following))
         except NotFusedError:
             break
     return steps
+
+
+def read_step(conv: ir.Node) -> Step:
+    """One convolution and what follows it.
+
+    Raises:
+        NotFusedError: The operators cannot express it.
+    """
+    weight, scales = _weight(conv)
+    _check_window(conv, weight.shape[2:])
+    if len(conv.inputs) > 2 and conv.inputs[2] is not None and constant(conv.inputs[2]) is None:
+        raise NotFusedError("its bias is computed")
+    activation, activated = _activation(conv.outputs[0])
+    mask, last, sized = None, conv, [conv.outputs[0], activated]
+    value = _behind_codes(activated, sized)
+    reader = only_reader(value)
+    masked = masked_value(reader) if reader is not None else None
+    if reader is not None and masked is not None and is_of_frames(masked.mask):
+        mask, last, value = masked.mask, reader, reader.outputs[0]
+        sized.append(value)
+        value = _behind_codes(value, sized)
+    return Step(conv, weight, scales, activation, tuple(dict.fromkeys(sized)), value, mask, last)
 
 
 def shape_readers(step: Step) -> Iterator[ir.Node]:
@@ -112,23 +134,6 @@ def before_codes(value: ir.Value) -> ir.Value:
     if quantize is None or quantize.op_type != "QuantizeLinear" or quantize.inputs[0] is None:
         return value
     return quantize.inputs[0] if _are_constant(quantize, dequantize) else value
-
-
-def _read_step(conv: ir.Node) -> Step:
-    weight, scales = _weight(conv)
-    _check_window(conv, weight.shape[2:])
-    if len(conv.inputs) > 2 and conv.inputs[2] is not None and constant(conv.inputs[2]) is None:
-        raise NotFusedError("its bias is computed")
-    activation, activated = _activation(conv.outputs[0])
-    mask, last, sized = None, conv, [conv.outputs[0], activated]
-    value = _behind_codes(activated, sized)
-    reader = only_reader(value)
-    masked = masked_value(reader) if reader is not None else None
-    if reader is not None and masked is not None and is_of_frames(masked.mask):
-        mask, last, value = masked.mask, reader, reader.outputs[0]
-        sized.append(value)
-        value = _behind_codes(value, sized)
-    return Step(conv, weight, scales, activation, tuple(dict.fromkeys(sized)), value, mask, last)
 
 
 def _check_window(conv: ir.Node, kernel: tuple[int, ...]) -> None:

@@ -19,6 +19,7 @@ from ..operators.convmodule import conv_module_function
 from ..operators.depthwiseconv2d import OPERATORS as DEPTHWISE
 from ..operators.quantconv2d import OPERATOR_OF as QUANT_CONV2D
 from ..operators.quantlinear import DOMAIN
+from ..operators.sparseconv2d import OPERATOR_OF as SPARSE_CONV2D
 from ..rewrites.simplify import Simplify
 
 _FUSED = frozenset((
@@ -27,6 +28,7 @@ _FUSED = frozenset((
     *(conv_module_function(activation).name for activation in ("", "silu")),
     *(add_norm_function(norms).name for norms in (1, 2)),
     *QUANT_CONV2D.values(),
+    *SPARSE_CONV2D.values(),
     *DEPTHWISE,
 ))  # fmt: skip
 

@@ -43,10 +43,8 @@ OPERATOR_OF: Final[dict[ConvActivation, str]] = {
     activation: f"QuantConv2d{suffix}" for activation, (suffix, _) in CONV_ACTIVATED.items()
 }
 
-_BODY: Final = """
-<domain: "{domain}", opset_import: ["": {opset}]>
-{op_type} <strides, pads> (codes, scales, zeros, W, W_scales, bias) => (Y)
-{{
+#: From float32 ``weights`` and the codes to Y, as part of a body.
+CONVOLVE: Final = """
   inner = Constant <value_ints = [2, 3]> ()
   outer = Constant <value_ints = [1, 3]> ()
   numbers = Cast <to = 1> (codes)
@@ -56,13 +54,18 @@ _BODY: Final = """
   centred = Sub (numbers, zero)
   rows = Mul (centred, scale)
   x = Transpose <perm = [0, 3, 1, 2]> (rows)
-  weights = Cast <to = 1> (W)
   weight_scale = Unsqueeze (W_scales, outer)
   w = Mul (weights, weight_scale)
   Z = Conv <strides: ints = @strides, pads: ints = @pads> (x, w, bias)
   {activation}
   Y = Transpose <perm = [0, 2, 3, 1]> (A)
-}}
+"""
+_BODY: Final = f"""
+<domain: "{{domain}}", opset_import: ["": {{opset}}]>
+{{op_type}} <strides, pads> (codes, scales, zeros, W, W_scales, bias) => (Y)
+{{{{
+  weights = Cast <to = 1> (W)
+{CONVOLVE}}}}}
 """
 
 

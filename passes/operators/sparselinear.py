@@ -140,7 +140,8 @@ def pattern_of(weight: npt.NDArray[np.generic], reach: int = WINDOW) -> Pattern 
     )
 
 
-#: Microseconds of a layer of shape [N, K] by (N, K, form); a form is a pattern's name or DENSE.
+#: Microseconds of a layer of shape [N, K] by (N, K, form); a form is a pattern's name or DENSE,
+#: behind what else tells layers apart.
 Costs = Mapping[tuple[int, int, str], float]
 DENSE: Final = "dense"
 
@@ -150,17 +151,20 @@ def is_faster(
     shape: Sequence[int] = (),
     costs: Costs | None = None,
     reach: int = WINDOW,
+    prefix: str = "",
 ) -> bool:
-    """Whether SparseLinear beats the dense QuantLinear.
+    """Whether SparseLinear beats the dense QuantLinear, and SparseConv2d QuantConv2d.
 
     Args:
         pattern: What the weight fits.
         shape: [N, K].
         costs: Measured times; what they do not tell is decided by the pattern's look-ups.
         reach: Bytes that a look-up reaches, as for :meth:`Pattern.look_ups`.
+        prefix: What stands in front of the forms of such layers.
     """
     n, k = shape or (0, 0)
-    sparse, dense = ((costs or {}).get((n, k, form)) for form in (str(pattern), DENSE))
+    forms = (f"{prefix}{form}" for form in (pattern, DENSE))
+    sparse, dense = ((costs or {}).get((n, k, form)) for form in forms)
     if sparse is None or dense is None:
         return pattern.look_ups(reach) < _BREAK_EVEN
     return sparse < dense

@@ -39,13 +39,12 @@ inline Window window_of(const char* op, const KernelInfo& info, int64_t time, in
   return {axis(time, 0), axis(columns, 1)};
 }
 
-// W is [channels, channels of a group, taps over time, taps over columns].
-inline void require_filters(const char* op, const Tensor& filters) {
-  const auto& shape = filters.shape;
+// `what` gives the shape [channels, channels of a group, taps over time, taps over columns].
+inline void require_filters(const char* op, const char* what, const std::vector<int64_t>& shape) {
   if (shape.size() != 4 || shape[0] < 1 || shape[0] > kMostConvChannels || shape[1] < 1 ||
       shape[1] > kMostConvChannels || shape[2] < 1 || shape[2] > kMostWindow || shape[3] < 1 ||
       shape[3] > kMostWindow) {
-    throw Error(std::string(op) + "'s input W has the shape " + text_of(shape) +
+    throw Error(std::string(op) + "'s " + what + " has the shape " + text_of(shape) +
                 " where it must be [channels, channels of a group, taps, taps] with up to " +
                 std::to_string(kMostConvChannels) + " channels and " + std::to_string(kMostWindow) +
                 " taps.");

@@ -7,6 +7,9 @@ namespace confpress {
 
 enum class ConvActivation { kNone, kRelu, kSilu };
 
+// What each adds to an operator's name.
+constexpr const char* kConvActivationSuffixes[] = {"", "ReLU", "SiLU"};
+
 template <class L>
 static inline typename L::Vec activated(ConvActivation activation, typename L::Vec x) {
   switch (activation) {

@@ -48,7 +48,7 @@ class DepthwiseConv2dBase {
       : kernels_(kernels_of(cpu_path_choice().chosen.path)), activation_(activation) {
     const Tensor filters = info.constant(1, "W");
     const Tensor bias = info.constant(2, "bias");
-    require_filters(kOp, filters);
+    require_filters(kOp, "input W", filters.shape);
     if (filters.shape[1] != 1) {
       throw Error(std::string(kOp) + "'s input W has the shape " + text_of(filters.shape) +
                   " where each of its channels must read one channel of X.");

@@ -44,6 +44,11 @@ struct Lanes {
   static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
   static Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
   static Vec floats(Ints x) { return _mm256_cvtepi32_ps(x); }
+  static Ints ints(int x) { return _mm256_set1_epi32(x); }
+  static Ints load_ints(const int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Ints mul_ints(Ints a, Ints b) { return _mm256_mullo_epi32(a, b); }
   static Vec reciprocal(Vec x) { return div(all(1.0f), x); }
   static Vec within(Vec x, float bound) { return min(max(x, all(-bound)), all(bound)); }
   static Mask not_below(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_NLT_UQ); }

@@ -39,6 +39,9 @@ struct Lanes {
   static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
   static Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
   static Vec floats(Ints x) { return _mm512_cvtepi32_ps(x); }
+  static Ints ints(int x) { return _mm512_set1_epi32(x); }
+  static Ints load_ints(const int32_t* p) { return _mm512_loadu_si512(p); }
+  static Ints mul_ints(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
   // The processor's 14 bits and one step of Newton's method, in half the time of a division.
   static Vec reciprocal(Vec x) {
     const Vec guess = _mm512_rcp14_ps(x);

@@ -51,7 +51,7 @@ void tile(const LinearSparseProblem& p, size_t frame, size_t strip) {
     CONFPRESS_UNROLL
     for (int f = 0; f < kFrames; ++f) sums[f][i] = vld1q_s32(p.offsets + row + i * kLanes);
   }
-  for (size_t slot = 0; slot < p.slots(); ++slot, w += kSlotBytes, columns += kSlotBytes) {
+  for (size_t slot = 0; slot < p.slots; ++slot, w += kSlotBytes, columns += kSlotBytes) {
     const int8_t* first = codes + p.first_column<kReach>(slot);
     CONFPRESS_UNROLL
     for (int i = 0; i < kQuarters; ++i) {

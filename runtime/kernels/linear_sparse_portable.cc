@@ -16,7 +16,7 @@ void multiply(const LinearSparseProblem& p, Range frames, Range strips) noexcept
       const uint8_t* columns = p.columns + strip * p.strip_bytes();
       int32_t sums[kStripRows];
       std::copy_n(p.offsets + first, kStripRows, sums);
-      for (size_t slot = 0; slot < p.slots(); ++slot) {
+      for (size_t slot = 0; slot < p.slots; ++slot) {
         const int16_t* x = codes + p.first_column<SlotReach::kBlock>(slot);
         for (size_t row = 0; row < kStripRows; ++row, w += kSlotValues, columns += kSlotValues) {
           for (size_t i = 0; i < kSlotValues; ++i) {

@@ -1,62 +1,26 @@
-// The product of a QuantConv2d: uint8 codes of time rows, each row with its own scale and zero, and
-// int8 weights with a scale for each output channel and each tap over time. One tap over time reads
-// one row, so its products are summed in int32 and scaled once:
-//
-//   y = activation(bias + Σ_row float(Σ (code - zero) · w) · (row's scale · weights' scale))
-//
-// With the channels last, all that one tap over time reads at a place lies in one piece. Nothing is
-// copied into columns: a tile follows pointers (as the indirect convolution of Dukhan 2019 does) to
-// these pieces in the codes themselves. Only at the ends of a row, where a piece reaches beyond it,
-// is it copied, with zero points for what is missing.
+// The product of a QuantConv2d: dense weights.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-
-#include "conv2d_window.h"
-#include "conv_activation.h"
+#include "conv2d_problem.h"
 
 namespace confpress {
 
-constexpr size_t kConvStrip = 16;  // output channels
-constexpr size_t kConvGroup = 4;   // input channels
+constexpr size_t kConvGroup = 4;  // input channels
 constexpr size_t kConvGroupBytes = kConvStrip * kConvGroup;
-// Codes times weights of one tap over time stay below 2^31.
-constexpr int64_t kMostRowProducts = 65536;
 
-struct QuantConv2dProblem {
-  const std::byte* codes;  // [batch, time, columns], `code_stride` bytes apart
-  size_t code_stride;
-  const std::byte* ends;       // [batch · time, places at the ends, taps over columns], likewise
-  size_t left;                 // places from 0 on whose pieces begin in front of the row
-  size_t right;                // the first place after those whose piece ends behind it
-  const std::byte* nothing;    // a piece of code 0
-  const float* scales;         // [batch · time]
-  const uint8_t* zero_points;  // [batch · time]
-  size_t time;
-  size_t columns;
-  Window window;
-  size_t places_time;
-  size_t places_columns;
+struct QuantConv2dProblem : Conv2dProblem {
   const int8_t* weights;  // [taps over time, strips, taps over columns, groups, 16, 4]
   size_t groups;
-  size_t strips;
-  const int32_t* weight_sums;  // [taps over time, strips · 16], over all products of a row
-  const float* weight_scales;  // likewise
-  const float* bias;           // [strips · 16]
-  size_t channels;
-  ConvActivation activation;
-  float* y;  // [batch, places over time, places over columns, channels]
+
+  // Groups of codes in a piece.
+  [[gnu::always_inline]] size_t groups_of_piece() const { return window.columns.taps * groups; }
+  // The weights of a strip at a tap over time.
+  [[gnu::always_inline]] const int8_t* weights_at(size_t tap, size_t strip) const {
+    return weights + (tap * strips + strip) * groups_of_piece() * kConvGroupBytes;
+  }
 };
 
-// One instruction set's kernel: y at some places, counted through batch, time and columns, for some
-// strips of output channels.
-struct QuantConv2dKernel {
-  size_t code_bytes;  // of a code that it reads
-  size_t tile_places;
-  size_t tile_strips;
-  void (*multiply)(const QuantConv2dProblem&, Range places, Range strips) noexcept;
-};
+using QuantConv2dKernel = Conv2dKernel<QuantConv2dProblem>;
 
 extern const QuantConv2dKernel kQuantConv2dPortable;
 extern const QuantConv2dKernel kQuantConv2dAvx2;

@@ -2,8 +2,9 @@
 // up to 255 times weights would saturate vpmaddubsw's int16.
 #include <immintrin.h>
 
+#include "conv2d_tile.h"
 #include "lanes_avx2.h"
-#include "quant_conv2d_places.h"
+#include "quant_conv2d.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
 
@@ -35,9 +36,9 @@ __m256i channel_sums(__m256i low, __m256i high) {
 // Adds what one tap over time gives.
 template <int kPlaces>
 void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap, size_t channel,
-             __m256 (&totals)[kPlaces]) {
+             ConvTotals<Lanes, kPlaces, 1>& totals) {
   const int8_t* weights =
-      weights_at(p, tap, channel / kConvStrip) + channel % kConvStrip * kConvGroup;
+      p.weights_at(tap, channel / kConvStrip) + channel % kConvStrip * kConvGroup;
   places.enter(tap);
   __m256i low[kPlaces];
   __m256i high[kPlaces];
@@ -46,7 +47,7 @@ void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap
   const std::byte* codes[kPlaces];
   CONFPRESS_UNROLL
   for (int i = 0; i < kPlaces; ++i) codes[i] = places.codes(i);
-  const size_t groups = groups_of_piece(p);
+  const size_t groups = p.groups_of_piece();
   for (size_t group = 0; group < groups; ++group, weights += kConvGroupBytes) {
     const __m256i w_low = widened(weights);
     const __m256i w_high = widened(weights + kConvGroupBytes / 4);
@@ -57,29 +58,22 @@ void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap
       high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(x, w_high));
     }
   }
-  const size_t at = tap * p.strips * kConvStrip + channel;
-  const __m256i of_ones = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.weight_sums + at));
-  const __m256 scales = _mm256_loadu_ps(p.weight_scales + at);
+  __m256i sums[kPlaces][1];
+  start_sums<Lanes>(p, places, tap, channel, sums);
   CONFPRESS_UNROLL
   for (int i = 0; i < kPlaces; ++i) {
-    const __m256i of_zeros = _mm256_mullo_epi32(of_ones, _mm256_set1_epi32(places.zero(i)));
-    const __m256i sums = _mm256_sub_epi32(channel_sums(low[i], high[i]), of_zeros);
-    const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(places.scale(i)), scales);
-    totals[i] = _mm256_add_ps(totals[i], _mm256_mul_ps(_mm256_cvtepi32_ps(sums), scale));
+    sums[i][0] = _mm256_add_epi32(sums[i][0], channel_sums(low[i], high[i]));
   }
+  add_scaled<Lanes>(p, places, tap, channel, sums, totals);
 }
 
 template <int kPlaces>
 void tile(const QuantConv2dProblem& p, size_t place, size_t channel) {
   PlaceRows<kPlaces> places(p, place);
-  __m256 totals[kPlaces];
-  CONFPRESS_UNROLL
-  for (int i = 0; i < kPlaces; ++i) totals[i] = _mm256_loadu_ps(p.bias + channel);
+  ConvTotals<Lanes, kPlaces, 1> totals;
+  start_totals<Lanes>(p, channel, totals);
   for (size_t tap = 0; tap < p.window.time.taps; ++tap) add_row(p, places, tap, channel, totals);
-  for (int i = 0; i < kPlaces; ++i) {
-    Lanes::store(p.y + (place + i) * p.channels + channel,
-                 activated<Lanes>(p.activation, totals[i]), p.channels - channel);
-  }
+  store_totals<Lanes>(p, place, channel, totals);
 }
 
 void half_strip(const QuantConv2dProblem& p, Range places, size_t channel) {

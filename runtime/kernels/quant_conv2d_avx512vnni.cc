@@ -2,8 +2,9 @@
 // sums over the rows of the window wait in the first cache.
 #include <immintrin.h>
 
+#include "conv2d_tile.h"
 #include "lanes_avx512.h"
-#include "quant_conv2d_places.h"
+#include "quant_conv2d.h"
 
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 16")
 
@@ -30,31 +31,16 @@ void add_products(__m512i& sums, __m512i codes, __m512i weights) {
 // Adds what one tap over time gives.
 template <int kPlaces, int kStrips>
 void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap, size_t strip,
-             __m512 (&totals)[kPlaces][kStrips]) {
-  const size_t first = (tap * p.strips + strip) * kConvStrip;
-  const size_t strip_bytes = groups_of_piece(p) * kConvGroupBytes;
-  const int8_t* weights = weights_at(p, tap, strip);
+             ConvTotals<Lanes, kPlaces, kStrips>& totals) {
+  const size_t strip_bytes = p.groups_of_piece() * kConvGroupBytes;
+  const int8_t* weights = p.weights_at(tap, strip);
   places.enter(tap);
   __m512i sums[kPlaces][kStrips];
-  CONFPRESS_UNROLL
-  for (int s = 0; s < kStrips; ++s) {
-    CONFPRESS_UNROLL
-    for (int i = 0; i < kPlaces; ++i) sums[i][s] = _mm512_setzero_si512();
-  }
-  if (places.has_zeros()) {
-    CONFPRESS_UNROLL
-    for (int s = 0; s < kStrips; ++s) {
-      const __m512i of_ones = _mm512_loadu_si512(p.weight_sums + first + s * kConvStrip);
-      CONFPRESS_UNROLL
-      for (int i = 0; i < kPlaces; ++i) {
-        sums[i][s] = _mm512_mullo_epi32(of_ones, _mm512_set1_epi32(-places.zero(i)));
-      }
-    }
-  }
+  start_sums<Lanes>(p, places, tap, strip * kConvStrip, sums);
   const std::byte* codes[kPlaces];
   CONFPRESS_UNROLL
   for (int i = 0; i < kPlaces; ++i) codes[i] = places.codes(i);
-  const size_t groups = groups_of_piece(p);
+  const size_t groups = p.groups_of_piece();
 #pragma GCC unroll 2
   for (size_t group = 0; group < groups; ++group, weights += kConvGroupBytes) {
     __m512i w[kStrips];
@@ -67,52 +53,16 @@ void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap
       for (int s = 0; s < kStrips; ++s) add_products(sums[i][s], x, w[s]);
     }
   }
-  CONFPRESS_UNROLL
-  for (int s = 0; s < kStrips; ++s) {
-    const __m512 scales = _mm512_loadu_ps(p.weight_scales + first + s * kConvStrip);
-    CONFPRESS_UNROLL
-    for (int i = 0; i < kPlaces; ++i) {
-      const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(places.scale(i)), scales);
-      const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[i][s]), scale);
-      totals[i][s] = _mm512_add_ps(totals[i][s], product);
-    }
-  }
-}
-
-template <ConvActivation kind, int kPlaces, int kStrips>
-void store(const QuantConv2dProblem& p, size_t place, size_t strip,
-           const __m512 (&totals)[kPlaces][kStrips]) {
-  CONFPRESS_UNROLL
-  for (int s = 0; s < kStrips; ++s) {
-    const size_t channel = (strip + s) * kConvStrip;
-    const __mmask16 lanes = Lanes::first(p.channels - channel);
-    CONFPRESS_UNROLL
-    for (int i = 0; i < kPlaces; ++i) {
-      _mm512_mask_storeu_ps(p.y + (place + i) * p.channels + channel, lanes,
-                            activated<Lanes>(kind, totals[i][s]));
-    }
-  }
+  add_scaled<Lanes>(p, places, tap, strip * kConvStrip, sums, totals);
 }
 
 template <int kPlaces, int kStrips>
 void tile(const QuantConv2dProblem& p, size_t place, size_t strip) {
   PlaceRows<kPlaces> places(p, place);
-  __m512 totals[kPlaces][kStrips];
-  CONFPRESS_UNROLL
-  for (int s = 0; s < kStrips; ++s) {
-    const __m512 bias = _mm512_loadu_ps(p.bias + (strip + s) * kConvStrip);
-    CONFPRESS_UNROLL
-    for (int i = 0; i < kPlaces; ++i) totals[i][s] = bias;
-  }
+  ConvTotals<Lanes, kPlaces, kStrips> totals;
+  start_totals<Lanes>(p, strip * kConvStrip, totals);
   for (size_t tap = 0; tap < p.window.time.taps; ++tap) add_row(p, places, tap, strip, totals);
-  switch (p.activation) {
-    case ConvActivation::kNone:
-      return store<ConvActivation::kNone>(p, place, strip, totals);
-    case ConvActivation::kRelu:
-      return store<ConvActivation::kRelu>(p, place, strip, totals);
-    case ConvActivation::kSilu:
-      return store<ConvActivation::kSilu>(p, place, strip, totals);
-  }
+  store_totals<Lanes>(p, place, strip * kConvStrip, totals);
 }
 
 template <int kStrips>

@@ -18,6 +18,15 @@ from confpress.passes.operators.depthwiseconv2d import (
 )
 from confpress.passes.operators.functions import define
 from confpress.passes.operators.quantconv2d import quant_conv2d_function, quant_conv2d_node
+from confpress.passes.operators.sparseconv2d import (
+    from_pieces,
+    pack_sparse_conv2d,
+    pieces,
+    sparse_conv2d_function,
+    sparse_conv2d_node,
+)
+from confpress.passes.operators.sparselinear import Pattern
+from confpress.passes.sparsify import kept_by
 
 from .quant_layers import initializer
 
@@ -97,11 +106,7 @@ class Conv2dCase:
 
     def quant_model(self, opset: int = 17) -> onnx.ModelProto:
         """Inputs codes, scales, zeros; output y."""
-        given = [
-            ir.val("codes", ir.DataType.UINT8, ["b", "t", "f", "c"]),
-            ir.val("scales", ir.DataType.FLOAT, ["b", "t"]),
-            ir.val("zeros", ir.DataType.UINT8, ["b", "t"]),
-        ]
+        given = _coded_rows()
         weights = [initializer(*item) for item in self.quant_weights().items()]
         node = quant_conv2d_node(
             [*given, *weights],
@@ -127,6 +132,56 @@ class Conv2dCase:
         weights = self.quant_weights()
         w = weights["W"] * weights["W_scales"].astype(np.float64)[:, None, :, None]
         return self.convolved(decoded(feeds), w, weights["bias"])
+
+
+@dataclass(frozen=True)
+class SparseConv2dCase(Conv2dCase):
+    """The same with weights that fit a pattern, as SparseConv2d."""
+
+    pattern: Pattern = Pattern(16, 16)  # noqa: RUF009 (frozen)
+
+    def quant_weights(self) -> dict[str, Array]:
+        dense = super().quant_weights()
+        rows = pieces(dense["W"])
+        keep = kept_by(np.random.default_rng(9).random(rows.shape, np.float32), self.pattern)
+        return dense | {"W": np.where(from_pieces(keep, dense["W"].shape), dense["W"], 0)}
+
+    def quant_model(self, opset: int = 17) -> onnx.ModelProto:
+        given, arrays = _coded_rows(), self.quant_weights()
+        shape = arrays["W"].shape
+        packed, columns = pack_sparse_conv2d(arrays.pop("W"), self.pattern)
+        arrays = {"W": packed, "columns": columns} | arrays
+        weights = [initializer(*item) for item in arrays.items()]
+        node = sparse_conv2d_node(
+            [*given, *weights],
+            shape=shape,
+            strides=self.strides,
+            pads=self.pads,
+            activation=self.activation,
+            name="conv",
+        )
+        function = sparse_conv2d_function(self.activation, opset=opset)
+        return _model(given, node, ("y",), weights, function)
+
+
+def _coded_rows() -> list[ir.Value]:
+    """The inputs of convolutions of codes."""
+    return [
+        ir.val("codes", ir.DataType.UINT8, ["b", "t", "f", "c"]),
+        ir.val("scales", ir.DataType.FLOAT, ["b", "t"]),
+        ir.val("zeros", ir.DataType.UINT8, ["b", "t"]),
+    ]
+
+
+#: Of float32 sums of order 10 in another order.
+TOLERANCE = 3e-6
+
+
+def assert_close(y: Array, expected: Array) -> None:
+    """Same shape, and numbers within the tolerance of the largest."""
+    assert y.shape == expected.shape
+    if y.size:
+        np.testing.assert_allclose(y, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
 
 
 def decoded(rows: dict[str, Array]) -> npt.NDArray[np.float64]:

@@ -27,6 +27,25 @@ def linear() -> tuple[ir.Model, np.ndarray]:
     return parse(LINEAR, w=weight, c=RANDOM.standard_normal(33).astype(np.float32)), weight
 
 
+CONVOLUTION = """
+<ir_version: 10, opset_import: ["": 17]>
+net (float[b, 1, t, 9] x, float[20, 1, 3, 3] first, float[30, 20, 3, 3] second)
+    => (float[b, 30, u, f] y)
+{ h = Conv <strides = [2, 2]> (x, first)  y = Conv <strides = [2, 2]> (h, second) }"""
+
+
+def convolution() -> tuple[ir.Model, np.ndarray]:
+    """Two convolutions and the weight of the second."""
+    weight = RANDOM.standard_normal((30, 20, 3, 3)).astype(np.float32)
+    first = RANDOM.standard_normal((20, 1, 3, 3)).astype(np.float32)
+    return parse(CONVOLUTION, first=first, second=weight), weight
+
+
+def convolved_by(model: ir.Model) -> list[np.ndarray]:
+    weights = [constant(node.inputs[1]) for node in model.graph if node.op_type == "Conv"]
+    return [weight for weight in weights if weight is not None]
+
+
 def weight_of(model: ir.Model) -> np.ndarray:
     node = next(each for each in model.graph if each.op_type == "MatMul")
     array = constant(node.inputs[1])
@@ -70,6 +89,36 @@ def test_layers_that_would_lose_too_much_stay_dense() -> None:
     assert not result.changes
     assert "of the energy of its weights; least_energy asks for 60 %" in result.refusals[0].reason
     np.testing.assert_array_equal(weight_of(model), weight)
+
+
+def test_convolutions_over_channels_keep_as_many_of_every_piece() -> None:
+    model, weight = convolution()
+    first = convolved_by(model)[0]
+    (change,) = Sparsify("4:16")(model).changes
+    assert change.what.startswith("4:16, ")
+    kept_first, sparse = convolved_by(model)
+    np.testing.assert_array_equal(kept_first, first)
+    np.testing.assert_array_equal(sparse[sparse != 0], weight[sparse != 0])
+    # A piece is 3 columns of 20 channels: spans of 16, 16, 16 and 12.
+    rows = sparse.transpose(0, 2, 3, 1).reshape(90, 60)
+    for start in range(0, 60, 16):
+        assert (np.count_nonzero(rows[:, start : start + 16], axis=1) == 4).all()
+
+
+def test_measured_channels_decide_what_matters_in_convolutions() -> None:
+    model, weight = convolution()
+    importance = np.where(np.arange(20) % 5 == 0, 1, 0).astype(np.float32)
+    name = next(node for node in model.graph if node.op_type == "Conv").outputs[0].name
+    Sparsify("4:16", importance={str(name): importance})(model)
+    # No span of 16 holds more than four columns of these channels.
+    np.testing.assert_array_equal(convolved_by(model)[1][:, ::5], weight[:, ::5])
+
+
+def test_convolutions_that_would_lose_too_much_stay_dense() -> None:
+    model, weight = convolution()
+    result = Sparsify("2:16", least_energy=0.9)(model)
+    assert "least_energy asks for 90 %" in result.refusals[0].reason
+    np.testing.assert_array_equal(convolved_by(model)[1], weight)
 
 
 def test_excluded_and_quantised_layers_stay_dense() -> None:

@@ -11,8 +11,11 @@ import onnx_ir.passes.common as common
 import pytest
 from confpress.passes.base import Change
 from confpress.passes.fuse.subsampling import FuseSubsampling
+from confpress.passes.fuse.subsampling_sparse import balanced_convolutions
 from confpress.passes.linear import only_user
+from confpress.passes.operators.sparseconv2d import from_pieces, pieces
 from confpress.passes.rewrite import replace_value
+from confpress.passes.sparsify import PATTERNS, kept_by
 from confpress.runtime.kernels import library_path
 
 from ..graphs import Arrays, evaluate, operators, parse
@@ -41,12 +44,14 @@ class Net:
 
     Attributes:
         convolutions: Of each its output channels, group and stride: 3x3, or 1x1 of stride 1.
+        sparse: The pattern of the weights of those after the first, if any.
         masked: Whether masked frames are zeros behind every convolution.
         activation: From c{i}, convolution number i, to a{i}.
     """
 
     convolutions: tuple[tuple[int, int, int], ...] = ((6, 1, 2), (8, 1, 2))
     masked: bool = True
+    sparse: str = ""
     activation: str = "a{i} = Relu (c{i})"
 
     def model(self, *, codes: bool = True, change: tuple[str, str] = ("", "")) -> ir.Model:
@@ -84,6 +89,10 @@ class Net:
             taps = 3 if stride == 2 else 1
             shape = (outputs, inputs // group, taps, taps)
             weights[f"w{i}"] = generator.integers(-127, 128, shape).astype(np.int8)
+            if self.sparse and inputs > 1:
+                rows = pieces(weights[f"w{i}"])
+                keep = kept_by(generator.random(rows.shape, np.float32), PATTERNS[self.sparse])
+                weights[f"w{i}"] = weights[f"w{i}"] * from_pieces(keep, shape)
             size = 1 / (60 * np.sqrt(np.prod(shape[1:])))
             weights[f"s{i}"] = (generator.uniform(0.5, 1, outputs) * size).astype(np.float32)
             weights[f"b{i}"] = generator.standard_normal(outputs, np.float32) * np.float32(0.1)
@@ -226,3 +235,30 @@ def test_convolutions_behind_a_refused_one_are_still_fused() -> None:
     assert result.changes == (Change("Conv", "QuantConv2d, channels last"),)
     feeds = net.feeds(2, 40, 40)
     assert _error(evaluate(model, feeds)[0], evaluate(exact, feeds)[0]) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("pattern", "operator"),
+    [("4:16", "SparseConv2dReLU"), ("2:16", "SparseConv2dReLU"), ("8:16", "QuantConv2dReLU")],
+)
+def test_balanced_zeros_are_skipped_where_that_is_faster(pattern: str, operator: str) -> None:
+    net = Net(((24, 1, 2), (20, 1, 2)), sparse=pattern)
+    model, dense = net.model(), net.model()
+    feeds = net.feeds(2, 30, 20)
+    result = FuseSubsampling()(model)
+    assert operator in operators(model)
+    name = f"SparseConv2d ({pattern})" if operator[0] == "S" else "QuantConv2d"
+    assert result.changes[1].what == f"{name}, channels last"
+    costs = {(20, 216, "Conv 3x3 by 2x2 dense"): 1.0, (20, 216, f"Conv 3x3 by 2x2 {pattern}"): 2.0}
+    FuseSubsampling(costs=costs)(dense)
+    assert "QuantConv2dReLU" in operators(dense)
+    assert _error(evaluate(model, feeds)[0], evaluate(dense, feeds)[0]) < 1e-6
+
+
+def test_balanced_convolutions_are_found_to_be_measured() -> None:
+    model = Net(((24, 1, 2), (20, 1, 2), (20, 1, 1)), sparse="4:16").model()
+    found = balanced_convolutions(model)
+    assert {(each.shape, str(each.pattern)) for each in found} == {
+        ((20, 24, 3, 3), "4:16"),
+        ((20, 20, 1, 1), "4:16"),
+    }

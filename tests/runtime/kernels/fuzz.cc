@@ -44,10 +44,14 @@ struct KernelInfo {
   std::map<std::string, float> floats;
   std::vector<const Value*> constants;  // null where an input is not constant
 
-  // K of the attribute shape, [N, K].
+  // K of the attribute shape, [N, K], or of what a tap over time reads, [N, channels, taps, taps].
   int64_t columns() const {
-    const auto shape = ints.find("shape");
-    return shape == ints.end() || shape->second.size() < 2 ? 0 : shape->second[1];
+    const auto found = ints.find("shape");
+    if (found == ints.end() || found->second.size() < 2) return 0;
+    const auto& shape = found->second;
+    int64_t product = 0;
+    const int64_t taps = shape.size() == 4 ? shape[3] : 1;
+    return __builtin_mul_overflow(shape[1], taps, &product) ? 0 : product;
   }
 };
 struct KernelContext {
@@ -302,6 +306,34 @@ Case sparse_case(Bytes& bytes) {
   return c;
 }
 
+// Of codes with int8 weights, dense or sparse.
+Case conv2d_case(bool sparse, Bytes& bytes) {
+  Case c;
+  const int64_t n = 1 + bytes.up_to(40);
+  const int64_t channels = 1 + bytes.up_to(40);
+  const Shape taps = {1 + bytes.up_to(3), 1 + bytes.up_to(3)};
+  const Shape rows = {bytes.up_to(2), bytes.up_to(9)};
+  c.info.ints["strides"] = {1 + bytes.up_to(2), 1 + bytes.up_to(2)};
+  for (size_t i = 0; i < 4; ++i) c.info.ints["pads"].push_back(bytes.up_to(taps[i % 2] - 1));
+  c.shapes = {{rows[0], rows[1], bytes.up_to(9), channels}, rows, rows};
+  c.first_constant = c.shapes.size();
+  const Shape weights = {n, channels, taps[0], taps[1]};
+  if (sparse) {
+    c.info.ints["shape"] = weights;
+    const Shape packed = {taps[0],
+                          groups_of(n, 16),
+                          groups_of(taps[1] * channels, 64),
+                          int64_t{1} << bytes.up_to(3),
+                          16,
+                          4};
+    c.shapes.insert(c.shapes.end(), {packed, packed});
+  } else {
+    c.shapes.push_back(weights);
+  }
+  c.shapes.insert(c.shapes.end(), {{n, taps[0]}, {n}});
+  return c;
+}
+
 Case sparse_float_case(Bytes& bytes) {
   Case c;
   const int64_t n = 1 + bytes.up_to(80);
@@ -338,11 +370,14 @@ void fill_float_columns(ort::Value& weights, ort::Value& columns, int64_t k, Byt
 // zero.
 void fill_columns(ort::Value& weights, ort::Value& columns, int64_t k, Bytes& bytes) {
   const Shape& shape = columns.info.shape;
-  if (shape.size() != 5 || shape != weights.info.shape) return;
-  const auto slots = static_cast<size_t>(std::max<int64_t>(1, shape[2]));
-  const auto blocks = static_cast<size_t>(std::max<int64_t>(1, shape[1]));
-  const size_t rows = static_cast<size_t>(shape[3]);
-  const size_t width = static_cast<size_t>(shape[4]);
+  if (shape.size() < 5 || shape != weights.info.shape) return;
+  const auto size_of = [&](size_t from_last) {
+    return static_cast<size_t>(std::max<int64_t>(1, shape[shape.size() - from_last]));
+  };
+  const size_t blocks = size_of(4);
+  const size_t slots = size_of(3);
+  const size_t rows = size_of(2);
+  const size_t width = size_of(1);
   const bool windows = bytes.up_to(1) != 0;
   const size_t step = 2 * static_cast<size_t>(bytes.up_to(31)) + 1;
   const size_t count = count_of(columns);
@@ -487,13 +522,16 @@ void run_case(Bytes bytes, Outcome& outcome) {
   const bool sparse_float = name.rfind("SparseLinearFloat", 0) == 0;
   const bool sparse = !sparse_float && name.rfind("SparseLinear", 0) == 0;
   const bool attention = name.find("Attention") != name.npos;
-  if (!linear && !norm && !sparse && !sparse_float && !attention &&
+  const bool sparse_conv = name.rfind("SparseConv2d", 0) == 0;
+  const bool conv2d = sparse_conv || name.rfind("QuantConv2d", 0) == 0;
+  if (!linear && !norm && !sparse && !sparse_float && !attention && !conv2d &&
       name.rfind("ConvModule", 0) != 0)
     return;
   Case c = linear           ? linear_case(name, bytes)
            : sparse         ? sparse_case(bytes)
            : sparse_float   ? sparse_float_case(bytes)
            : norm           ? norm_case(op, bytes)
+           : conv2d         ? conv2d_case(sparse_conv, bytes)
            : name[0] == 'C' ? conv_case(bytes)
                             : attention_case(op, bytes);
   if (bytes.next() < 160) spoil(c, bytes);
@@ -507,6 +545,7 @@ void run_case(Bytes bytes, Outcome& outcome) {
   }
   if (sparse_float) fill_float_columns(*values[1], *values[2], c.info.columns(), bytes);
   if (sparse) fill_columns(*values[1], *values[2], c.info.columns(), bytes);
+  if (sparse_conv) fill_columns(*values[3], *values[4], c.info.columns(), bytes);
   void* kernel = nullptr;
   if (refused(op->CreateKernelV2(op, &api(), &c.info, &kernel), outcome)) return;
   ort::KernelContext context;

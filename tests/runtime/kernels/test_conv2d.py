@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import onnx
 import pytest
 
-from ...passes.conv2d_cases import Array, Conv2dCase, decoded, encoded
+from ...passes.conv2d_cases import Array, Conv2dCase, assert_close, decoded, encoded
 from ...passes.quant_layers import session
+from .conv2d_checks import check_empty, check_threads, check_utterances, run
 from .malformed import Change, attribute, weight
 
 # Tails of registers, strips, groups and tiles; windows that are wider than the input.
@@ -30,14 +30,7 @@ DEPTHWISE = (
     Conv2dCase(1, 8, 9, 1, 21, kernel=(2, 5), strides=(1, 3), pads=(1, 4, 0, 2), activation="silu"),
     Conv2dCase(3, 5, 6, 5, 5, strides=(1, 1), pads=(0, 0, 0, 0)),
 )
-#: Of float32 sums of order 10 in another order.
-TOLERANCE = 3e-6
 OUTPUTS = ["codes", "scales", "zeros"]
-
-
-def _run(model: onnx.ModelProto, feeds: dict[str, Array], *options: object) -> Array:
-    (y,) = session(model, *options).run(["y"], feeds)  # type: ignore[arg-type]
-    return np.asarray(y)
 
 
 def _codes(case: Conv2dCase, x: Array, *options: object) -> dict[str, Array]:
@@ -46,27 +39,21 @@ def _codes(case: Conv2dCase, x: Array, *options: object) -> dict[str, Array]:
     return dict(zip(OUTPUTS, map(np.asarray, outputs), strict=True))
 
 
-def _close(y: Array, expected: Array) -> None:
-    assert y.shape == expected.shape
-    if y.size:
-        np.testing.assert_allclose(y, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
-
-
 @pytest.mark.parametrize("case", QUANT)
 @pytest.mark.parametrize("signed", [False, True])
 def test_quant_is_its_body_and_definition(library: str, case: Conv2dCase, signed: bool) -> None:
     model, feeds = case.quant_model(), case.codes(signed=signed)
-    y = _run(model, feeds, library)
-    _close(y, case.quant_expected(feeds))
-    _close(_run(model, feeds), case.quant_expected(feeds))
+    y = run(model, feeds, library)
+    assert_close(y, case.quant_expected(feeds))
+    assert_close(run(model, feeds), case.quant_expected(feeds))
 
 
 @pytest.mark.parametrize("case", DEPTHWISE)
 def test_depthwise_is_its_body_and_definition(library: str, case: Conv2dCase) -> None:
     model, x = case.depthwise_model(), case.x()
     expected = case.convolved(x, **_renamed(case))
-    _close(_run(model, {"x": x}, library), expected)
-    _close(_run(model, {"x": x}), expected)
+    assert_close(run(model, {"x": x}, library), expected)
+    assert_close(run(model, {"x": x}), expected)
 
 
 @pytest.mark.parametrize("case", DEPTHWISE)
@@ -80,7 +67,7 @@ def test_depthwise_codes_are_its_body(library: str, case: Conv2dCase) -> None:
 
 def test_codes_are_exactly_those_of_what_was_convolved(library: str) -> None:
     for case in DEPTHWISE:
-        y = _run(case.depthwise_model(), {"x": case.x()}, library)
+        y = run(case.depthwise_model(), {"x": case.x()}, library)
         for name, array in _codes(case, case.x(), library).items():
             np.testing.assert_array_equal(array, encoded(y)[name])
 
@@ -91,7 +78,7 @@ def test_rows_use_all_codes_and_never_negative_ones_have_zero_0(library: str) ->
     assert (rows["codes"].max(axis=(2, 3)) == 255).all()
     signed = _codes(DEPTHWISE[2], DEPTHWISE[2].x(), library)
     assert (signed["codes"].min(axis=(2, 3)) == 0).all()
-    y = _run(DEPTHWISE[2].depthwise_model(), {"x": DEPTHWISE[2].x()}, library)
+    y = run(DEPTHWISE[2].depthwise_model(), {"x": DEPTHWISE[2].x()}, library)
     # Both roundings, of a code and of the zero point, are at most half a step.
     assert (np.abs(decoded(signed) - y) <= signed["scales"][..., None, None] * 1.001).all()
 
@@ -113,7 +100,7 @@ def test_not_a_number_reaches_the_rows_that_read_it(library: str) -> None:
     assert np.isnan(rows["scales"][0, [2, 3]]).all()
     assert np.isfinite(rows["scales"]).sum() == rows["scales"].size - 2
     second = Conv2dCase(1, 6, 3, 16, 20, activation="")
-    y = _run(second.quant_model(), rows, library)
+    y = run(second.quant_model(), rows, library)
     assert np.isnan(y[0, [1, 2]]).all()
     assert np.isfinite(y[0, 0]).all()
 
@@ -123,7 +110,7 @@ def test_rows_of_scale_zero_count_as_zeros(library: str) -> None:
     feeds = case.codes()
     feeds["scales"][:, 4:9] = 0
     feeds["codes"][:, 4:9] = 7
-    _close(_run(case.quant_model(), feeds, library), case.quant_expected(feeds))
+    assert_close(run(case.quant_model(), feeds, library), case.quant_expected(feeds))
 
 
 @pytest.mark.parametrize("code", [0, 255])
@@ -134,17 +121,14 @@ def test_extreme_codes_do_not_saturate(library: str, code: int, zero: int) -> No
     feeds["codes"][:], feeds["zeros"][:] = code, zero
     for value in (127, -127, -128):
         weight("W", np.full((176, 176, 3, 3), value, np.int8))(model)
-        y = _run(model, feeds, library)
-        _close(y, _run(model, feeds))
+        y = run(model, feeds, library)
+        assert_close(y, run(model, feeds))
         assert np.isfinite(y).all()
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])
 def test_threads_do_not_change_a_bit(library: str, threads: int) -> None:
-    case = Conv2dCase(2, 90, 20, 24, 100, activation="silu")
-    feeds = case.codes()
-    alone = _run(case.quant_model(), feeds, library)
-    np.testing.assert_array_equal(_run(case.quant_model(), feeds, library, threads), alone)
+    check_threads(Conv2dCase(2, 90, 20, 24, 100, activation="silu"), library, threads)
     first = Conv2dCase(2, 90, 20, 1, 40)
     rows = _codes(first, first.x(), library)
     for name, array in _codes(first, first.x(), library, threads).items():
@@ -152,19 +136,12 @@ def test_threads_do_not_change_a_bit(library: str, threads: int) -> None:
 
 
 def test_utterances_are_alike_in_every_batch(library: str) -> None:
-    case = Conv2dCase(3, 31, 9, 12, 36)
-    feeds = case.codes()
-    together = _run(case.quant_model(), feeds, library)
-    for b in range(3):
-        one = {name: array[b : b + 1] for name, array in feeds.items()}
-        np.testing.assert_array_equal(_run(case.quant_model(), one, library), together[b : b + 1])
+    check_utterances(Conv2dCase(3, 31, 9, 12, 36), library)
 
 
 @pytest.mark.parametrize("sizes", [(0, 8, 4), (2, 0, 4)])
 def test_empty_inputs(library: str, sizes: tuple[int, int, int]) -> None:
-    case = Conv2dCase(*sizes, 4, 16)
-    y = _run(case.quant_model(), case.codes(), library)
-    assert y.shape == case.quant_expected(case.codes()).shape
+    y = check_empty(Conv2dCase(*sizes, 4, 16), library)
     first = Conv2dCase(*sizes, 1, 16)
     rows = _codes(first, first.x(), library)
     assert rows["codes"].shape == y.shape
@@ -203,9 +180,9 @@ def test_inputs_that_do_not_fit_are_sentences(library: str) -> None:
     case = Conv2dCase(1, 8, 5, 4, 16)
     feeds = case.codes()
     with pytest.raises(Exception, match=r"input codes has the shape \[1, 8, 5, 3\]"):
-        _run(case.quant_model(), feeds | {"codes": feeds["codes"][..., :3]}, library)
+        run(case.quant_model(), feeds | {"codes": feeds["codes"][..., :3]}, library)
     with pytest.raises(Exception, match=r"input scales has the shape \[1, 7\]"):
-        _run(case.quant_model(), feeds | {"scales": feeds["scales"][:, :7]}, library)
+        run(case.quant_model(), feeds | {"scales": feeds["scales"][:, :7]}, library)
     depthwise = Conv2dCase(1, 8, 5, 6, 6)
     with pytest.raises(Exception, match="input X has the shape"):
-        _run(depthwise.depthwise_model(), {"x": depthwise.x()[..., :4]}, library)
+        run(depthwise.depthwise_model(), {"x": depthwise.x()[..., :4]}, library)

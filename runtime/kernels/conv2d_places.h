@@ -1,7 +1,7 @@
 // Where a tile's places of the window read their codes.
 #pragma once
 
-#include "quant_conv2d.h"
+#include "conv2d_problem.h"
 
 namespace confpress {
 
@@ -9,7 +9,7 @@ namespace confpress {
 template <int kPlaces>
 class PlaceRows {
  public:
-  PlaceRows(const QuantConv2dProblem& problem, size_t place) : p_(problem) {
+  PlaceRows(const Conv2dProblem& problem, size_t place) : p_(problem) {
     // One division for all: each place comes after the one before.
     const Quotient row = divided(place, p_.places_columns);
     const Quotient utterance = divided(row.whole, p_.places_time);
@@ -58,7 +58,7 @@ class PlaceRows {
     return p_.ends + (row * ends + end) * p_.window.columns.taps * p_.code_stride;
   }
 
-  const QuantConv2dProblem& p_;
+  const Conv2dProblem& p_;
   size_t column_[kPlaces];
   size_t batch_[kPlaces];  // first row of its utterance
   size_t start_[kPlaces];
@@ -67,15 +67,5 @@ class PlaceRows {
   int32_t zero_[kPlaces];
   int32_t any_zero_ = 0;
 };
-
-// Groups of codes in a piece.
-static inline size_t groups_of_piece(const QuantConv2dProblem& p) {
-  return p.window.columns.taps * p.groups;
-}
-
-// The weights of a strip at a tap over time.
-static inline const int8_t* weights_at(const QuantConv2dProblem& p, size_t tap, size_t strip) {
-  return p.weights + (tap * p.strips + strip) * groups_of_piece(p) * kConvGroupBytes;
-}
 
 }  // namespace confpress
