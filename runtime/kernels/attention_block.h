@@ -3,6 +3,7 @@
 
 #include <cfloat>
 #include <cstring>
+#include <type_traits>
 
 #include "attention.h"
 #include "float_tile.h"
@@ -27,6 +28,7 @@ class AttentionBlock {
   using Vec = typename L::Vec;
   using Mask = typename L::Mask;
   static constexpr size_t kWidth = L::kWidth;
+  static constexpr float kMasked = -FLT_MAX;
   // Distances of a block of queries and one of keys, from the start of a strip on.
   static constexpr size_t kDistances =
       kPositions ? ceil_div(kKeyBlock + kQueryBlock + kWidth, kWidth) * kWidth + kWidth : 1;
@@ -83,8 +85,11 @@ class AttentionBlock {
                              size, scores_[0], kKeyBlock},
                             rows_, strips);
     const size_t first = kPositions ? score_distances(begin, count) : 0;
+    uint8_t space[kKeyBlock + kWidth];
+    const uint8_t* mask = nullptr;
     for (size_t row = 0; row < rows_; ++row) {
-      weigh(row, begin, count, first_keys, kPositions ? by_distance_[row] + first - row : nullptr);
+      if (row == 0 || head_.mask_query != 0) mask = mask_of(row, begin, count, space);
+      weigh(row, mask, count, first_keys, kPositions ? by_distance_[row] + first - row : nullptr);
     }
     const FloatProduct product{
         scores_[0], kKeyBlock, head_.values + begin * kWidth, head_.key_count * kWidth, count,
@@ -112,35 +117,59 @@ class AttentionBlock {
   }
 
   // Turns a row's scores into exp(score - largest), zero where masked.
-  void weigh(size_t row, size_t begin, size_t count, bool first_keys,
+  void weigh(size_t row, const uint8_t* mask, size_t count, bool first_keys,
              [[maybe_unused]] const float* distances) {
-    uint8_t space[kKeyBlock + kWidth];
-    const uint8_t* mask = mask_of(row, begin, count, space);
     float* scores = scores_[row];
-    const Vec scale = L::all(head_.scale);
-    const Vec lowest = L::all(-FLT_MAX);
-    Vec most = lowest;
-    for (size_t i = 0; i < count; i += kWidth) {
-      Vec sum = L::load(scores + i);
-      if constexpr (kPositions) sum = L::add(sum, L::load(distances + i));
-      const Vec score = L::mul(sum, scale);
-      L::store(scores + i, score);
-      most = L::max(L::select(kept(mask, i, count), score, lowest), most);
-    }
+    Vec most = L::all(kMasked);
+    for_registers(count, [&](auto registers, size_t i) {
+      constexpr int n = decltype(registers)::value;
+      Vec score[n];
+      CONFPRESS_EACH(j, n) score[j] = L::load(scores + i + j * kWidth);
+      if constexpr (kPositions) {
+        CONFPRESS_EACH(j, n) score[j] = L::add(score[j], L::load(distances + i + j * kWidth));
+      }
+      CONFPRESS_EACH(j, n) score[j] = L::mul(score[j], L::all(head_.scale));
+      if (mask != nullptr || i + n * kWidth > count) {
+        CONFPRESS_EACH(j, n) {
+          score[j] = L::select(kept(mask, i + j * kWidth, count), score[j], L::all(kMasked));
+        }
+      }
+      CONFPRESS_EACH(j, n) L::store(scores + i + j * kWidth, score[j]);
+      CONFPRESS_EACH(j, n) most = L::max(score[j], most);
+    });
     const float before = largest_[row];
     const float found = L::largest(most);
     const float largest = found > before ? found : before;
-    const Vec top = L::all(largest);
     Vec sum = L::zero();
-    for (size_t i = 0; i < count; i += kWidth) {
-      const Vec weight = exp_of<L>(L::sub(L::load(scores + i), top));
-      const Vec chosen = L::select(kept(mask, i, count), weight, L::zero());
-      L::store(scores + i, chosen);
-      sum = L::add(sum, chosen);
-    }
+    for_registers(count, [&](auto registers, size_t i) {
+      constexpr int n = decltype(registers)::value;
+      Vec score[n];
+      Vec weight[n];
+      CONFPRESS_EACH(j, n) score[j] = L::load(scores + i + j * kWidth);
+      CONFPRESS_EACH(j, n) {
+        weight[j] = L::max(L::all(-kSiluBound), L::sub(score[j], L::all(largest)));
+      }
+      exp_of_bounded<L>(weight, kLog2E);
+      CONFPRESS_EACH(j, n) {
+        weight[j] = L::select(L::not_below(score[j], L::all(kMasked / 2)), weight[j], L::zero());
+      }
+      CONFPRESS_EACH(j, n) L::store(scores + i + j * kWidth, weight[j]);
+      CONFPRESS_EACH(j, n) sum = L::add(sum, weight[j]);
+    });
     if (!first_keys && largest > before) shrink(row, before, largest);
     largest_[row] = largest;
     sums_[row] += L::sum(sum);
+  }
+
+  // Calls visit(how many registers, first score) for registers that hold `count` scores.
+  template <class Visit>
+  static void for_registers(size_t count, const Visit& visit) {
+    constexpr size_t kTogether = 4;
+    size_t i = 0;
+    for (; i + kTogether * kWidth < count + kWidth; i += kTogether * kWidth) {
+      visit(std::integral_constant<int, kTogether>{}, i);
+    }
+    for (; i < count; i += kWidth) visit(std::integral_constant<int, 1>{}, i);
   }
 
   // What was summed up so far, relative to a larger score.
