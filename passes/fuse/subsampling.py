@@ -22,6 +22,7 @@ from ..operators.depthwiseconv2d import (
     ConvActivation,
     depthwise_conv2d_function,
     depthwise_conv2d_node,
+    reads_codes,
 )
 from ..operators.functions import LEAST_OPSET, define
 from ..operators.quantconv2d import quant_conv2d_function, quant_conv2d_node
@@ -108,7 +109,7 @@ def _rewrite(model: ir.Model, steps: list[Step], sparse: list[BalancedConvolutio
     assert source is not None, "a convolution has an input"
     patch = Patch(steps[0].conv)
     rows: _Rows = (_channels_last(patch, steps[0], before_codes(source)),)
-    codes_follow = [*(step.scales is not None for step in steps[1:]), False]
+    codes_follow = [*map(_takes_codes, steps[1:], steps), False]
     for step, found, to_uint8 in zip(steps, sparse, codes_follow, strict=True):
         patch = Patch(step.conv)
         if step.scales is None:
@@ -118,6 +119,15 @@ def _rewrite(model: ir.Model, steps: list[Step], sparse: list[BalancedConvolutio
         _give_shapes(step, rows[0])
         rows = _masked(Patch(step.last), step, rows)
     _replace_end(steps[-1], rows[0])
+
+
+def _takes_codes(step: Step, before: Step) -> bool:
+    """Whether a step reads codes of the one before rather than its float32 rows.
+
+    Between depthwise convolutions only where the interchange model has codes, too.
+    """
+    of_channels = step.group == len(step.weight)
+    return step.scales is not None or (of_channels and before.coded and before.scales is None)
 
 
 def _channels_last(patch: Patch, step: Step, source: ir.Value) -> ir.Value:
@@ -131,7 +141,7 @@ def _channels_last(patch: Patch, step: Step, source: ir.Value) -> ir.Value:
 
 def _depthwise(model: ir.Model, patch: Patch, step: Step, rows: _Rows, *, to_uint8: bool) -> _Rows:
     filters = step.weight.astype(np.float32, copy=False)
-    inputs = [rows[0], patch.constant(filters, "filters"), patch.constant(step.bias, "bias")]
+    inputs = [*rows, patch.constant(filters, "filters"), patch.constant(step.bias, "bias")]
     return _convolved(
         model,
         patch,
@@ -168,7 +178,12 @@ def _convolved(
     to_uint8: bool,
 ) -> _Rows:
     opset = model.opset_imports[""]
-    define(model, depthwise_conv2d_function(activation, to_uint8=to_uint8, opset=opset))
+    define(
+        model,
+        depthwise_conv2d_function(
+            activation, of_uint8=reads_codes(inputs), to_uint8=to_uint8, opset=opset
+        ),
+    )
     node = depthwise_conv2d_node(
         inputs,
         group=group,

@@ -35,6 +35,7 @@ class Step:
         sized: The result before and after the activation, its codes and so on: values of one shape
             that later nodes may ask for it.
         end: The result: behind the activation, its codes and the mask.
+        coded: Whether the result is quantised behind the activation.
         mask: Bool [B, 1, T, 1], true where a frame of the result counts; or None.
         last: The last node whose inputs are known where the result is made: what applies the mask,
             or the convolution.
@@ -46,6 +47,7 @@ class Step:
     activation: ConvActivation
     sized: tuple[ir.Value, ...]
     end: ir.Value
+    coded: bool
     mask: ir.Value | None
     last: ir.Node
 
@@ -109,13 +111,15 @@ def read_step(conv: ir.Node) -> Step:
     activation, activated = _activation(conv.outputs[0])
     mask, last, sized = None, conv, [conv.outputs[0], activated]
     value = _behind_codes(activated, sized)
+    coded = value is not activated
     reader = only_reader(value)
     masked = masked_value(reader) if reader is not None else None
     if reader is not None and masked is not None and is_of_frames(masked.mask):
         mask, last, value = masked.mask, reader, reader.outputs[0]
         sized.append(value)
         value = _behind_codes(value, sized)
-    return Step(conv, weight, scales, activation, tuple(dict.fromkeys(sized)), value, mask, last)
+    shapes = tuple(dict.fromkeys(sized))
+    return Step(conv, weight, scales, activation, shapes, value, coded, mask, last)
 
 
 def shape_readers(step: Step) -> Iterator[ir.Node]:

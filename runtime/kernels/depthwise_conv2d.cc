@@ -7,6 +7,7 @@
 #include "conv2d_inputs.h"
 #include "cpu_path.h"
 #include "custom_op.h"
+#include "linear_inputs.h"
 #include "row_codes.h"
 
 namespace confpress {
@@ -40,14 +41,16 @@ Kernels kernels_of(CpuPath path) {
 
 constexpr char kOp[] = "DepthwiseConv2d";
 
+// Of float32 rows, or of codes.
 class DepthwiseConv2dBase {
  public:
-  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat};
-
-  DepthwiseConv2dBase(const KernelInfo& info, ConvActivation activation)
-      : kernels_(kernels_of(cpu_path_choice().chosen.path)), activation_(activation) {
-    const Tensor filters = info.constant(1, "W");
-    const Tensor bias = info.constant(2, "bias");
+  DepthwiseConv2dBase(const KernelInfo& info, ConvActivation activation, bool of_codes)
+      : kernels_(kernels_of(cpu_path_choice().chosen.path)),
+        activation_(activation),
+        of_codes_(of_codes) {
+    const size_t first = of_codes ? 3 : 1;
+    const Tensor filters = info.constant(first, "W");
+    const Tensor bias = info.constant(first + 1, "bias");
     require_filters(kOp, "input W", filters.shape);
     if (filters.shape[1] != 1) {
       throw Error(std::string(kOp) + "'s input W has the shape " + text_of(filters.shape) +
@@ -64,47 +67,95 @@ class DepthwiseConv2dBase {
   }
 
  protected:
-  // The sizes of an output.
-  struct Sizes {
+  // One run: all utterances of the input, and the sizes of the output.
+  struct Run {
+    DepthwiseConv2dProblem problem;  // of the first utterance
     size_t batches;
-    size_t time;
-    size_t columns;
+    size_t time;                 // places of an utterance
     std::vector<int64_t> shape;  // [batch, time, columns, channels]
+
+    size_t rows() const { return batches * time; }
+    size_t row_length() const { return static_cast<size_t>(shape[2] * shape[3]); }
   };
 
-  Sizes sizes_of(const Tensor& x) const {
+  Run run_of(const KernelContext& context) const {
+    const Tensor x = context.input(0);
     // All filters read the only channel, or each its own.
-    const bool one_channel = x.shape.size() == 4 && x.shape[3] == 1;
-    require_rows(kOp, x, "X", one_channel ? 1 : channels_);
-    const size_t time = places_of(window_.time, static_cast<size_t>(x.shape[1]));
-    const size_t columns = places_of(window_.columns, static_cast<size_t>(x.shape[2]));
-    return {static_cast<size_t>(x.shape[0]),
-            time,
-            columns,
-            {x.shape[0], static_cast<int64_t>(time), static_cast<int64_t>(columns),
-             static_cast<int64_t>(channels_)}};
+    const bool one_channel = !of_codes_ && x.shape.size() == 4 && x.shape[3] == 1;
+    require_rows(kOp, x, of_codes_ ? "codes" : "X", one_channel ? 1 : channels_);
+    Run run{};
+    DepthwiseConv2dProblem& p = run.problem;
+    if (of_codes_) {
+      const Tensor scales = context.input(1);
+      const Tensor zeros = context.input(2);
+      const std::vector<int64_t> rows_shape{x.shape[0], x.shape[1]};
+      require(kOp, scales, "scales", ort::kFloat, rows_shape);
+      require(kOp, zeros, "zeros", ort::kUint8, rows_shape);
+      p.codes = x.as<uint8_t>();
+      p.scales = scales.as<float>();
+      p.zero_points = zeros.as<uint8_t>();
+    } else {
+      p.x = x.as<float>();
+    }
+    p.time = static_cast<size_t>(x.shape[1]);
+    p.columns = static_cast<size_t>(x.shape[2]);
+    p.channels_in = static_cast<size_t>(x.shape[3]);
+    p.window = window_;
+    p.filters = filters_.data();
+    p.bias = bias_.data();
+    p.channels = channels_;
+    p.width = width_;
+    p.activation = activation_;
+    run.batches = static_cast<size_t>(x.shape[0]);
+    run.time = places_of(window_.time, p.time);
+    run.shape = {x.shape[0], static_cast<int64_t>(run.time),
+                 static_cast<int64_t>(places_of(window_.columns, p.columns)),
+                 static_cast<int64_t>(channels_)};
+    return run;
   }
 
-  void convolve(const Tensor& x, size_t batch, size_t place, float* y) const {
-    const auto time = static_cast<size_t>(x.shape[1]);
-    const auto columns = static_cast<size_t>(x.shape[2]);
-    const auto channels_in = static_cast<size_t>(x.shape[3]);
-    const DepthwiseConv2dProblem problem{
-        x.as<float>() + batch * time * columns * channels_in,
-        time,
-        columns,
-        channels_in,
-        window_,
-        filters_.data(),
-        bias_.data(),
-        channels_,
-        width_,
-        activation_,
-    };
-    kernels_.convolve(problem, place, y);
+  // Computes a row of the output, counted through all utterances.
+  void convolve(const Run& run, size_t row, float* y) const {
+    DepthwiseConv2dProblem problem = run.problem;
+    const size_t rows_before = row / run.time * problem.time;
+    const size_t numbers_before = rows_before * problem.columns * problem.channels_in;
+    if (of_codes_) {
+      problem.codes += numbers_before;
+      problem.scales += rows_before;
+      problem.zero_points += rows_before;
+    } else {
+      problem.x += numbers_before;
+    }
+    kernels_.convolve(problem, row % run.time, y);
   }
 
-  const Kernels kernels_;
+  void to_float(const KernelContext& context) const {
+    const Run run = run_of(context);
+    float* y = context.output(0, run.shape);
+    context.parallel_for(
+        run.rows(), [&](size_t row) noexcept { convolve(run, row, y + row * run.row_length()); });
+  }
+
+  void to_uint8(const KernelContext& context) const {
+    const Run run = run_of(context);
+    const std::vector<int64_t> rows_shape{run.shape[0], run.shape[1]};
+    auto* codes = context.output<uint8_t>(0, run.shape);
+    auto* scales = context.output<float>(1, rows_shape);
+    auto* zeros = context.output<uint8_t>(2, rows_shape);
+    if (run.rows() == 0) return;
+    const size_t length = run.row_length();
+    const size_t tasks = std::min(run.rows(), kTasks);
+    const size_t stride = ceil_div(length, kConvLanes) * kConvLanes;
+    const KernelContext::Scratch scratch(context, tasks * stride * sizeof(float));
+    context.parallel_for(tasks, [&](size_t task) noexcept {
+      auto* row = reinterpret_cast<float*>(scratch.data()) + task * stride;
+      const Range range = part({0, run.rows()}, tasks, task);
+      for (size_t i = range.begin; i < range.end; ++i) {
+        convolve(run, i, row);
+        kernels_.quantize(row, length, codes + i * length, scales + i, zeros + i);
+      }
+    });
+  }
 
  private:
   // Filters tap by tap with the channels last.
@@ -120,7 +171,9 @@ class DepthwiseConv2dBase {
     }
   }
 
+  const Kernels kernels_;
   const ConvActivation activation_;
+  const bool of_codes_;
   Window window_{};
   size_t channels_ = 0;
   size_t width_ = 0;
@@ -128,84 +181,50 @@ class DepthwiseConv2dBase {
   AlignedVector<float> bias_;
 };
 
-template <ConvActivation kActivation>
-class ToFloat : public DepthwiseConv2dBase {
- public:
-  explicit ToFloat(const KernelInfo& info) : DepthwiseConv2dBase(info, kActivation) {}
+// By what is convolved, what comes out and the activation.
+constexpr const char* kNames[2][2][3] = {
+    {{"DepthwiseConv2d", "DepthwiseConv2dReLU", "DepthwiseConv2dSiLU"},
+     {"DepthwiseConv2dUint8", "DepthwiseConv2dReLUUint8", "DepthwiseConv2dSiLUUint8"}},
+    {{"Uint8DepthwiseConv2d", "Uint8DepthwiseConv2dReLU", "Uint8DepthwiseConv2dSiLU"},
+     {"Uint8DepthwiseConv2dUint8", "Uint8DepthwiseConv2dReLUUint8",
+      "Uint8DepthwiseConv2dSiLUUint8"}}};
 
-  void compute(KernelContext& context) const {
-    const Tensor x = context.input(0);
-    const Sizes sizes = sizes_of(x);
-    float* y = context.output(0, sizes.shape);
-    const size_t length = static_cast<size_t>(sizes.shape[2] * sizes.shape[3]);
-    context.parallel_for(sizes.batches * sizes.time, [&](size_t row) noexcept {
-      convolve(x, row / sizes.time, row % sizes.time, y + row * length);
-    });
-  }
+template <bool kOfCodes>
+struct Inputs {
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat};
+};
+template <>
+struct Inputs<true> {
+  static constexpr ort::ElementType kInputs[] = {ort::kUint8, ort::kFloat, ort::kUint8, ort::kFloat,
+                                                 ort::kFloat};
 };
 
-template <ConvActivation kActivation>
-class ToUint8 : public DepthwiseConv2dBase {
- public:
+template <bool kOfCodes, ConvActivation kActivation>
+struct ToFloat : DepthwiseConv2dBase, Inputs<kOfCodes> {
+  static constexpr const char* kName = kNames[kOfCodes][0][static_cast<size_t>(kActivation)];
+  explicit ToFloat(const KernelInfo& info) : DepthwiseConv2dBase(info, kActivation, kOfCodes) {}
+  void compute(KernelContext& context) const { to_float(context); }
+};
+
+template <bool kOfCodes, ConvActivation kActivation>
+struct ToUint8 : DepthwiseConv2dBase, Inputs<kOfCodes> {
+  static constexpr const char* kName = kNames[kOfCodes][1][static_cast<size_t>(kActivation)];
   static constexpr ort::ElementType kOutputs[] = {ort::kUint8, ort::kFloat, ort::kUint8};
-
-  explicit ToUint8(const KernelInfo& info) : DepthwiseConv2dBase(info, kActivation) {}
-
-  void compute(KernelContext& context) const {
-    const Tensor x = context.input(0);
-    const Sizes sizes = sizes_of(x);
-    const std::vector<int64_t> rows_shape{sizes.shape[0], sizes.shape[1]};
-    auto* codes = context.output<uint8_t>(0, sizes.shape);
-    auto* scales = context.output<float>(1, rows_shape);
-    auto* zeros = context.output<uint8_t>(2, rows_shape);
-    const size_t rows = sizes.batches * sizes.time;
-    if (rows == 0) return;
-    const size_t length = static_cast<size_t>(sizes.shape[2] * sizes.shape[3]);
-    const size_t tasks = std::min(rows, kTasks);
-    const size_t stride = ceil_div(length, kConvLanes) * kConvLanes;
-    const KernelContext::Scratch scratch(context, tasks * stride * sizeof(float));
-    context.parallel_for(tasks, [&](size_t task) noexcept {
-      auto* row = reinterpret_cast<float*>(scratch.data()) + task * stride;
-      const Range range = part({0, rows}, tasks, task);
-      for (size_t i = range.begin; i < range.end; ++i) {
-        convolve(x, i / sizes.time, i % sizes.time, row);
-        kernels_.quantize(row, length, codes + i * length, scales + i, zeros + i);
-      }
-    });
-  }
+  explicit ToUint8(const KernelInfo& info) : DepthwiseConv2dBase(info, kActivation, kOfCodes) {}
+  void compute(KernelContext& context) const { to_uint8(context); }
 };
 
-struct Conv2d : ToFloat<ConvActivation::kNone> {
-  static constexpr const char* kName = "DepthwiseConv2d";
-  using ToFloat::ToFloat;
-};
-struct Conv2dRelu : ToFloat<ConvActivation::kRelu> {
-  static constexpr const char* kName = "DepthwiseConv2dReLU";
-  using ToFloat::ToFloat;
-};
-struct Conv2dSilu : ToFloat<ConvActivation::kSilu> {
-  static constexpr const char* kName = "DepthwiseConv2dSiLU";
-  using ToFloat::ToFloat;
-};
-struct Conv2dUint8 : ToUint8<ConvActivation::kNone> {
-  static constexpr const char* kName = "DepthwiseConv2dUint8";
-  using ToUint8::ToUint8;
-};
-struct Conv2dReluUint8 : ToUint8<ConvActivation::kRelu> {
-  static constexpr const char* kName = "DepthwiseConv2dReLUUint8";
-  using ToUint8::ToUint8;
-};
-struct Conv2dSiluUint8 : ToUint8<ConvActivation::kSilu> {
-  static constexpr const char* kName = "DepthwiseConv2dSiLUUint8";
-  using ToUint8::ToUint8;
+template <ConvActivation kActivation>
+struct Entries {
+  const OperatorEntry entries[4] = {OperatorEntry(operator_of<ToFloat<false, kActivation>>()),
+                                    OperatorEntry(operator_of<ToUint8<false, kActivation>>()),
+                                    OperatorEntry(operator_of<ToFloat<true, kActivation>>()),
+                                    OperatorEntry(operator_of<ToUint8<true, kActivation>>())};
 };
 
-const OperatorEntry entry{operator_of<Conv2d>()};
-const OperatorEntry entry_relu{operator_of<Conv2dRelu>()};
-const OperatorEntry entry_silu{operator_of<Conv2dSilu>()};
-const OperatorEntry entry_uint8{operator_of<Conv2dUint8>()};
-const OperatorEntry entry_relu_uint8{operator_of<Conv2dReluUint8>()};
-const OperatorEntry entry_silu_uint8{operator_of<Conv2dSiluUint8>()};
+const Entries<ConvActivation::kNone> entries;
+const Entries<ConvActivation::kRelu> entries_relu;
+const Entries<ConvActivation::kSilu> entries_silu;
 
 }  // namespace
 }  // namespace confpress

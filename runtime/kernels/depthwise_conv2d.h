@@ -1,8 +1,10 @@
-// Convolution in float32 of time rows with the channels last, where every output channel reads one
-// input channel: all of them the only one, or each its own.
+// Convolution of time rows with the channels last and filters in float32, where every output
+// channel reads one input channel: all of them the only one, or each its own. Rows are float32, or
+// uint8 codes of which each row has its own scale and zero.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "conv2d_window.h"
 #include "conv_activation.h"
@@ -14,10 +16,13 @@ constexpr size_t kConvLanes = 16;
 
 // One utterance.
 struct DepthwiseConv2dProblem {
-  const float* x;  // [time, columns, channels_in]
+  const float* x;              // [time, columns, channels_in], or null where there are
+  const uint8_t* codes;        // of the same shape
+  const float* scales;         // [time]
+  const uint8_t* zero_points;  // [time]
   size_t time;
   size_t columns;
-  size_t channels_in;  // 1 or `channels`
+  size_t channels_in;  // 1 or `channels`; of codes `channels`
   Window window;
   const float* filters;  // [taps over time, taps over columns, width]
   const float* bias;     // [width]

@@ -29,6 +29,16 @@ struct Lanes {
   static Vec load(const float* p, size_t count) {
     return _mm256_maskload_ps(p, _mm256_castps_si256(first(count)));
   }
+  // Bytes as floats.
+  static Vec load(const uint8_t* p) {
+    return floats(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  static Vec load(const uint8_t* p, size_t count) {
+    if (count >= kWidth) return load(p);
+    uint8_t bytes[kWidth] = {};
+    memcpy(bytes, p, count);
+    return load(bytes);
+  }
   static void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
   static void store(float* p, Vec x, size_t count) {
     if (count >= kWidth) return store(p, x);

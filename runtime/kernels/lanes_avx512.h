@@ -27,6 +27,13 @@ struct Lanes {
   static Vec all(float x) { return _mm512_set1_ps(x); }
   static Vec load(const float* p) { return _mm512_loadu_ps(p); }
   static Vec load(const float* p, size_t count) { return _mm512_maskz_loadu_ps(first(count), p); }
+  // Bytes as floats.
+  static Vec load(const uint8_t* p) {
+    return floats_of(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static Vec load(const uint8_t* p, size_t count) {
+    return floats_of(_mm_maskz_loadu_epi8(first(count), p));
+  }
   static void store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
   static void store(float* p, Vec x, size_t count) { _mm512_mask_storeu_ps(p, first(count), x); }
 
@@ -69,6 +76,7 @@ struct Lanes {
     const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
   }
+  static Vec floats_of(__m128i bytes) { return floats(_mm512_cvtepu8_epi32(bytes)); }
   static void transpose4(const float* in, size_t in_stride, float* out, size_t out_stride) {
     __m128 r0 = _mm_loadu_ps(in), r1 = _mm_loadu_ps(in + in_stride);
     __m128 r2 = _mm_loadu_ps(in + 2 * in_stride), r3 = _mm_loadu_ps(in + 3 * in_stride);

@@ -6,7 +6,9 @@
 //   kTileRows x kTileStrips    accumulators of a matrix product that the registers can hold
 //   kTileFrames                accumulators of a convolution over time
 //   Vec, Mask                  a register, and a choice of its lanes
-//   load and store             all lanes, or only the first `count` with zeros for the others
+//   load and store             all lanes, or only the first `count` with zeros for the others;
+//   bytes
+//                              are loaded as floats, where convolutions have them
 //   fma(a, b, c), fms(a, b, c)  a · b + c and a · b - c, rounded once where the processor can
 //   max(a, b), min(a, b)       b in lanes where one of them is NaN
 //   first(count), zeros(p)     the first lanes; lanes whose byte at p is zero (reads kWidth bytes)
@@ -45,6 +47,11 @@ struct Lanes {
     if (count >= kWidth) return load(p);
     Vec x{};
     for (size_t i = 0; i < count; ++i) x[i] = p[i];
+    return x;
+  }
+  static Vec load(const uint8_t* p, size_t count = kWidth) {
+    Vec x{};
+    for (size_t i = 0; i < kWidth && i < count; ++i) x[i] = p[i];
     return x;
   }
   static void store(float* p, Vec x) { memcpy(p, &x, sizeof x); }

@@ -73,12 +73,15 @@ class Conv2dCase:
             "bias": generator.standard_normal(self.outputs, np.float32),
         }
 
-    def depthwise_model(self, *, to_uint8: bool = False, opset: int = 17) -> onnx.ModelProto:
-        """Input x; outputs y, or codes, scales and zeros."""
+    def depthwise_model(
+        self, *, of_uint8: bool = False, to_uint8: bool = False, opset: int = 17
+    ) -> onnx.ModelProto:
+        """Input x, or codes, scales and zeros; outputs y, or y_codes, y_scales, y_zeros."""
         x = ir.val("x", ir.DataType.FLOAT, ["b", "t", "f", "c"])
+        given = _coded_rows() if of_uint8 else [x]
         weights = [initializer(*item) for item in self.depthwise_weights().items()]
         node = depthwise_conv2d_node(
-            [x, *weights],
+            [*given, *weights],
             group=self.inputs,
             strides=self.strides,
             pads=self.pads,
@@ -86,9 +89,11 @@ class Conv2dCase:
             to_uint8=to_uint8,
             name="conv",
         )
-        names = ("codes", "scales", "zeros") if to_uint8 else ("y",)
-        function = depthwise_conv2d_function(self.activation, to_uint8=to_uint8, opset=opset)
-        return _model([x], node, names, weights, function)
+        names = tuple(f"y_{name}" for name in CODED) if to_uint8 else ("y",)
+        function = depthwise_conv2d_function(
+            self.activation, of_uint8=of_uint8, to_uint8=to_uint8, opset=opset
+        )
+        return _model(given, node, names, weights, function)
 
     def x(self) -> npt.NDArray[np.float32]:
         generator = np.random.default_rng(6)
@@ -162,6 +167,10 @@ class SparseConv2dCase(Conv2dCase):
         )
         function = sparse_conv2d_function(self.activation, opset=opset)
         return _model(given, node, ("y",), weights, function)
+
+
+#: What stands for rows of numbers.
+CODED = ("codes", "scales", "zeros")
 
 
 def _coded_rows() -> list[ir.Value]:

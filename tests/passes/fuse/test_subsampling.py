@@ -138,7 +138,7 @@ NETS = [
     ),
     (
         Net(SEPARABLE, activation="a{i} = Identity (c{i})"),
-        ["DepthwiseConv2d", "DepthwiseConv2dUint8", "QuantConv2d"] * 2,
+        ["DepthwiseConv2dUint8", "Uint8DepthwiseConv2dUint8", "QuantConv2d"],
     ),
 ]
 
@@ -154,11 +154,12 @@ def test_nearer_to_float32_than_constant_ranges(
     assert not {"Conv", "QuantizeLinear"} & set(operators(model))
     assert set(operators(model)) >= set(expected)
     library = str(library_path()) if kernels else None
+    coded = sum(operator.endswith("Uint8") for operator in operators(model))
     for batch, frames, kept in ((1, 33, 33), (1, 40, 22), (3, 50, 17), (2, 9, 0)):
         feeds = net.feeds(batch, frames, kept)
         wanted, before, y = (evaluate(m, feeds, library)[0] for m in (exact, interchange, model))
         assert y.shape == wanted.shape
-        assert _error(y, wanted) < min(0.01, _error(before, wanted))
+        assert _error(y, wanted) < min(0.005 * coded, _error(before, wanted) / 3)
 
 
 def test_masked_frames_are_zeros_and_do_not_count() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import onnx
 import pytest
 
-from ...passes.conv2d_cases import Array, Conv2dCase, assert_close, decoded, encoded
+from ...passes.conv2d_cases import CODED, Array, Conv2dCase, assert_close, decoded, encoded
 from ...passes.quant_layers import session
 from .conv2d_checks import check_empty, check_threads, check_utterances, run
 from .malformed import Change, attribute, weight
@@ -30,13 +31,15 @@ DEPTHWISE = (
     Conv2dCase(1, 8, 9, 1, 21, kernel=(2, 5), strides=(1, 3), pads=(1, 4, 0, 2), activation="silu"),
     Conv2dCase(3, 5, 6, 5, 5, strides=(1, 1), pads=(0, 0, 0, 0)),
 )
-OUTPUTS = ["codes", "scales", "zeros"]
 
 
 def _codes(case: Conv2dCase, x: Array, *options: object) -> dict[str, Array]:
-    model = case.depthwise_model(to_uint8=True)
-    outputs = session(model, *options).run(OUTPUTS, {"x": x})  # type: ignore[arg-type]
-    return dict(zip(OUTPUTS, map(np.asarray, outputs), strict=True))
+    return _coded(case.depthwise_model(to_uint8=True), {"x": x}, *options)
+
+
+def _coded(model: onnx.ModelProto, feeds: dict[str, Array], *options: object) -> dict[str, Array]:
+    outputs = session(model, *options).run(None, feeds)  # type: ignore[arg-type]
+    return dict(zip(CODED, map(np.asarray, outputs), strict=True))
 
 
 @pytest.mark.parametrize("case", QUANT)
@@ -63,6 +66,21 @@ def test_depthwise_codes_are_its_body(library: str, case: Conv2dCase) -> None:
     assert np.abs(rows["codes"].astype(int) - body["codes"]).max(initial=0) <= 1
     assert np.abs(rows["zeros"].astype(int) - body["zeros"]).max(initial=0) <= 1
     np.testing.assert_allclose(rows["scales"], body["scales"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", [case for case in DEPTHWISE if case.inputs == case.outputs])
+@pytest.mark.parametrize("signed", [False, True])
+def test_depthwise_of_codes_is_its_body_and_definition(
+    library: str, case: Conv2dCase, signed: bool
+) -> None:
+    model, feeds = case.depthwise_model(of_uint8=True), case.codes(signed=signed)
+    expected = case.convolved(decoded(feeds), **_renamed(case))
+    y = run(model, feeds, library)
+    assert_close(y, expected)
+    assert_close(run(model, feeds), expected)
+    model = case.depthwise_model(of_uint8=True, to_uint8=True)
+    for name, array in _coded(model, feeds, library).items():
+        np.testing.assert_array_equal(array, encoded(y)[name])
 
 
 def test_codes_are_exactly_those_of_what_was_convolved(library: str) -> None:
@@ -129,6 +147,10 @@ def test_extreme_codes_do_not_saturate(library: str, code: int, zero: int) -> No
 @pytest.mark.parametrize("threads", [2, 3, 5])
 def test_threads_do_not_change_a_bit(library: str, threads: int) -> None:
     check_threads(Conv2dCase(2, 90, 20, 24, 100, activation="silu"), library, threads)
+    depthwise = Conv2dCase(2, 40, 20, 24, 24).depthwise_model(of_uint8=True)
+    feeds = Conv2dCase(2, 40, 20, 24, 24).codes()
+    alone = run(depthwise, feeds, library)
+    np.testing.assert_array_equal(run(depthwise, feeds, library, threads), alone)
     first = Conv2dCase(2, 90, 20, 1, 40)
     rows = _codes(first, first.x(), library)
     for name, array in _codes(first, first.x(), library, threads).items():
@@ -184,5 +206,10 @@ def test_inputs_that_do_not_fit_are_sentences(library: str) -> None:
     with pytest.raises(Exception, match=r"input scales has the shape \[1, 7\]"):
         run(case.quant_model(), feeds | {"scales": feeds["scales"][:, :7]}, library)
     depthwise = Conv2dCase(1, 8, 5, 6, 6)
+    feeds, model = depthwise.codes(), depthwise.depthwise_model(of_uint8=True)
+    with pytest.raises(Exception, match=r"input codes has the shape \[1, 8, 5, 1\]"):
+        run(model, feeds | {"codes": feeds["codes"][..., :1]}, library)
+    with pytest.raises(Exception, match=r"input scales has the shape \[1, 7\]"):
+        run(model, feeds | {"scales": feeds["scales"][:, :7]}, library)
     with pytest.raises(Exception, match="input X has the shape"):
         run(depthwise.depthwise_model(), {"x": depthwise.x()[..., :4]}, library)
