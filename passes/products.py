@@ -14,7 +14,8 @@ import onnx_ir as ir
 
 from .base import layer_of
 from .operators.sparselinear_float import FLOAT_ACTIVATION_OF
-from .operators.sparselinear_float import OPERATORS as OURS
+from .operators.sparselinear_half import HALF_ACTIVATION_OF
+from .operators.sparselinear_half import OPERATORS as OURS
 from .structure.graph import constant_expression
 
 #: `integer`: 8-bit integers are multiplied, or float values that QDQ nodes say are such.
@@ -38,7 +39,7 @@ _KERNEL_OF: Final[dict[str, Kernel]] = {
     **dict.fromkeys(_INTEGER, "integer"),
     **dict.fromkeys(_LOW_BIT, "low-bit"),
     **{name: "low-bit" if "Bit" in name else "integer" for name in _OURS},
-    **dict.fromkeys(FLOAT_ACTIVATION_OF, "float"),
+    **dict.fromkeys((*FLOAT_ACTIVATION_OF, *HALF_ACTIVATION_OF), "float"),
 }
 #: Most nodes looked through between an input and what quantises it.
 _MOST_NODES: Final = 12

@@ -43,4 +43,5 @@ def command(path: bool, json_file: Path | None) -> None:
             for name in dict.fromkeys((*info.built, *info.available))
         ],
     )
+    print_line(f"for GPUs (CUDA): {', '.join(info.cuda) or 'nothing'}")
     print_line(f"compiled by {info.compiler}")

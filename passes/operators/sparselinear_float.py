@@ -54,7 +54,8 @@ WEIGHT_TYPES: Final = (np.dtype(np.float32), np.dtype(ml_dtypes.bfloat16))
 
 _Float = TypeVar("_Float", bound=np.generic)
 
-_BODY: Final = f"""
+#: From X, W and columns to Z [frames, N], in float32.
+BODY: Final = f"""
   floats = Cast <to = 1> (W)
   updates = Flatten <axis = 2> (floats)
   column_rows = Flatten <axis = 2> (columns)
@@ -129,7 +130,7 @@ def sparse_float_function(activation: str = "", *, opset: int = 17) -> ir.Functi
     text = (
         f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
         f"{op_type} <shape> (X, W, columns, bias) => (Y)\n"
-        f"{{{_BODY}{OUTPUT.format(activation=ACTIVATED[activation][1])}}}"
+        f"{{{BODY}{OUTPUT.format(activation=ACTIVATED[activation][1])}}}"
     )
     return function_of(text, op_type, opset)
 

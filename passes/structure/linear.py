@@ -12,8 +12,8 @@ import dataclasses
 
 import onnx_ir as ir
 
-from ..operators.sparselinear_float import BIAS_INPUT
-from ..operators.sparselinear_float import OPERATORS as OUR_LINEAR
+from ..operators.sparselinear_half import BIAS_INPUT
+from ..operators.sparselinear_half import OPERATORS as OUR_LINEAR
 from .activations import find_activation
 from .graph import constant, constant_expression, dims, only_consumer, other_input
 from .modules import Convolution, Linear

@@ -28,6 +28,8 @@ class KernelInfo:
         available: Names of the paths that this processor and operating system can run.
         chosen: The path that every kernel of this process uses.
         compiler: The compiler that built the library.
+        cuda: Architectures of GPUs that the library has operators for, such as ``sm_90``; none
+            where it was built without CUDA.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class KernelInfo:
     available: tuple[str, ...]
     chosen: str
     compiler: str
+    cuda: tuple[str, ...] = ()
 
 
 def library_path() -> Path:
@@ -78,4 +81,5 @@ def describe() -> KernelInfo:
         available=tuple(fields["available"].split()),
         chosen=fields["chosen"],
         compiler=fields["compiler"],
+        cuda=tuple(fields["cuda"].split()),
     )

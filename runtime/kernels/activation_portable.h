@@ -1,14 +1,15 @@
-// Activations of one float, for the `*_portable.cc` files: by the C library, so that they also are
-// what the other paths are compared with.
+// Activations of one float, for the `*_portable.cc` files and for GPUs: by the C library, so that
+// they also are what the other paths are compared with.
 #pragma once
 
 #include <cmath>
 
 #include "activation.h"
+#include "host_device.h"
 
 namespace confpress::portable {
 
-static inline float activate(Activation activation, float z) {
+static CONFPRESS_HOST_DEVICE float activate(Activation activation, float z) {
   switch (activation) {
     case Activation::kNone:
       break;

@@ -86,6 +86,12 @@ void* KernelContext::output_data(size_t index, const std::vector<int64_t>& shape
   return data;
 }
 
+void* KernelContext::stream() const {
+  void* stream = nullptr;
+  check(api_, api_.KernelContext_GetGPUComputeStream(context_, &stream), "give its CUDA stream");
+  return stream;
+}
+
 KernelContext::Scratch::Scratch(const KernelContext& context, size_t bytes) : api_(context.api_) {
   ort::MemoryInfo* memory = nullptr;
   check(api_, api_.CreateCpuMemoryInfo(ort::kArenaAllocator, ort::kMemoryDefault, &memory),

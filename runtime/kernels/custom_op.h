@@ -4,8 +4,9 @@
 //   static constexpr const char* kName;                 the operator's name in domain confpress.v1
 //   static constexpr ort::ElementType kInputs[];        the element type of every input
 //   static constexpr ort::ElementType kOutputs[];       of every output; one of floats where left
-//   out explicit Kernel(const KernelInfo&);                 checks and prepares its weights void
-//   compute(KernelContext&) const;                 runs; const, for many threads run at once
+//   out static constexpr const char* kProvider;             where it runs; the CPU where left out
+//   explicit Kernel(const KernelInfo&);                 checks and prepares its weights
+//   void compute(KernelContext&) const;                 runs; const, for many threads run at once
 // and one line `const OperatorEntry entry{operator_of<Kernel>()};` in its source file makes the
 // library register it. Both members throw Error, which ONNX Runtime reports as its own; nothing
 // else crosses the C boundary either.
@@ -103,6 +104,9 @@ class KernelContext {
     return static_cast<T*>(output_data(index, shape));
   }
 
+  // The CUDA stream of this run.
+  void* stream() const;
+
   // Memory of the session's arena, aligned to 64 bytes, freed with the object.
   class Scratch {
    public:
@@ -147,6 +151,16 @@ struct OutputsOf<Kernel, std::void_t<decltype(Kernel::kOutputs)>> {
   static constexpr const auto& kTypes = Kernel::kOutputs;
 };
 
+// The execution provider of a kernel.
+template <class Kernel, class = void>
+struct ProviderOf {
+  static constexpr const char* kName = "CPUExecutionProvider";
+};
+template <class Kernel>
+struct ProviderOf<Kernel, std::void_t<decltype(Kernel::kProvider)>> {
+  static constexpr const char* kName = Kernel::kProvider;
+};
+
 // The description that ONNX Runtime reads of a kernel class.
 template <class Kernel>
 ort::CustomOp operator_of() {
@@ -160,7 +174,7 @@ ort::CustomOp operator_of() {
   ort::CustomOp op{};
   op.version = ort::kApiVersion;
   op.GetName = [](Op) { return Kernel::kName; };
-  op.GetExecutionProviderType = [](Op) { return "CPUExecutionProvider"; };
+  op.GetExecutionProviderType = [](Op) { return ProviderOf<Kernel>::kName; };
   op.GetInputTypeCount = [](Op) { return std::size(Kernel::kInputs); };
   op.GetInputType = [](Op, size_t index) { return Kernel::kInputs[index]; };
   op.GetOutputTypeCount = [](Op) { return std::size(OutputsOf<Kernel>::kTypes); };

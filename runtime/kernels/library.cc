@@ -17,6 +17,12 @@ constexpr char kCompiler[] = "GCC " __VERSION__;
 constexpr char kCompiler[] = "unknown";
 #endif
 
+#if defined(CONFPRESS_CUDA)
+constexpr char kCuda[] = CONFPRESS_CUDA;
+#else
+constexpr char kCuda[] = "";
+#endif
+
 std::string describe_paths() {
   std::string built = "built:";
   std::string available = "available:";
@@ -25,8 +31,8 @@ std::string describe_paths() {
     if (info.available) available += " " + std::string(info.name);
   }
   const CpuPathChoice& choice = cpu_path_choice();
-  return built + "\n" + available + "\nchosen: " + choice.chosen.name + "\ncompiler: " + kCompiler +
-         "\nproblem: " + choice.problem + "\n";
+  return built + "\n" + available + "\nchosen: " + choice.chosen.name + "\ncuda: " + kCuda +
+         "\ncompiler: " + kCompiler + "\nproblem: " + choice.problem + "\n";
 }
 
 ort::CustomOpDomain* make_domain(const ort::Api& api) {
@@ -54,8 +60,9 @@ ort::CustomOpDomain* domain_for(const ort::Api& api) {
 
 #define CONFPRESS_EXPORT extern "C" __attribute__((visibility("default")))
 
-// Lines `key: value` with the keys built, available (names, slow to fast), chosen, compiler and
-// problem (empty, or why CONFPRESS_KERNELS cannot be followed). Null when memory is exhausted.
+// Lines `key: value` with the keys built, available (names, slow to fast), chosen, cuda
+// (architectures of GPUs that the library has operators for), compiler and problem (empty, or why
+// CONFPRESS_KERNELS cannot be followed). Null when memory is exhausted.
 CONFPRESS_EXPORT const char* confpress_kernel_paths() {
   try {
     static const std::string description = confpress::describe_paths();

@@ -45,12 +45,16 @@ std::vector<T> padded(const T* values, size_t count, size_t size) {
 }
 
 // X is [..., columns] and Y [..., rows]: y's shape and memory, and how many frames there are.
-struct Frames {
-  const float* x;
-  float* y;
+template <class T>
+struct FramesOf {
+  const T* x;
+  T* y;
   size_t count;
 };
-inline Frames frames_of(const char* op, const KernelContext& context, size_t columns, size_t rows) {
+using Frames = FramesOf<float>;
+
+template <class T = float>
+FramesOf<T> frames_of(const char* op, const KernelContext& context, size_t columns, size_t rows) {
   const Tensor x = context.input(0);
   if (x.shape.empty() || x.shape.back() != static_cast<int64_t>(columns)) {
     throw Error(std::string(op) + "'s input X has the shape " + text_of(x.shape) +
@@ -58,7 +62,7 @@ inline Frames frames_of(const char* op, const KernelContext& context, size_t col
   }
   std::vector<int64_t> shape = x.shape;
   shape.back() = static_cast<int64_t>(rows);
-  Frames frames{x.as<float>(), context.output(0, shape), 1};
+  FramesOf<T> frames{x.as<T>(), context.output<T>(0, shape), 1};
   for (size_t i = 0; i + 1 < shape.size(); ++i) frames.count *= static_cast<size_t>(shape[i]);
   return frames;
 }

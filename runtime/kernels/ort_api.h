@@ -31,6 +31,7 @@ enum ElementType : int {
   kInt32 = 6,
   kInt64 = 7,
   kBool = 9,
+  kFloat16 = 10,
   kBFloat16 = 16
 };
 enum MemoryType : int { kMemoryDefault = 0 };
@@ -84,7 +85,9 @@ struct Api {
   void* gap133[30];
   Status* (*KernelInfoGetAttributeArray_int64)(const KernelInfo*, const char* name, int64_t* out,
                                                size_t* size);
-  void* gap164[85];
+  void* gap164[29];
+  Status* (*KernelContext_GetGPUComputeStream)(const KernelContext*, void** out);
+  void* gap194[55];
   Status* (*KernelInfoGetConstantInput_tensor)(const KernelInfo*, size_t index, int* is_constant,
                                                const Value** out);
   void* gap250[3];
@@ -116,6 +119,7 @@ CONFPRESS_PLACE(ReleaseTensorTypeAndShapeInfo, 99);
 CONFPRESS_PLACE(ReleaseCustomOpDomain, 101);
 CONFPRESS_PLACE(ReleaseAllocator, 132);
 CONFPRESS_PLACE(KernelInfoGetAttributeArray_int64, 163);
+CONFPRESS_PLACE(KernelContext_GetGPUComputeStream, 193);
 CONFPRESS_PLACE(KernelInfoGetConstantInput_tensor, 249);
 CONFPRESS_PLACE(KernelContext_GetAllocator, 253);
 CONFPRESS_PLACE(KernelContext_ParallelFor, 274);

@@ -9,11 +9,14 @@
 
 namespace confpress {
 
-// Checks a column of a row's block of 64, `width` of which exist, and adds it to those `seen`.
+// Columns of a block.
+constexpr size_t kSparseColumns = 64;
+
+// Checks a column of a row's block, `width` of which exist, and adds it to those `seen`.
 inline void take_column(const char* op, size_t column, bool has_weight, size_t width,
                         uint64_t& seen) {
   const char* problem = nullptr;
-  if (column >= 64) {
+  if (column >= kSparseColumns) {
     problem = "is not below 64.";
   } else if (column >= width && has_weight) {
     problem = "holds a weight beyond the last column.";

@@ -1,0 +1,124 @@
+"""The operators SparseLinearHalf: :mod:`.sparselinear_float` with X, W and Y in float16.
+
+For GPUs, where float16 halves what is read. Sums, bias and activation are float32, and Y is rounded
+once; kernels differ from the body by the order of float32 sums alone. The CPU has no kernel for
+them and runs the body.
+
+=========== ========= ============================ =============================================
+input       type      shape                        meaning
+=========== ========= ============================ =============================================
+X           float16   [..., K]                     any number of frames, also none
+W           float16   [ceil(K / 64), N, kept]      as of SparseLinearFloat
+columns     uint8     as W                         as of SparseLinearFloat
+bias        float32   [N]                          zeros where a layer has none
+=========== ========= ============================ =============================================
+
+The attribute ``shape`` is [N, K]; the activation is part of the name (:mod:`.activated`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from .activated import ACTIVATED, activation_of, operator
+from .functions import define, function_of
+from .quantlinear import DOMAIN, OUTPUT, frame_node
+from .sparselinear_float import BIAS_INPUT as FLOAT_BIAS_INPUT
+from .sparselinear_float import BODY, pack_sparse_float
+from .sparselinear_float import OPERATORS as FLOAT_OPERATORS
+
+#: The operator without an activation.
+FAMILY: Final = "SparseLinearHalf"
+#: The activation of each operator, by the operator's name.
+HALF_ACTIVATION_OF: Final = activation_of(FAMILY)
+#: The same of all operators of linear layers; and the index of their input `bias`.
+OPERATORS: Final = FLOAT_OPERATORS | HALF_ACTIVATION_OF
+BIAS_INPUT: Final = FLOAT_BIAS_INPUT | dict.fromkeys(HALF_ACTIVATION_OF, 3)
+
+
+def pack_sparse_half(
+    weight: npt.NDArray[np.float16],
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.uint8]]:
+    """Packs a weight of shape [N, K] into the operator's layout.
+
+    Args:
+        weight: float16, one row per output channel.
+
+    Returns:
+        W and columns, both of shape [ceil(K / 64), N, kept].
+
+    Raises:
+        ConfpressError: The weight is not a non-empty matrix.
+    """
+    values, columns = pack_sparse_float(weight.astype(np.float32))
+    return values.astype(np.float16), columns
+
+
+def sparse_half_function(activation: str = "", *, opset: int = 17) -> ir.Function:
+    """The function that defines the operator; it goes into every model that uses it.
+
+    Args:
+        activation: One of :data:`.activated.ACTIVATIONS`.
+        opset: The model's version of the standard domain, at least 15.
+
+    Raises:
+        ConfpressError: The activation is unknown or the opset too old.
+    """
+    op_type = operator(FAMILY, activation)
+    text = (
+        f'<domain: "{DOMAIN}", opset_import: ["": {opset}]>\n'
+        f"{op_type} <shape> (X_half, W_half, columns, bias) => (Y_half)\n"
+        "{ X = Cast <to = 1> (X_half) W = Cast <to = 1> (W_half)\n"
+        f"{BODY}{OUTPUT.format(activation=ACTIVATED[activation][1])}"
+        " Y_half = Cast <to = 10> (Y) }"
+    )
+    return function_of(text, op_type, opset)
+
+
+def sparse_half_node(
+    x: ir.Value,
+    weight: ir.Value,
+    columns: ir.Value,
+    bias: ir.Value,
+    *,
+    shape: Sequence[int],
+    activation: str = "",
+    name: str | None = None,
+) -> ir.Node:
+    """A node of the operator; the model also needs :func:`define_sparse_half`.
+
+    Args:
+        x: float16 [..., K].
+        weight: An initializer made by :func:`pack_sparse_half`.
+        columns: An initializer made by :func:`pack_sparse_half`.
+        bias: An initializer, float32 [N].
+        shape: [N, K].
+        activation: One of :data:`.activated.ACTIVATIONS`.
+        name: The node's name.
+
+    Raises:
+        ConfpressError: The activation is unknown.
+    """
+    inputs = [x, weight, columns, bias]
+    node = frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
+    node.outputs[0].dtype = ir.DataType.FLOAT16
+    return node
+
+
+def define_sparse_half(model: ir.Model, activation: str = "") -> None:
+    """Puts the operator's function, its domain and the IR version of functions into a model.
+
+    Args:
+        model: Modified in place; nothing changes where the function is already there.
+        activation: One of :data:`.activated.ACTIVATIONS`.
+
+    Raises:
+        ConfpressError: The activation is unknown or the model's opset older than 15.
+    """
+    opset = model.opset_imports.get("", 1)
+    define(model, sparse_half_function(activation, opset=opset))

@@ -1,0 +1,19 @@
+// What the operators, compiled as plain C++, ask of CUDA.
+#pragma once
+
+#include <cstddef>
+
+#include "sparse_float.h"
+#include "sparse_int8.h"
+
+namespace confpress::cuda {
+
+// Starts the product on a CUDA stream. Asks for no memory and waits for nothing, so that it may be
+// captured in a CUDA graph. Null, or what CUDA says against it.
+template <class Kind>
+const char* launch(const typename Kind::Problem& problem, void* stream);
+
+// Copies from the GPU's memory or a processor's, and waits. Null, or what CUDA says against it.
+const char* copy_to_host(void* to, const void* from, size_t bytes);
+
+}  // namespace confpress::cuda

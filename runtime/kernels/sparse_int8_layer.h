@@ -1,0 +1,50 @@
+// What the operators with sparse int8 weights read of a model, wherever they run.
+#pragma once
+
+#include <tuple>
+#include <vector>
+
+#include "custom_op.h"
+#include "linear_inputs.h"
+#include "sparse_reader.h"
+
+namespace confpress {
+
+// W and columns are [strips, blocks, slots, 16, 4]; passes/operators/sparselinear.py draws them.
+struct SparseInt8Layer {
+  size_t rows = 0;
+  size_t columns = 0;
+  size_t strips = 0;
+  size_t blocks = 0;
+  unsigned log_slots = 0;
+  const int8_t* weights = nullptr;  // the initializers' own memory
+  const uint8_t* places = nullptr;
+  const float* scales = nullptr;
+  const float* bias = nullptr;
+
+  SparseInt8Layer(const char* op, const KernelInfo& info) {
+    std::tie(rows, columns) = shape_attribute(op, info, kMostColumns);
+    strips = ceil_div(rows, kStripRows);
+    blocks = ceil_div(columns, kBlockColumns);
+    const Tensor w = info.constant(1, "W");
+    const Tensor c = info.constant(2, "columns");
+    const Tensor s = info.constant(3, "scales");
+    const Tensor b = info.constant(4, "bias");
+    log_slots = log_slots_of(op, w, 2);
+    const std::vector<int64_t> packed{static_cast<int64_t>(strips), static_cast<int64_t>(blocks),
+                                      int64_t{1} << log_slots, kStripRows, kSlotValues};
+    require(op, w, "W", ort::kInt8, packed);
+    require(op, c, "columns", ort::kUint8, packed);
+    require(op, s, "scales", ort::kFloat, {static_cast<int64_t>(rows)});
+    require(op, b, "bias", ort::kFloat, {static_cast<int64_t>(rows)});
+    weights = w.as<int8_t>();
+    places = c.as<uint8_t>();
+    scales = s.as<float>();
+    bias = b.as<float>();
+  }
+
+  size_t slots() const { return size_t{1} << log_slots; }
+  size_t size() const { return strips * blocks * slots() * kSlotBytes; }
+};
+
+}  // namespace confpress
