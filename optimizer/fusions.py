@@ -16,6 +16,7 @@ from ..passes.operators.sparselinear import WINDOW
 from ..passes.rewrites.depthwise import DepthwiseConv2d
 from ..passes.rewrites.mask_channel import MaskChannel
 from ..passes.rewrites.norm_sums import NormSums
+from ..passes.rewrites.query_blocks import QueryBlocks
 from ..passes.rewrites.zero_masks import ZeroMasks
 from .recipe import Fusion, Target
 
@@ -27,6 +28,7 @@ FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
         "zero_masks": ZeroMasks(),
         "mask_channel": MaskChannel(),
         "norm_sums": NormSums(),
+        "query_blocks": QueryBlocks(),
     },
     "cpu": {
         "subsampling": FuseSubsampling(),

@@ -35,6 +35,7 @@ Fusion = Literal[
     "zero_masks",
     "mask_channel",
     "norm_sums",
+    "query_blocks",
 ]
 Format = Literal["int8", "float32"]
 SparsityPattern = Literal[
@@ -266,8 +267,8 @@ class LowerSection(Section):
     without: tuple[Fusion, ...] = Field(
         default=(),
         description="fusions that are left out: `subsampling`, `attention`, `convolution` and "
-        "`norms` of `cpu`, `norm_sums` of `portable`, `masked_codes`, `depthwise`, `zero_masks` "
-        "and `mask_channel` of both",
+        "`norms` of `cpu`, `norm_sums` and `query_blocks` of `portable`, `masked_codes`, "
+        "`depthwise`, `zero_masks` and `mask_channel` of both",
     )
     instructions: Instructions = Field(
         default="here",

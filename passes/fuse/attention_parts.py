@@ -7,7 +7,7 @@ computes is shown by :mod:`attention_trial`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -15,11 +15,10 @@ import onnx_ir as ir
 from ..lower.qdq import dynamic_source
 from ..rewrite import constant, scalar
 from ..structure import Position, SelfAttention
+from ..structure.scores import LAYOUT, above, averaging_product, score_products
 from .distances import Distances, read_distances
 from .region import Array, NotFusedError
 
-#: Operators that move elements; on the way from a projection to a product.
-_LAYOUT = frozenset(("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Expand"))
 #: A mask's fill is at most this: exp of it, less any score, is zero.
 _LARGEST_FILL = -9e3
 
@@ -158,7 +157,7 @@ def read_attention(attention: SelfAttention) -> AttentionParts:
     return AttentionParts(
         query=query,
         key=key,
-        value=_source(_weighted(attention.softmax), ends, shape),
+        value=_source(_averaged(attention.softmax), ends, shape),
         bias=_bias(query, shape),
         positions=positions,
         scores=scores,
@@ -178,9 +177,7 @@ def _position_table(attention: SelfAttention) -> Source | None:
 
 def _score_products(softmax: ir.Node, position: ir.Value | None) -> tuple[ir.Node, ir.Node | None]:
     """The products of queries with keys and, if there are any, positions that reach the Softmax."""
-    found = [n for n in _above(softmax.inputs[0]) if n.op_type == "MatMul"]
-    by_position = [n for n in found if position is not None and _reaches(n.inputs[1], position)]
-    content = [n for n in found if n not in by_position]
+    content, by_position = score_products(softmax, position)
     if len(content) != 1 or len(by_position) != (position is not None):
         raise NotFusedError(
             "its scores are no sum of one product with keys and, if it has relative positions, "
@@ -189,44 +186,11 @@ def _score_products(softmax: ir.Node, position: ir.Value | None) -> tuple[ir.Nod
     return content[0], by_position[0] if by_position else None
 
 
-def _above(value: ir.Value | None) -> Iterator[ir.Node]:
-    """The nodes that compute scores, up to products; what only tells sizes is left out."""
-    pending, seen = [value], set[ir.Value]()
-    while pending:
-        current = pending.pop()
-        node = current.producer() if current is not None else None
-        if current is None or node is None or current in seen:
-            continue
-        seen.add(current)
-        yield node
-        if node.op_type == "Where":
-            pending.extend(node.inputs[1:])
-        elif node.op_type in ("Add", "Sub", "Mul", "Div"):
-            pending.extend(node.inputs)
-        elif node.op_type != "MatMul":
-            pending.extend(node.inputs[:1])
-
-
-def _reaches(value: ir.Value | None, source: ir.Value) -> bool:
-    """Whether a value is a source seen through layout, factors or cuts."""
-    while value is not None and value is not source:
-        node = value.producer()
-        if node is None or node.op_type not in _LAYOUT | {"Mul", "Div", "Split", "Slice"}:
-            return False
-        value = node.inputs[0]
-    return value is not None
-
-
-def _weighted(softmax: ir.Node) -> ir.Value:
-    """What the probabilities are multiplied with."""
-    pending = [softmax.outputs[0]]
-    for value in pending:
-        for user in value.consumers():
-            if user.op_type == "MatMul" and user.inputs[0] is value:
-                assert user.inputs[1] is not None
-                return user.inputs[1]
-            pending.extend(user.outputs)
-    raise NotFusedError("no product of its probabilities with the values was found")
+def _averaged(softmax: ir.Node) -> ir.Value | None:
+    product = averaging_product(softmax)
+    if product is None:
+        raise NotFusedError("no product of its probabilities with the values was found")
+    return product.inputs[1]
 
 
 def _source(value: ir.Value | None, ends: Mapping[ir.Value, int], shape: tuple[int, int]) -> Source:
@@ -254,7 +218,7 @@ def _source(value: ir.Value | None, ends: Mapping[ir.Value, int], shape: tuple[i
             else:
                 break
             value = left if other is right else right
-        elif node.op_type in _LAYOUT:
+        elif node.op_type in LAYOUT:
             value = node.inputs[0]
         else:
             break
@@ -289,7 +253,7 @@ def _part_of_split(
 def _scores(content: ir.Node, softmax: ir.Node) -> Scores:
     """The factors and the mask of the scores of queries and keys."""
     masks: dict[tuple[ir.Value, bool], None] = dict.fromkeys(
-        mask for mask in map(_fill_mask, _above(softmax.inputs[0])) if mask is not None
+        mask for mask in map(_fill_mask, above(softmax.inputs[0])) if mask is not None
     )
     scale = _factor(content, softmax)
     if len(masks) > 1:

@@ -60,7 +60,7 @@ class AttentionTrial:
             arrays[read_mask] = mask
             try:
                 expected = self.region.evaluate(given)
-            except ValueError:  # numpy's: the sizes do not fit
+            except ValueError:  # the sizes do not fit
                 return np.inf
             found = evaluate_operator(self.node, self.function, arrays)
             if expected.shape != found.shape:

@@ -90,6 +90,7 @@ class Region:
         Raises:
             RegionError: A value from outside takes part by more than its sizes, or a size that
                 matters is not known.
+            ValueError: The sizes do not fit.
         """
         known = dict(arrays)
         for node in self.nodes:
@@ -196,4 +197,7 @@ def _evaluate(
     model: onnx.ModelProto = ir.to_proto(ir.Model(graph, ir_version=10, functions=functions))
     # The reference implementation computes branches that it does not take.
     with np.errstate(all="ignore"):
-        return [np.asarray(a) for a in ReferenceEvaluator(model).run(None, dict(feeds))]
+        try:
+            return [np.asarray(a) for a in ReferenceEvaluator(model).run(None, dict(feeds))]
+        except TypeError as error:  # some operators turn numpy's ValueError into one
+            raise ValueError(str(error)) from error

@@ -17,6 +17,7 @@ from .branch import FUSED_ATTENTION_OPS, Branch, NotRecognisedError, Upstream, c
 from .heads import head_size
 from .modules import Linear, SelfAttention
 from .position import find_positions
+from .scores import averaging_product
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +84,8 @@ def _scores(branch: Branch) -> Scores:
     if len(fused) == 1:
         return _fused_scores(branch, fused[0])
     softmaxes = branch.of_type("Softmax")
+    if _is_by_blocks(branch, softmaxes):
+        softmaxes = softmaxes[:1]
     if len(softmaxes) + len(fused) != 1:
         raise NotRecognisedError(
             f"it holds {counted(len(softmaxes) + len(fused), 'Softmax', 'Softmaxes')}; "
@@ -105,6 +108,19 @@ def _scores(branch: Branch) -> Scores:
         position=position,
         value=_averaged(branch, softmax),
         added=added,
+    )
+
+
+def _is_by_blocks(branch: Branch, softmaxes: Sequence[ir.Node]) -> bool:
+    """Whether each Softmax is that of a block of queries, whose contexts are then joined."""
+    if len(softmaxes) < 2:
+        return False
+    contexts = [averaging_product(softmax) for softmax in softmaxes]
+    joins = {user for node in contexts if node for user in node.outputs[0].consumers()}
+    return (
+        None not in contexts
+        and len(joins) == 1
+        and all(join.op_type == "Concat" and join in branch for join in joins)
     )
 
 
