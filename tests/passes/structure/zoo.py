@@ -162,6 +162,9 @@ def fastspeech2_encoder() -> tuple[nn.Module, Inputs]:
         encoder_linear_units=UNITS, vocab_size=VOCABULARY,
     )  # fmt: skip
     model = fastspeech2.FastSpeech2ConformerEncoder(config, config.encoder_config)
+    for name, parameter in model.named_parameters():
+        if "pos_bias" in name:  # left as the memory was
+            nn.init.normal_(parameter, std=0.1)
     model.forward = _as_result(model.forward)
     return Encoder(model, "last_hidden_state"), (torch.randn(BATCH, 40, WIDTH),)
 
