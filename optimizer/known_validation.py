@@ -32,6 +32,7 @@ def validate_once(
     utterances: Sequence[Utterance],
     options: SessionOptions,
     *,
+    candidate_options: SessionOptions | None = None,
     batch_size: int,
     layers: bool,
     cache: Cache,
@@ -45,6 +46,7 @@ def validate_once(
         candidate: The other one.
         utterances: Speech to transcribe.
         options: How both are run.
+        candidate_options: How the other one is run, if not so.
         batch_size: Utterances that are transcribed together.
         layers: Whether errors are told module by module.
         cache: What is known; it takes up what is found.
@@ -60,7 +62,7 @@ def validate_once(
         program_digest(),
         [(model, [model_digest(path) for path in model.files]) for model in models],
         [(utterance, content[utterance.path]) for utterance in utterances],
-        options,
+        (options, candidate_options),
         batch_size,
         layers,
     )
@@ -76,6 +78,7 @@ def validate_once(
             candidate,
             utterances,
             options=options,
+            candidate_options=candidate_options,
             batch_size=batch_size,
             known=SpeechCache(cache, content),
         ),

@@ -21,6 +21,7 @@ from pydantic import Field
 from ..passes.errors import ConfpressError
 from .asr import AsrModel
 from .bench_probe import ProbeRequest, ProbeResult, probe
+from .bound import bound_call
 from .energy import EnergyMeter, measure_energy
 from .environment import Environment, describe_environment
 from .inputs import SpeechSource
@@ -45,7 +46,8 @@ class BenchOptions:
         batches: Batch sizes; every utterance of a batch is equally long.
         threads: Numbers of threads.
         rounds: Timed runs of each model in each case.
-        provider: Execution provider.
+        provider: Execution provider; with `cuda` inputs and outputs stay in the GPU's memory.
+        cuda_graph: Whether the GPU repeats a recorded run, so that launches take no time.
         kernels: Whether the kernel library is used.
         graph_level: How far ONNX Runtime optimises.
         streams: Numbers of threads that call a session at the same time, for throughput.
@@ -59,6 +61,7 @@ class BenchOptions:
     threads: tuple[int, ...] = (1,)
     rounds: int = 20
     provider: Provider = "cpu"
+    cuda_graph: bool = False
     kernels: bool = True
     graph_level: GraphLevel = "all"
     streams: tuple[int, ...] = ()
@@ -72,6 +75,8 @@ class BenchOptions:
                 raise ConfpressError(f"bench: {name} must be positive numbers, not {list(values)}.")
         if min(self.streams, default=1) < 1:
             raise ConfpressError(f"bench: streams must be positive, not {list(self.streams)}.")
+        if self.cuda_graph and self.provider != "cuda":
+            raise ConfpressError("bench: CUDA graphs go with the provider cuda.")
         if self.rounds < 1:
             raise ConfpressError(f"bench: rounds must be at least 1, not {self.rounds}.")
 
@@ -84,6 +89,7 @@ class BenchOptions:
             graph_level=self.graph_level,
             # Idle threads of one model must not take the processor from the next one.
             config=(("session.force_spinning_stop", "1"),),
+            provider_options=(("enable_cuda_graph", "1"),) if self.cuda_graph else (),
         )
 
 
@@ -170,9 +176,12 @@ def bench(
     with progress("Measuring", runs, "runs") as advance:
         for threads in options.threads:
             sessions = [create_session(m.path, options.session(threads)) for m in models]
-            for seconds, batch in shapes:
+            for index, (seconds, batch) in enumerate(shapes):
+                if options.cuda_graph and index:
+                    # What is recorded has one shape.
+                    sessions = [create_session(m.path, options.session(threads)) for m in models]
                 calls = [
-                    _call(session, subject.feeds(seconds, batch))
+                    _call(session, subject.feeds(seconds, batch), options.provider)
                     for session, subject in zip(sessions, subjects, strict=True)
                 ]
                 settled = [warm_up(call) for call in calls]
@@ -225,7 +234,9 @@ class _Subject:
         return self.model.interface.feeds(self.source.batch(frames, batch))
 
 
-def _call(session: ort.InferenceSession, feeds: Feeds) -> Callable[[], object]:
+def _call(session: ort.InferenceSession, feeds: Feeds, provider: Provider) -> Callable[[], object]:
+    if provider == "cuda":
+        return bound_call(session, feeds)
     return lambda: run_session(session, feeds)
 
 

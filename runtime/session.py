@@ -26,7 +26,8 @@ GraphLevel = Literal["disabled", "basic", "extended", "all"]
 #: Domains of our operators start with this; the rest is the version of the layout.
 KERNEL_DOMAIN_PREFIX = "confpress."
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+#: ONNX Runtime's names of providers.
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _LEVELS = {
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -45,6 +46,7 @@ class SessionOptions:
 
     Attributes:
         provider: `cpu` or `cuda`.
+        provider_options: Options of the CUDA provider, such as `use_tf32` or `enable_cuda_graph`.
         threads: Threads of one operator; operators run one after another.
         kernels: Register the kernel library where a model uses operators of ours. Without it
             they run by their function bodies: the same results, slower.
@@ -61,6 +63,7 @@ class SessionOptions:
     profile_prefix: Path | None = None
     optimised_path: Path | None = None
     config: tuple[tuple[str, str], ...] = ()
+    provider_options: tuple[tuple[str, str], ...] = ()
 
 
 #: One thread of the CPU, kernels registered, every graph optimisation.
@@ -89,6 +92,9 @@ def create_session(
             release_pages(model)
             return create_session(path, options)
     _check_provider(options.provider)
+    if options.provider != "cpu":
+        # Why a provider does not start is logged outside of sessions, over several lines.
+        ort.set_default_logger_severity(_LOG_FATAL_ONLY)
     uses_kernels = any(d.startswith(KERNEL_DOMAIN_PREFIX) for d in opset_domains(model))
     native = _native_options(options)
     name = "the model" if isinstance(model, bytes) else str(model)
@@ -98,17 +104,17 @@ def create_session(
         session = ort.InferenceSession(
             model if isinstance(model, bytes) else str(model),
             native,
-            providers=_providers(options.provider),
+            providers=_providers(options),
         )
     except ConfpressError:
         raise
     # ONNX Runtime's exceptions have no common class but Exception.
     except Exception as error:
         raise ConfpressError(f"ONNX Runtime cannot load {name}: {error_text(error)}.") from error
-    if _PROVIDERS[options.provider] not in session.get_providers():
+    if PROVIDERS[options.provider] not in session.get_providers():
         raise ConfpressError(
-            f"ONNX Runtime could not start its {options.provider} provider for {name} "
-            "and would have run on the CPU."
+            f"ONNX Runtime could not start its {options.provider} provider for {name} and would "
+            "have run on the CPU: it needs an NVIDIA GPU with its driver, CUDA and cuDNN."
         )
     return session
 
@@ -143,15 +149,18 @@ def error_text(error: BaseException) -> str:
 
 
 def _check_provider(provider: Provider) -> None:
-    if _PROVIDERS[provider] not in ort.get_available_providers():
+    if PROVIDERS[provider] not in ort.get_available_providers():
         raise ConfpressError(
             f"this ONNX Runtime ({ort.__version__}) has no {provider} provider; "
             "install onnxruntime-gpu for it."
         )
 
 
-def _providers(provider: Provider) -> list[str]:
-    return [_PROVIDERS["cpu"]] if provider == "cpu" else [_PROVIDERS[provider], _PROVIDERS["cpu"]]
+def _providers(options: SessionOptions) -> list[str | tuple[str, dict[str, str]]]:
+    cpu = PROVIDERS["cpu"]
+    if options.provider == "cpu":
+        return [cpu]
+    return [(PROVIDERS[options.provider], dict(options.provider_options)), cpu]
 
 
 def _native_options(options: SessionOptions) -> ort.SessionOptions:

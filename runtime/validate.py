@@ -115,6 +115,7 @@ def validate(
     utterances: Sequence[Utterance] = (),
     *,
     options: SessionOptions = DEFAULT_OPTIONS,
+    candidate_options: SessionOptions | None = None,
     seconds: Sequence[float] = SECONDS,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     chunks: int = CHUNKS,
@@ -132,6 +133,7 @@ def validate(
         candidate: The other one.
         utterances: Speech to transcribe; without it, numbers are compared on noise.
         options: How both are run.
+        candidate_options: How the other one is run, if not so.
         seconds: Durations at which numbers are compared; not of streaming models.
         batch_sizes: Batch sizes at which numbers are compared.
         chunks: Chunks on which numbers of streaming models are compared.
@@ -143,9 +145,10 @@ def validate(
     Raises:
         ConfpressError: a model cannot be run, audio cannot be read, or outputs are not finite.
     """
+    how = (options, candidate_options or options)
     runners = (
-        Runner(reference.interface, create_session(reference.path, options)),
-        Runner(candidate.interface, create_session(candidate.path, options)),
+        Runner(reference.interface, create_session(reference.path, how[0])),
+        Runner(candidate.interface, create_session(candidate.path, how[1])),
     )
     skipped = _why_not_comparable(reference, candidate)
     outputs: tuple[OutputDifference, ...] = ()
@@ -170,7 +173,7 @@ def validate(
     if utterances:
         features = cache or FeatureCache(reference.frontend)
 
-        def hear(model: AsrModel, runner: Runner) -> list[Transcript]:
+        def hear(model: AsrModel, runner: Runner, options: SessionOptions) -> list[Transcript]:
             return transcribe(
                 model,
                 runner.session,
@@ -180,12 +183,12 @@ def validate(
                 known=known.of(model, options) if known is not None else None,
             )
 
-        before = reference_heard or hear(reference, runners[0])
-        speech = compare_speech(utterances, before, hear(candidate, runners[1]))
+        before = reference_heard or hear(reference, runners[0], how[0])
+        speech = compare_speech(utterances, before, hear(candidate, runners[1], how[1]))
     return Validation(
         reference=describe_file(reference.path),
         candidate=describe_file(candidate.path),
-        provider=options.provider,
+        provider=how[1].provider,
         outputs=outputs,
         outputs_skipped=skipped,
         batch_dependence=dependence,

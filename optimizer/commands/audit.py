@@ -22,6 +22,7 @@ from .options import (
 if TYPE_CHECKING:
     from ...runtime.audit import Audit, LayerAudit
     from ...runtime.saturation import Saturation
+    from ...runtime.session import Provider
     from ..console import Column
 
 #: Exit status where layers do not run as the file says.
@@ -58,6 +59,14 @@ _RUNS = {
     help="Count on --data which sums of DynamicQuantizeMatMul would saturate on processors "
     "without VNNI, by emulation.",
 )
+@click.option(
+    "--provider",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="With `cuda`: which operators fall to the CPU, and how often the model copies between "
+    "devices.",
+)
 @subset_option
 @kernels_option
 @frontend_option
@@ -70,6 +79,7 @@ def command(
     threads: int,
     data: Path | None,
     saturation: bool,
+    provider: Provider,
     subset: str | None,
     kernels: bool,
     frontend: Path | None,
@@ -90,13 +100,15 @@ def command(
     \b
     Exit status:
       0  every layer runs as the file says
-      3  some do not; they are named
+      3  some do not; they are named (with --provider cuda: the model copies between devices)
     """  # noqa: D301 (\b tells click to keep lines)
     from ...passes.errors import ConfpressError
     from ...runtime.asr import AsrModel
     from ...runtime.audit_cost import audit_timed
     from ...runtime.calibrate import CalibrationSet
     from ...runtime.model_file import load_model
+    from ...runtime.placement import placement
+    from ...runtime.profile import profile
     from ...runtime.progress import progress
     from ...runtime.saturation import saturations
     from ...runtime.session import SessionOptions
@@ -109,6 +121,14 @@ def command(
         check_output_file(json_file, inputs=[model])
     loaded = AsrModel.load(model, frontend)
     utterances = load_utterances(data, subset) if data else []
+    if provider != "cpu":
+        options = SessionOptions(provider=provider, threads=threads, kernels=kernels)
+        with progress("Auditing", None):
+            traced = profile(loaded, options, seconds=seconds, runs=runs, utterances=utterances)
+        placed = placement(traced.nodes, provider)
+        write_json(json_file, placed)
+        print_line(placed.sentence)
+        return EXIT_UNPLANNED if placed.copies else 0
     with progress("Auditing", None):
         found = audit_timed(
             loaded,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ...runtime.session import Provider
     from ..gate import Outcome
 
 
@@ -55,6 +57,13 @@ if TYPE_CHECKING:
     help="Show module by module where the error enters (the error that a module adds when it is "
     "fed what A's module is fed, and the error after it).",
 )
+@click.option(
+    "--provider",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Execution provider that runs B; A runs on the CPU.",
+)
 @chunk_option
 @frontend_option
 @tokens_option
@@ -70,6 +79,7 @@ def command(
     max_wer_increase: float | None,
     on_undecided: Outcome | None,
     layers: bool,
+    provider: Provider,
     chunk: float | None,
     frontend: Path | None,
     tokens: Path | None,
@@ -117,6 +127,8 @@ def command(
     if json_file is not None:
         check_output_file(json_file, inputs)
     utterances = load_utterances(data, subset) if data else []
+    if layers and provider != "cpu":
+        raise ConfpressError("--layers compares on the CPU.")
     if max_wer_increase is not None and not any(u.text for u in utterances):
         raise ConfpressError("a limit on the word error rate needs speech with texts: give --data.")
     options = SessionOptions(threads=threads or 1)
@@ -126,6 +138,7 @@ def command(
         models[1],
         utterances,
         options,
+        candidate_options=dataclasses.replace(options, provider=provider),
         batch_size=batch_size,
         layers=layers,
         cache=Cache() if no_cache else user_cache(),
