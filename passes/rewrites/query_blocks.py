@@ -9,7 +9,7 @@ T + R - 1 distances, where all T rows meet 2T - 1, half of which the relative sh
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -36,7 +36,7 @@ class QueryBlocks(InPlacePass):
     """The nodes from scores to context are written once for every block of queries.
 
     Lossless: every row is computed as before. Each spelling of attention is evaluated before and
-    after on small inputs.
+    after on small inputs. Sizes are computed once for modules that read one table of positions.
 
     Attributes:
         blocks: How many; more make nodes, fewer leave larger tensors.
@@ -50,17 +50,21 @@ class QueryBlocks(InPlacePass):
             journal.refuse("model", f"sizes are asked for with opset {_LEAST_OPSET} or newer")
             return journal.result(model)
         proven: set[Hashable] = set()
+        known: dict[Hashable, list[ir.Value]] = {}
         for module in recognise(model).of_kind(Kind.SELF_ATTENTION):
+            before = set(model.graph)
             try:
-                self._rewrite(model.graph, module, proven)
+                spelling = self._rewrite(model.graph, module, proven)
             except NotFusedError as error:
                 journal.refuse(module.id, f"its queries stay together: {error}")
             else:
                 journal.change(module.id, f"scores of {self.blocks} blocks of queries in turn")
+                sizes = _sizes(node for node in model.graph if node not in before)
+                _share(sizes, known, (spelling, *_one_length(module.attention)))
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
 
-    def _rewrite(self, graph: ir.Graph, module: Module, proven: set[Hashable]) -> None:
+    def _rewrite(self, graph: ir.Graph, module: Module, proven: set[Hashable]) -> Hashable:
         scores = _read(graph, module.attention)
         context = scores.averaging.outputs[0]
         patch = Patch(scores.averaging, f"{module.id}.attention")
@@ -75,6 +79,30 @@ class QueryBlocks(InPlacePass):
             raise NotFusedError("block by block it computes something else in a trial")
         proven.add(spelling)
         replace_value(context, whole)
+        return spelling
+
+
+def _sizes(nodes: Iterable[ir.Node]) -> list[ir.Value]:
+    """What nodes compute from sizes and constants alone."""
+    found: dict[ir.Value | None, None] = {}
+    for node in nodes:
+        told = [v for v in node.inputs if v is not None and constant(v) is None]
+        if node.op_type == "Shape" or (told and all(v in found for v in told)):
+            found.update(dict.fromkeys(node.outputs))
+    return [value for value in found if value is not None]
+
+
+def _one_length(attention: SelfAttention) -> tuple[Hashable, ...]:
+    """Equal for modules whose sizes are: one table of positions has one number of frames."""
+    table = attention.position_values or (attention.softmax,)
+    return (attention.heads, attention.head_size, *table)
+
+
+def _share(sizes: list[ir.Value], known: dict[Hashable, list[ir.Value]], key: Hashable) -> None:
+    """Computes sizes once for modules in which they are the same, in the same order."""
+    for old, first in zip(sizes, known.setdefault(key, sizes), strict=True):
+        if old is not first:
+            replace_value(old, first)
 
 
 def _are_equal(
@@ -257,7 +285,8 @@ def _has_rows(value: ir.Value) -> bool:
 def _blocks(patch: Patch, queries: ir.Value, count: int) -> Iterator[_Rows]:
     """Blocks of equal sizes but the last; empty ones where there are fewer queries."""
     frames = patch.op("Shape", queries, start=2, end=3)
-    size = patch.op("Div", patch.op("Add", frames, patch.ints(count - 1)), patch.ints(count))
+    more = patch.op("Add", frames, patch.ints(count - 1))
+    size = patch.op("Div", more, patch.ints(count))
     begin = patch.ints(0)
     for place in range(1, count + 1):
         end = frames

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import onnx
+import onnx.compose
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 import pytest
+from confpress.passes.rewrite import replace_value
 from confpress.passes.rewrites.query_blocks import QueryBlocks
 from confpress.passes.rewrites.relative_shift import RelativeShift
 from confpress.passes.structure import Kind, Position, recognise
@@ -119,3 +122,28 @@ def test_probabilities_that_are_read_elsewhere_are_refused() -> None:
     model.graph.append(after)
     model.graph.outputs.append(after.outputs[0])
     assert "read elsewhere" in _why_not(model)
+
+
+def _two_layers(tables: int) -> ir.Model:
+    """The module behind itself; both read one table of positions, or each its own."""
+    first = ir.to_proto(relative_attention())
+    second = onnx.compose.add_prefix(first, "b_")
+    model = ir.from_proto(onnx.compose.merge_models(first, second, io_map=[("y", "b_x")]))
+    inputs = {value.name: value for value in model.graph.inputs}
+    for name in ("mask", "pe")[: 3 - tables]:
+        replace_value(inputs[f"b_{name}"], inputs[name])
+        model.graph.inputs.remove(inputs[f"b_{name}"])
+    RelativeShift()(model)
+    return common.ShapeInferencePass()(model).model
+
+
+def test_sizes_are_computed_once_for_layers_with_one_table() -> None:
+    feeds = relative_feeds(2, 9)
+    counts = {}
+    for tables in (1, 2):
+        model = _two_layers(tables)
+        assert len(QueryBlocks()(model).changes) == 2
+        counts[tables] = operators(model).count("Shape")
+        given = feeds if tables == 1 else {**feeds, "b_pe": feeds["pe"]}
+        assert difference(_two_layers(tables), model, given) < 1e-5
+    assert counts[1] * 2 == counts[2]
