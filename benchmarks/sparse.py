@@ -3,11 +3,12 @@
     taskset -c 0 python benchmarks/sparse.py --json sparse.json
 
 Sides, timed in turn on the same input: SparseLinear at 50, 75 and 87.5 % (8, 4 and 2 of every 16
-columns), the same 75 % over blocks of 64, SparseLinearFloat at 75 and 87.5 % over blocks of 64 with
-weights in float32 and in bfloat16, dense QuantLinear, DynamicQuantizeMatMul and MatMul in float32.
-All have a bias, and one thread. A model holds several layers with weights of their own; the table
-shows medians over the rounds, and a speed-up is the median of the rounds' own ratios; sizes are
-shares of float32's. The same command verifies every sparse side against float64 on the input and
+columns), the same 75 % over blocks of 64, 75 % with different counts in windows of 16
+(SparseLinearUneven), SparseLinearFloat at 75 and 87.5 % over blocks of 64 with weights in float32
+and in bfloat16, dense QuantLinear, DynamicQuantizeMatMul and MatMul in float32. All have a bias,
+and one thread. A model holds several layers with weights of their own; the table shows medians over
+the rounds, and a speed-up is the median of the rounds' own ratios; sizes are shares of float32's.
+The same command verifies every sparse side against float64 on the input and
 with the weights that it multiplies, quantised or not, says what rounding to bfloat16 costs, and
 measures what registers alone can multiply (peaks.c): the last two columns of the summary are a
 side's useful operations as a share of that, and its speed in units of an ideal dense product in
@@ -18,6 +19,7 @@ minutes.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import geometric_mean, median
@@ -30,7 +32,8 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from confpress.passes.operators import sparselinear, sparselinear_float
+from confpress.passes.operators import sparselinear, sparselinear_float, sparselinear_uneven
+from confpress.passes.sparsify import kept_unevenly
 from confpress.runtime import kernels
 from linear import (
     TOLERANCE,
@@ -67,7 +70,12 @@ FLOAT_FORMS = {
     for name, dtype in (("float", np.dtype(np.float32)), ("bfloat16", np.dtype(ml_dtypes.bfloat16)))
     for share, kept in (("75%", 16), ("87.5%", 8))
 }
-ALL_PATTERNS = PATTERNS | {name: pattern for name, (pattern, _) in FLOAT_FORMS.items()}
+UNEVEN = "75% uneven"
+ALL_PATTERNS = (
+    PATTERNS
+    | {UNEVEN: PATTERNS["75%"]}
+    | {name: pattern for name, (pattern, _) in FLOAT_FORMS.items()}
+)
 RIVALS = ("float32", "dynamic int8")
 
 
@@ -95,23 +103,51 @@ def balanced(layer: Layer, pattern: sparselinear.Pattern) -> Layer:
     return Layer(np.where(order.reshape(n, k) < share, layer.codes, 0), layer.scales, layer.bias)
 
 
+def uneven(layer: Layer, generator: np.random.Generator) -> Layer:
+    """The layer with as many zeros as 4:16, its columns kept by energy as if inputs differed."""
+    inputs = np.exp(generator.standard_normal(layer.codes.shape[1] // sparselinear.WINDOW))
+    scores = np.square(layer.codes, dtype=np.float32) * np.repeat(inputs, sparselinear.WINDOW)
+    keep = kept_unevenly(scores.astype(np.float32), PATTERNS["75%"])
+    return Layer(np.where(keep, layer.codes, 0), layer.scales, layer.bias)
+
+
+def stacked(
+    layers: list[Layer],
+    packed: Callable[[Layer], Sequence[npt.NDArray[Any]]],
+    node: Callable[..., ir.Node],
+    define: Callable[[ir.Model], None],
+) -> ir.Model:
+    """Layers side by side, each of what `packed` makes of it and its bias."""
+    shape = layers[0].codes.shape
+    x, nodes, weights = graph_input(shape[1]), [], []
+    for i, layer in enumerate(layers):
+        arrays = [*packed(layer), layer.bias]
+        values = [initializer(f"w{i}.{j}", array) for j, array in enumerate(arrays)]
+        weights += values
+        nodes.append(node(x, *values, shape=shape))
+    model = model_of(x, nodes, [node.outputs[0] for node in nodes], weights)
+    define(model)
+    return model
+
+
 def sparse_model(layers: list[Layer], pattern: sparselinear.Pattern) -> ir.Model:
     """The layers as SparseLinear."""
-    n, k = layers[0].codes.shape
-    x, nodes, weights = graph_input(k), [], []
-    for i, layer in enumerate(layers):
-        packed, columns = sparselinear.pack_sparse(layer.codes, pattern)
-        values = [
-            initializer(f"w{i}", packed),
-            initializer(f"columns{i}", columns),
-            initializer(f"scales{i}", layer.scales),
-            initializer(f"bias{i}", layer.bias),
-        ]
-        weights += values
-        nodes.append(sparselinear.sparse_node(x, *values, shape=(n, k)))
-    model = model_of(x, nodes, [node.outputs[0] for node in nodes], weights)
-    sparselinear.define_sparse(model)
-    return model
+    return stacked(
+        layers,
+        lambda layer: (*sparselinear.pack_sparse(layer.codes, pattern), layer.scales),
+        sparselinear.sparse_node,
+        sparselinear.define_sparse,
+    )
+
+
+def uneven_model(layers: list[Layer]) -> ir.Model:
+    """The layers as SparseLinearUneven."""
+    return stacked(
+        layers,
+        lambda layer: (*sparselinear_uneven.pack_uneven(layer.codes), layer.scales),
+        sparselinear_uneven.uneven_node,
+        sparselinear_uneven.define_uneven,
+    )
 
 
 def float_weight(layer: Layer, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
@@ -127,20 +163,12 @@ def float_reference(layer: Layer, x: Floats, dtype: npt.DTypeLike) -> npt.NDArra
 
 def sparse_float_model(layers: list[Layer], dtype: npt.DTypeLike) -> ir.Model:
     """The layers as SparseLinearFloat."""
-    n, k = layers[0].codes.shape
-    x, nodes, weights = graph_input(k), [], []
-    for i, layer in enumerate(layers):
-        packed, columns = sparselinear_float.pack_sparse_float(float_weight(layer, dtype))
-        values = [
-            initializer(f"w{i}", packed),
-            initializer(f"columns{i}", columns),
-            initializer(f"bias{i}", layer.bias),
-        ]
-        weights += values
-        nodes.append(sparselinear_float.sparse_float_node(x, *values, shape=(n, k)))
-    model = model_of(x, nodes, [node.outputs[0] for node in nodes], weights)
-    sparselinear_float.define_sparse_float(model)
-    return model
+    return stacked(
+        layers,
+        lambda layer: sparselinear_float.pack_sparse_float(float_weight(layer, dtype)),
+        sparselinear_float.sparse_float_node,
+        sparselinear_float.define_sparse_float,
+    )
 
 
 def float_model(layers: list[Layer]) -> ir.Model:
@@ -168,8 +196,10 @@ def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: i
     generator = np.random.default_rng(k * n + frames)
     dense = [Layer.random(generator, n, k) for _ in range(layers)]
     sparse = {name: [balanced(each, p) for each in dense] for name, p in ALL_PATTERNS.items()}
+    sparse[UNEVEN] = [uneven(each, generator) for each in dense]
     x: Floats = generator.standard_normal((frames, k), np.float32)
     models = {name: sparse_model(sparse[name], pattern) for name, pattern in PATTERNS.items()}
+    models[UNEVEN] = uneven_model(sparse[UNEVEN])
     for name, (_, dtype) in FLOAT_FORMS.items():
         models[name] = sparse_float_model(sparse[name], dtype)
     models["QuantLinear"] = our_model(dense, "")
@@ -273,6 +303,8 @@ def main(
     error = max(max(t.error.values()) for t in timings)
     console.print(_table(timings))
     console.print(_summary_table(summary))
+    of_even = geometric_mean(t.us["75%"] / t.us[UNEVEN] for t in timings)
+    console.print(f"{UNEVEN} is {of_even:.3f} times as fast as 75%")
     rounding = max(t.rounding for t in timings)
     console.print(
         f"peaks, G operations/s: {peak}; largest error: {error:.1e}; "

@@ -41,6 +41,7 @@ Format = Literal["int8", "float32"]
 SparsityPattern = Literal[
     "none", "50%", "75%", "87.5%", "8:16", "4:16", "2:16", "32:64", "16:64", "8:64", "2:4", "1:4"
 ]
+SparsityCounts = Literal["equal", "energy"]
 Instructions = Literal["here", "any", "avx2", "avx512vbmi"]
 
 
@@ -142,6 +143,11 @@ class SparsifySection(Section):
         ge=0,
         le=1,
         description="layers that would keep a smaller share of their weights' energy stay dense",
+    )
+    counts: SparsityCounts = Field(
+        default="equal",
+        description="`equal` keeps as many weights in every few columns; `energy` as many in a "
+        "layer, and more of them in columns whose weights are larger",
     )
     exclude: tuple[str, ...] = Field(
         default=(), description="patterns of layer ids that stay dense"

@@ -86,6 +86,7 @@ def _sparsify(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
             least_energy=options.least_energy,
             exclude=options.exclude,
             reach=look_up_reach(recipe.lower.instructions),
+            counts=options.counts,
         )
     ]
 

@@ -13,9 +13,8 @@ from typing import Final, Literal
 import onnx_ir as ir
 
 from .base import layer_of
-from .operators.sparselinear_float import FLOAT_ACTIVATION_OF
-from .operators.sparselinear_half import HALF_ACTIVATION_OF
-from .operators.sparselinear_half import OPERATORS as OURS
+from .operators.linear_layers import FAMILY_OF as OURS
+from .operators.linear_layers import FLOAT
 from .structure.graph import constant_expression
 
 #: `integer`: 8-bit integers are multiplied, or float values that QDQ nodes say are such.
@@ -39,7 +38,7 @@ _KERNEL_OF: Final[dict[str, Kernel]] = {
     **dict.fromkeys(_INTEGER, "integer"),
     **dict.fromkeys(_LOW_BIT, "low-bit"),
     **{name: "low-bit" if "Bit" in name else "integer" for name in _OURS},
-    **dict.fromkeys((*FLOAT_ACTIVATION_OF, *HALF_ACTIVATION_OF), "float"),
+    **dict.fromkeys(FLOAT, "float"),
 }
 #: Most nodes looked through between an input and what quantises it.
 _MOST_NODES: Final = 12

@@ -7,8 +7,10 @@ that matter most and sets the others to zero; kernels then compute the N alone
 (:mod:`.operators.sparselinear`).
 The model stays a model of dense matrices, whatever runs it. A weight matters by its square, times
 the mean square of its input where that was measured: the error that its loss adds to the output, if
-inputs are not correlated. Without training afterwards 75 % of zeros cost a speech recogniser its
-words: such a model measures speed, nothing else, until it has been trained on.
+inputs are not correlated. Columns do not matter alike either: with ``counts`` "energy" a layer
+keeps as many weights as its pattern says, and columns that matter more have more of them
+(:mod:`.operators.sparselinear_uneven`). Without training afterwards 75 % of zeros cost a speech
+recogniser its words: such a model measures speed, nothing else, until it has been trained on.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,10 +29,12 @@ from .base import InPlacePass, Journal, PassResult, layer_of
 from .errors import ConfpressError
 from .linear import MatMulLayer, matmul_layers
 from .operators.sparseconv2d import from_pieces, pieces
-from .operators.sparselinear import BLOCK, WINDOW, Pattern
+from .operators.sparselinear import BLOCK, SLOT, WINDOW, Pattern
 from .rewrite import Patch, constant
 
 Floats = npt.NDArray[np.float32]
+#: How a layer's weights are divided among its spans of columns.
+Counts = Literal["equal", "energy"]
 
 #: What a recipe may ask for. Short spans suit table look-ups of 16 bytes, blocks of 64 keep more.
 PATTERNS: Final = {
@@ -62,6 +66,9 @@ class Sparsify(InPlacePass):
             and [C] of convolutions; a layer without one is scored by magnitude.
         reach: Bytes that a table look-up reaches where the model will run: BLOCK with AVX-512
             VBMI, else WINDOW.
+        counts: "equal", as many weights in all spans; or "energy", a layer's weights in the spans
+            where they keep the most energy, where that is more than equal counts keep; this is for
+            linear layers.
     """
 
     pattern: str = "4:16"
@@ -70,12 +77,15 @@ class Sparsify(InPlacePass):
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     importance: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
     reach: int = WINDOW
+    counts: Counts = "equal"
 
     def __post_init__(self) -> None:
         for pattern in (self.pattern, *self.layers.values()):
             if pattern not in PATTERNS | SHARES:
                 known = ", ".join((*PATTERNS, *SHARES))
                 raise ConfpressError(f'"{pattern}" is no sparsity pattern; there are {known}.')
+        if self.counts not in get_args(Counts):
+            raise ConfpressError(f'counts are "equal" or "energy", not "{self.counts}".')
         if not 0 <= self.least_energy <= 1:
             raise ConfpressError(f"least_energy is between 0 and 1, not {self.least_energy}.")
 
@@ -104,7 +114,8 @@ class Sparsify(InPlacePass):
             )
             return
         importance = self.importance.get(layer.input.name or "")
-        kept = self._kept(layer.id, weight.T, importance, journal)
+        uneven = self.counts == "energy"
+        kept = self._kept(layer.id, weight.T, importance, journal, uneven=uneven)
         if kept is not None:
             layer.node.replace_input_with(1, Patch(layer.node).constant(kept.T, "sparse"))
 
@@ -121,24 +132,35 @@ class Sparsify(InPlacePass):
             node.replace_input_with(1, Patch(node).constant(dense, "sparse"))
 
     def _kept(
-        self, layer: str, rows: Floats, importance: Floats | None, journal: Journal
+        self,
+        layer: str,
+        rows: Floats,
+        importance: Floats | None,
+        journal: Journal,
+        *,
+        uneven: bool = False,
     ) -> Floats | None:
         """The rows of a layer with their zeros, or None where too little would be kept."""
         scores = np.square(rows)
         if importance is not None:
             scores = scores * importance
         pattern = self._pattern_of(layer)
-        keep = kept_by(scores, PATTERNS[pattern])
-        total = scores.sum(dtype=np.float64)
-        energy = float(scores[keep].sum(dtype=np.float64) / total) if total > 0 else 1.0
+        keep = kept = kept_by(scores, PATTERNS[pattern])
+        form = pattern
+        if uneven:
+            keep = kept_unevenly(scores, PATTERNS[pattern])
+            if not np.array_equal(keep, kept):
+                equal = 100 * energy_of(scores, kept)
+                form = f"{pattern} in the mean (equal counts would keep {equal:.0f} %)"
+        energy = energy_of(scores, keep)
         if energy < self.least_energy:
             journal.refuse(
                 layer,
-                f"{pattern} would keep {100 * energy:.0f} % of the energy of its weights; "
+                f"{form} would keep {100 * energy:.0f} % of the energy of its weights; "
                 f"least_energy asks for {100 * self.least_energy:.0f} %",
             )
             return None
-        journal.change(layer, f"{pattern}, {100 * energy:.0f} % of the energy kept")
+        journal.change(layer, f"{form}, {100 * energy:.0f} % of the energy kept")
         return np.where(keep, rows, np.float32(0))
 
     def _pattern_of(self, layer: str) -> str:
@@ -167,11 +189,54 @@ def kept_by(scores: Floats, pattern: Pattern) -> npt.NDArray[np.bool_]:
     Returns:
         bool [N, K].
     """
-    n, k = scores.shape
-    # Columns that pad the last span come after all others, so that they take no real one's place.
-    padded = np.pad(scores, ((0, 0), (0, -k % pattern.span)), constant_values=-1)
-    spans = padded.reshape(n, -1, pattern.span)
-    chosen = np.argsort(-spans, axis=2, kind="stable")[:, :, : pattern.share]
-    keep = np.zeros(spans.shape, np.bool_)
-    np.put_along_axis(keep, chosen, True, axis=2)
-    return keep.reshape(n, -1)[:, :k]
+    ranks, _ = _ranked(scores, pattern)
+    return _cut(ranks < pattern.share, scores)
+
+
+def kept_unevenly(scores: Floats, pattern: Pattern) -> npt.NDArray[np.bool_]:
+    """Which weights are kept if spans may have different numbers of them.
+
+    A span keeps so many slots of :data:`.operators.sparselinear.SLOT`, the same in every row; in
+    all there are as many as the pattern has. What one slot more would add is never more than the
+    one before it added, so that taking the best slots one by one is the best choice.
+
+    Args:
+        scores: Not negative, [N, K].
+        pattern: How many of how many neighbouring columns, in the mean.
+
+    Returns:
+        bool [N, K]; what :func:`kept_by` keeps where whole slots are too coarse to keep more.
+    """
+    equal = kept_by(scores, pattern)
+    ranks, ordered = _ranked(scores, pattern)
+    spans = ordered.shape[1]
+    kept = np.maximum(ordered, 0).sum(axis=0, dtype=np.float64)
+    of_slots = kept.reshape(spans, -1, SLOT).sum(axis=2)
+    budget = spans * pattern.share // SLOT
+    best = np.argsort(-of_slots.reshape(-1), kind="stable")[:budget]
+    slots = np.bincount(best // of_slots.shape[1], minlength=spans)
+    uneven = _cut(ranks < SLOT * slots[:, None], scores)
+    return uneven if energy_of(scores, uneven) > energy_of(scores, equal) else equal
+
+
+def energy_of(scores: Floats, keep: npt.NDArray[np.bool_]) -> float:
+    """The share of the scores that is kept, 0 to 1."""
+    total = scores.sum(dtype=np.float64)
+    return float(scores[keep].sum(dtype=np.float64) / total) if total > 0 else 1.0
+
+
+def _ranked(scores: Floats, pattern: Pattern) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Each score's rank in its span, [N, spans, span], the highest first; and them in that order.
+
+    Columns that pad the last span come after all others, so that they take no real one's place.
+    """
+    padded = np.pad(scores, ((0, 0), (0, -scores.shape[1] % pattern.span)), constant_values=-1)
+    spans = padded.reshape(len(scores), -1, pattern.span)
+    order = np.argsort(-spans, axis=2, kind="stable")
+    ranks = np.argsort(order, axis=2, kind="stable")
+    return ranks, np.take_along_axis(spans, order, axis=2)
+
+
+def _cut(keep: npt.NDArray[np.bool_], scores: Floats) -> npt.NDArray[np.bool_]:
+    """[N, spans, span] without the columns that were added."""
+    return keep.reshape(len(scores), -1)[:, : scores.shape[1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -41,6 +42,14 @@ _PATTERNS = click.Choice(
     "the first that fits counts.",
 )
 @click.option(
+    "--counts",
+    type=click.Choice(["equal", "energy"]),
+    default="equal",
+    show_default=True,
+    help="equal keeps N of every M weights; energy keeps as many in a layer, in every row more of "
+    "them in the columns that matter more.",
+)
+@click.option(
     "--exclude",
     multiple=True,
     metavar="LAYERS",
@@ -71,6 +80,7 @@ def command(
     output: Path,
     pattern: str,
     layers: tuple[tuple[str, str], ...],
+    counts: Literal["equal", "energy"],
     exclude: tuple[str, ...],
     least_energy: float,
     calibration: Path | None,
@@ -89,7 +99,7 @@ def command(
 
     \b
     Examples:
-      confpress sparsify model.onnx -o sparse.onnx --calibration calls/
+      confpress sparsify model.onnx -o sparse.onnx --calibration calls/ --counts energy
       confpress sparsify model.onnx -o sparse.onnx --layer '*.ff*' 2:16 --exclude 'head*'
     """  # noqa: D301 (\b tells click to keep lines)
     import onnx_ir as ir
@@ -118,6 +128,7 @@ def command(
                 least_energy=least_energy,
                 exclude=exclude,
                 layers=dict(layers),
+                counts=counts,
                 reach=look_up_reach(instructions),
                 importance=importance,
             )

@@ -12,11 +12,13 @@ import onnx_ir.passes.common as common
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..linear import MatMulLayer, matmul_layers, stored_weight
 from ..operators.activated import ACTIVATED, ACTIVATIONS
+from ..operators.linear_layers import FAMILY_OF
 from ..operators.quantlinear import define_quant_linear, pack_int8, quant_linear_node
 from ..operators.quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
 from ..operators.sparselinear import (
     BLOCK,
-    SPARSE_ACTIVATION_OF,
+    BREAK_EVEN,
+    SLOT,
     WINDOW,
     Costs,
     Pattern,
@@ -26,16 +28,16 @@ from ..operators.sparselinear import (
     pattern_of,
     sparse_node,
 )
+from ..operators.sparselinear_float import BREAK_EVEN as FLOAT_BREAK_EVEN
+from ..operators.sparselinear_float import FAMILY as FLOAT_FAMILY
 from ..operators.sparselinear_float import (
-    BREAK_EVEN,
-    FAMILY,
-    FLOAT_ACTIVATION_OF,
     WEIGHT_TYPES,
     define_sparse_float,
     kept_of,
     pack_sparse_float,
     sparse_float_node,
 )
+from ..operators.sparselinear_uneven import define_uneven, look_ups_of, pack_uneven, uneven_node
 from ..rewrite import Patch, constant, replace_value
 from ..structure.activations import fusible_activation
 from ..structure.modules import Activation
@@ -49,12 +51,13 @@ class LowerCpu(InPlacePass):
     """Linear layers become ``confpress.v1.QuantLinear``, with the activation that follows fused.
 
     Int8 weights whose zeros are balanced over a few columns, whoever put them there, become
-    ``SparseLinear`` where that is faster. Weights of 4 and 2 bits with scales per block (int4,
-    uint4, FP4, int2) become ``QuantLinear4Bit`` and ``QuantLinear2Bit``. Activations are quantised
-    per frame exactly as the interchange model says. Weights in float32, or stored as bfloat16, with
-    enough zeros in every block become ``SparseLinearFloat``. Other formats of linear layers are
-    stored in codes and computed with in float32, as on target ``portable``. Convolutions keep their
-    QDQ nodes, which ONNX Runtime turns into QLinearConv.
+    ``SparseLinear`` where that is faster, or ``SparseLinearUneven`` where columns that keep
+    different numbers of them make it faster still. Weights of 4 and 2 bits with scales per block
+    (int4, uint4, FP4, int2) become ``QuantLinear4Bit`` and ``QuantLinear2Bit``. Activations are
+    quantised per frame exactly as the interchange model says. Weights in float32, or stored as
+    bfloat16, with enough zeros in every block become ``SparseLinearFloat``. Other formats of linear
+    layers are stored in codes and computed with in float32, as on target ``portable``. Convolutions
+    keep their QDQ nodes, which ONNX Runtime turns into QLinearConv.
 
     Attributes:
         costs: Measured times that decide between sparse and dense.
@@ -71,7 +74,13 @@ class LowerCpu(InPlacePass):
         for linear in int8_linears(model):
             rows = np.ascontiguousarray(linear.codes.T)
             pattern = pattern_of(rows, self.reach)
-            if pattern is not None and is_faster(pattern, rows.shape, self.costs, self.reach):
+            even = BREAK_EVEN if pattern is None else pattern.look_ups(self.reach)
+            look_ups = look_ups_of(rows, self.reach)
+            if look_ups < min(even, BREAK_EVEN):
+                node = _uneven(model, linear, rows, self.reach)
+                form = f"{SLOT * look_ups:.3g}:{BLOCK} in the mean"
+                _finish(linear.layer, node, journal, form)
+            elif pattern is not None and is_faster(pattern, rows.shape, self.costs, self.reach):
                 node = _sparse(model, linear, rows, pattern)
                 _finish(linear.layer, node, journal, str(pattern))
             else:
@@ -132,6 +141,24 @@ def _sparse(
     )
 
 
+def _uneven(model: ir.Model, linear: Int8Linear, rows: npt.NDArray[np.int8], span: int) -> ir.Node:
+    patch = Patch(linear.layer.node)
+    activation = _activation_of(linear.layer)
+    packed = pack_uneven(rows, span)
+    define_uneven(model, activation)
+    return uneven_node(
+        linear.input,
+        patch.constant(packed.packed, "packed"),
+        patch.constant(packed.columns, "columns"),
+        patch.constant(packed.blocks, "blocks"),
+        patch.constant(linear.scales, "scale"),
+        patch.constant(linear.bias, "bias"),
+        shape=rows.shape,
+        activation=activation,
+        name=f"{patch.name}/SparseLinearUneven",
+    )
+
+
 def _lowbit(model: ir.Model, linear: LowBitLinear) -> ir.Node:
     patch = Patch(linear.layer.node)
     activation = _activation_of(linear.layer)
@@ -155,15 +182,15 @@ def _float(model: ir.Model, layer: MatMulLayer, journal: Journal) -> None:
     stored = constant(stored_weight(layer.weight))
     if stored is None or stored.dtype not in WEIGHT_TYPES:
         return
-    if stored.size == 0 or np.count_nonzero(stored) > stored.size * BREAK_EVEN / BLOCK:
+    if stored.size == 0 or np.count_nonzero(stored) > stored.size * FLOAT_BREAK_EVEN / BLOCK:
         return
     rows = np.ascontiguousarray(stored.T)
     kept = kept_of(rows)
-    if kept > BREAK_EVEN:
+    if kept > FLOAT_BREAK_EVEN:
         journal.refuse(
             layer.id,
-            f"some row keeps {kept} weights in a block of {BLOCK} inputs, and {FAMILY} is faster "
-            f"up to {BREAK_EVEN}; `sparsify` leaves as many in every block",
+            f"some row keeps {kept} weights in a block of {BLOCK} inputs, and {FLOAT_FAMILY} is "
+            f"faster up to {FLOAT_BREAK_EVEN}; `sparsify` leaves as many in every block",
         )
         return
     patch = Patch(layer.node)
@@ -177,7 +204,7 @@ def _float(model: ir.Model, layer: MatMulLayer, journal: Journal) -> None:
         patch.constant(bias_of(layer, len(rows)), "bias"),
         shape=rows.shape,
         activation=activation,
-        name=f"{patch.name}/{FAMILY}",
+        name=f"{patch.name}/{FLOAT_FAMILY}",
     )
     note = "" if rows.dtype == np.float32 else f" in {rows.dtype}"
     _finish(layer, node, journal, f"{kept}:{BLOCK}{note}")
@@ -191,13 +218,7 @@ def _finish(layer: MatMulLayer, node: ir.Node, journal: Journal, form: str = "")
     replace_value(activated.output if activated else layer.output, node.outputs[0])
     note = f" ({form})" if form else ""
     ending = f" with {ACTIVATED[activated.name][0]}" if activated else ""
-    journal.change(layer.id, f"{_family(node)}{note}{ending}")
-
-
-def _family(node: ir.Node) -> str:
-    if node.op_type in FLOAT_ACTIVATION_OF:
-        return FAMILY
-    return "SparseLinear" if node.op_type in SPARSE_ACTIVATION_OF else "QuantLinear"
+    journal.change(layer.id, f"{FAMILY_OF[node.op_type]}{note}{ending}")
 
 
 def _activation(layer: MatMulLayer) -> Activation | None:

@@ -31,7 +31,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..errors import ConfpressError
-from .activated import ACTIVATED, activation_of, operator
+from .activated import ACTIVATED, operator
 from .functions import define, function_of
 
 #: Domain of our operators; the version is that of the packed layouts.
@@ -47,8 +47,6 @@ GROUP: Final = 4
 
 #: The operator without an activation.
 FAMILY: Final = "QuantLinear"
-#: The activation of each operator, by the operator's name.
-ACTIVATION_OF: Final = activation_of(FAMILY)
 
 #: The axes of ReduceMax were an attribute before opset 18.
 REDUCE_AXES_AS_INPUT: Final = 18

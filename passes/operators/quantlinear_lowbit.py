@@ -35,9 +35,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..errors import ConfpressError
-from .activated import activation_of, operator
+from .activated import operator
 from .functions import define
-from .quantlinear import ACTIVATION_OF, GROUP, STRIP, frame_function, frame_node
+from .quantlinear import GROUP, STRIP, frame_function, frame_node
 
 #: Columns that share a scale.
 BLOCKS: Final = (16, 32, 64, 128)
@@ -122,10 +122,8 @@ _BODY: Final = """
   Z = Add (per_frame, bias)
 """
 
-#: The activation of every operator of a quantised linear layer, those of int8 too, by its name.
-OPERATORS: Final = (
-    ACTIVATION_OF | activation_of("QuantLinear4Bit") | activation_of("QuantLinear2Bit")
-)
+#: The operators without an activation.
+FAMILIES: Final = ("QuantLinear4Bit", "QuantLinear2Bit")
 
 
 def pack_codes(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uint8]:

@@ -36,10 +36,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..errors import ConfpressError
-from .activated import activation_of, operator
+from .activated import operator
 from .functions import define
 from .quantlinear import INT8_PRODUCT, STRIP, frame_function, frame_node
-from .quantlinear_lowbit import OPERATORS as DENSE_OPERATORS
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -75,12 +74,6 @@ _BODY: Final = f"""
   padded_shape = Concat <axis = 0> (rows, rest)
   padded = Reshape (dense, padded_shape)
 {INT8_PRODUCT}"""
-
-#: The activation of each operator, by the operator's name.
-SPARSE_ACTIVATION_OF: Final = activation_of(FAMILY)
-#: The same of all operators of quantised linear layers; and the index of their input `bias`.
-OPERATORS: Final = DENSE_OPERATORS | SPARSE_ACTIVATION_OF
-BIAS_INPUT: Final = dict.fromkeys(DENSE_OPERATORS, 3) | dict.fromkeys(SPARSE_ACTIVATION_OF, 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +111,7 @@ _PATTERNS: Final = tuple(
     Pattern(kept, span) for kept in KEPT for span in SPANS if kept * span >= BLOCK
 )
 #: Look-ups per block at which SparseLinear is as fast as the dense QuantLinear (docs/kernels.md).
-_BREAK_EVEN: Final = 8
+BREAK_EVEN: Final = 8
 
 
 def pattern_of(weight: npt.NDArray[np.generic], reach: int = WINDOW) -> Pattern | None:
@@ -166,7 +159,7 @@ def is_faster(
     forms = (f"{prefix}{form}" for form in (pattern, DENSE))
     sparse, dense = ((costs or {}).get((n, k, form)) for form in forms)
     if sparse is None or dense is None:
-        return pattern.look_ups(reach) < _BREAK_EVEN
+        return pattern.look_ups(reach) < BREAK_EVEN
     return sparse < dense
 
 

@@ -32,20 +32,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..errors import ConfpressError
-from .activated import ACTIVATED, activation_of, operator
+from .activated import ACTIVATED, operator
 from .functions import define, function_of
 from .quantlinear import DOMAIN, OUTPUT, frame_node
-from .sparselinear import BIAS_INPUT as QUANT_BIAS_INPUT
 from .sparselinear import BLOCK, in_blocks
-from .sparselinear import OPERATORS as QUANT_OPERATORS
 
 #: The operator without an activation.
 FAMILY: Final = "SparseLinearFloat"
-#: The activation of each operator, by the operator's name.
-FLOAT_ACTIVATION_OF: Final = activation_of(FAMILY)
-#: The same of all operators of linear layers; and the index of their input `bias`.
-OPERATORS: Final = QUANT_OPERATORS | FLOAT_ACTIVATION_OF
-BIAS_INPUT: Final = QUANT_BIAS_INPUT | dict.fromkeys(FLOAT_ACTIVATION_OF, 3)
 #: Non-zeros in a block of 64 up to which the operator is faster than the dense product
 #: (docs/kernels.md).
 BREAK_EVEN: Final = 16

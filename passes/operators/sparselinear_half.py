@@ -25,20 +25,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from .activated import ACTIVATED, activation_of, operator
+from .activated import ACTIVATED, operator
 from .functions import define, function_of
 from .quantlinear import DOMAIN, OUTPUT, frame_node
-from .sparselinear_float import BIAS_INPUT as FLOAT_BIAS_INPUT
 from .sparselinear_float import BODY, pack_sparse_float
-from .sparselinear_float import OPERATORS as FLOAT_OPERATORS
 
 #: The operator without an activation.
 FAMILY: Final = "SparseLinearHalf"
-#: The activation of each operator, by the operator's name.
-HALF_ACTIVATION_OF: Final = activation_of(FAMILY)
-#: The same of all operators of linear layers; and the index of their input `bias`.
-OPERATORS: Final = FLOAT_OPERATORS | HALF_ACTIVATION_OF
-BIAS_INPUT: Final = FLOAT_BIAS_INPUT | dict.fromkeys(HALF_ACTIVATION_OF, 3)
 
 
 def pack_sparse_half(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from ..operators.sparselinear import OPERATORS as QUANT_LINEAR
+from ..operators.linear_layers import QUANTISED
 from .graph import constant_expression
 from .modules import (
     Convolution,
@@ -24,7 +24,7 @@ Facts = Mapping[str, Fact]
 
 def activations_of(layer: Linear | Convolution) -> str:
     """How the input is quantised, read off the nodes before it."""
-    if layer.node.op_type in QUANT_LINEAR or layer.node.op_type == "DynamicQuantizeMatMul":
+    if layer.node.op_type in QUANTISED or layer.node.op_type == "DynamicQuantizeMatMul":
         return "dynamic"
     value = layer.node.inputs[0] if isinstance(layer, Convolution) else layer.input
     dequantize = value.producer() if value is not None else None

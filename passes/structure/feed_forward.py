@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..operators.sparselinear_half import OPERATORS as OUR_LINEAR
+from ..operators.linear_layers import ACTIVATION_OF as OUR_LINEAR
 from .activations import find_activation
 from .branch import Branch, NotRecognisedError, counted
 from .gating import gate_half

@@ -12,8 +12,7 @@ import dataclasses
 
 import onnx_ir as ir
 
-from ..operators.sparselinear_half import BIAS_INPUT
-from ..operators.sparselinear_half import OPERATORS as OUR_LINEAR
+from ..operators.linear_layers import BIAS_INPUT
 from .activations import find_activation
 from .graph import constant, constant_expression, dims, only_consumer, other_input
 from .modules import Convolution, Linear
@@ -133,7 +132,7 @@ def _lowered(node: ir.Node) -> Linear | str | None:
     if value is None or matrix is None:
         return "its weight is computed, not constant"
     attributes = node.attributes
-    if node.op_type in OUR_LINEAR:
+    if node.op_type in BIAS_INPUT:
         sizes = tuple(attributes.get_ints("shape", ()))[::-1]
     elif node.op_type == "MatMulNBits":
         sizes = (attributes.get_int("K", 0), attributes.get_int("N", 0))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from ..operators.sparselinear_half import OPERATORS as OUR_LINEAR
+from ..operators.linear_layers import ACTIVATION_OF as OUR_LINEAR
 
 #: Operators counted as products over the last axis of the first input.
 _PRODUCTS = frozenset({

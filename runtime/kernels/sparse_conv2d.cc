@@ -2,9 +2,13 @@
 // passes/operators/sparseconv2d.py defines it.
 #include "sparse_conv2d.h"
 
+#include <optional>
+#include <vector>
+
 #include "conv2d_operator.h"
 #include "cpu_path.h"
 #include "sparse_reader.h"
+#include "sparse_slots.h"
 
 namespace confpress {
 namespace {
@@ -43,19 +47,19 @@ class SparseConv2d : Conv2dOperator {
     const Tensor places = info.constant(4, "columns");
     const size_t width = window_.columns.taps * channels_in_;
     const size_t blocks = ceil_div(width, kBlockColumns);
-    const unsigned log_slots = log_slots_of(kOp, weights, 3);
+    const std::vector<int32_t> slots = even_slots(kOp, weights, 3, blocks);
     const size_t taps = window_.time.taps;
     const std::vector<int64_t> packed{static_cast<int64_t>(taps),
                                       static_cast<int64_t>(strips_),
                                       static_cast<int64_t>(blocks),
-                                      int64_t{1} << log_slots,
+                                      static_cast<int64_t>(slots.size() / blocks),
                                       kStripRows,
                                       kSlotValues};
     require(kOp, weights, "W", ort::kInt8, packed);
     require(kOp, places, "columns", ort::kUint8, packed);
-    SparseReader reader(kOp, width, log_slots);
-    reader.read(weights.as<int8_t>(), places.as<uint8_t>(), taps * strips_, weight_sums_.data());
-    weights_ = reader.weights(weights.as<int8_t>(), places.as<uint8_t>());
+    reader_.emplace(kOp, width, slots);
+    reader_->read(weights.as<int8_t>(), places.as<uint8_t>(), taps * strips_, weight_sums_.data());
+    weights_ = reader_->weights(weights.as<int8_t>(), places.as<uint8_t>());
     // A slot's look-up may reach behind the last column.
     layout_ = {channels_in_, kernel_.code_bytes, blocks * kBlockColumns - width};
   }
@@ -68,6 +72,7 @@ class SparseConv2d : Conv2dOperator {
 
  private:
   const SparseConv2dKernel& kernel_;
+  std::optional<SparseReader> reader_;
   SparseWeights weights_{};  // in the initializers' own memory
   PieceLayout layout_{};
 };

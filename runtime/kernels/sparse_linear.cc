@@ -1,5 +1,6 @@
-// SparseLinear: Y = activation(X Wᵀ + b), int8 activations and balanced-sparse int8 weights;
-// passes/operators/sparselinear.py defines it and draws its layout.
+// SparseLinear and SparseLinearUneven: Y = activation(X Wᵀ + b), int8 activations and sparse int8
+// weights; passes/operators/sparselinear.py and sparselinear_uneven.py define them and draw their
+// layouts.
 #include <vector>
 
 #include "activated_operators.h"
@@ -8,6 +9,7 @@
 #include "linear_sparse.h"
 #include "quantized_frames.h"
 #include "sparse_int8_layer.h"
+#include "sparse_reader.h"
 #include "task_grid.h"
 
 namespace confpress {
@@ -45,23 +47,37 @@ const LinearSparseKernel& kernel_of(CpuPath path) {
   }
 }
 
-class SparseLinear {
- public:
+struct Even {
   static constexpr char kOp[] = "SparseLinear";
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt8, ort::kUint8, ort::kFloat,
                                                  ort::kFloat};
+  static constexpr bool kUneven = false;
+};
+
+struct Uneven {
+  static constexpr char kOp[] = "SparseLinearUneven";
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt8,  ort::kUint8,
+                                                 ort::kInt32, ort::kFloat, ort::kFloat};
+  static constexpr bool kUneven = true;
+};
+
+template <class Layout>
+class SparseLinear {
+ public:
+  static constexpr const auto& kOp = Layout::kOp;
+  static constexpr const auto& kInputs = Layout::kInputs;
 
   SparseLinear(const KernelInfo& info, Activation activation)
-      : layer_(kOp, info),
+      : layer_(kOp, info, Layout::kUneven),
         kernel_(kernel_of(cpu_path_choice().chosen.path)),
         activation_(activation),
         scales_(padded(layer_.scales, layer_.rows, layer_.strips * kStripRows)),
         bias_(padded(layer_.bias, layer_.rows, layer_.strips * kStripRows)),
-        offsets_(layer_.strips * kStripRows, 0) {
-    SparseReader reader(kOp, layer_.columns, layer_.log_slots);
-    reader.read(layer_.weights, layer_.places, layer_.strips, offsets_.data());
+        offsets_(layer_.strips * kStripRows, 0),
+        reader_(kOp, layer_.columns, layer_.slots) {
+    reader_.read(layer_.weights, layer_.places, layer_.strips, offsets_.data());
     for (int32_t& offset : offsets_) offset *= -kernel_.quantizer->zero_point;
-    weights_ = reader.weights(layer_.weights, layer_.places);
+    weights_ = reader_.weights(layer_.weights, layer_.places);
   }
 
   void compute(KernelContext& context) const {
@@ -94,10 +110,12 @@ class SparseLinear {
   std::vector<float> scales_;
   std::vector<float> bias_;
   std::vector<int32_t> offsets_;
+  SparseReader reader_;
   SparseWeights weights_{};  // in the initializers' own memory
 };
 
-const ActivatedEntries<SparseLinear> entries;
+const ActivatedEntries<SparseLinear<Even>> even;
+const ActivatedEntries<SparseLinear<Uneven>> uneven;
 
 }  // namespace
 }  // namespace confpress

@@ -122,7 +122,7 @@ CONFPRESS_INLINE void add_slots(SparseTile<kFrames, Slot::kStrips>& t, const Spa
   Strips strips{w.weights + strip * strip_bytes, w.columns + strip * strip_bytes, strip_bytes};
   Slot slot;
   slot.read_columns(strips);
-  auto near = codes.near(0);
+  auto near = codes.near(w.first_column<Slot::kReach>(0));
   CONFPRESS_UNROLL
   for (int f = 0; f < Tile::kNear; ++f) slot.find(t, f, near[f]);
   const size_t last = w.slots - 1;

@@ -1,5 +1,6 @@
-// Packed sparse int8 weights of a matrix: strips of 16 rows, in a strip blocks of 64 columns, in a
-// block slots of 4 non-zeros a row, 64 bytes each, with as many bytes that name their columns.
+// Packed sparse int8 weights of a matrix: strips of 16 rows, in a strip slots of 4 non-zeros a row,
+// 64 bytes each, with as many bytes that name their columns. The non-zeros of a slot lie in one
+// block of 64 columns, the same in all strips.
 #pragma once
 
 #include <cstddef>
@@ -16,10 +17,10 @@ constexpr size_t kWindowsOfBlock = kBlockColumns / kWindowColumns;
 constexpr size_t kSlotValues = 4;
 constexpr size_t kSlotBytes = kStripRows * kSlotValues;
 
-// Where the columns of slot j of n lie.
+// Where the columns of a slot lie.
 enum class SlotReach {
-  kWindow,  // in window 4 j / n
-  kPair,    // n = 2: the first two in window 2 j, the others in window 2 j + 1
+  kWindow,  // in one window
+  kPair,    // the first two in a window, the others in the next, which are halves of 32 columns
   kBlock,   // anywhere in the block
 };
 
@@ -30,18 +31,18 @@ constexpr size_t reached_columns(SlotReach reach) {
 }
 
 struct SparseWeights {
-  const int8_t* weights;   // [strips, blocks, slots, 16, 4]
-  const uint8_t* columns;  // the same shape, 0..63
-  size_t blocks;
-  size_t slots;        // of a strip that are computed: none reads only what is beyond the columns
-  unsigned log_slots;  // a block has 2^log_slots
+  const int8_t* weights;    // [strips, stored, 16, 4]
+  const uint8_t* columns;   // the same shape, 0..63
+  const uint32_t* windows;  // [stored], the first column of the window of a slot's first non-zero
+  size_t stored;            // slots of a strip
+  size_t slots;             // of these are computed: the last read only what is beyond the columns
   SlotReach reach;
 
-  [[gnu::always_inline]] size_t strip_bytes() const { return (blocks << log_slots) * kSlotBytes; }
-  // The first column that a slot of the strip may read: in steps of what it reaches.
+  [[gnu::always_inline]] size_t strip_bytes() const { return stored * kSlotBytes; }
+  // The first column that a slot may read: in steps of what it reaches.
   template <SlotReach kReach>
   [[gnu::always_inline]] size_t first_column(size_t slot) const {
-    return slot * (kBlockColumns >> log_slots) / reached_columns(kReach) * reached_columns(kReach);
+    return windows[slot] / reached_columns(kReach) * reached_columns(kReach);
   }
 };
 

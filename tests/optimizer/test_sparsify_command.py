@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from confpress.passes.linear import matmul_layers
 from confpress.passes.operators.activated import activation_of
-from confpress.passes.operators.sparselinear_float import FLOAT_ACTIVATION_OF
+from confpress.passes.operators.linear_layers import FLOAT
 from confpress.passes.rewrite import constant
 from confpress.runtime.linear_costs import CostTable
 
@@ -47,6 +47,26 @@ def test_zeros_are_set_in_the_patterns_that_were_asked_for(
     assert (found[last] != 0).all()
 
 
+def test_columns_that_matter_keep_more(
+    confpress: Confpress, tiny_ctc: Path, tmp_path: Path
+) -> None:
+    model = ir.load(tiny_ctc)
+    weights = {layer.weight for layer in matmul_layers(model.graph)}
+    for weight in weights:
+        array = constant(weight)
+        assert array is not None
+        scaled = array * np.where(np.arange(len(array)) < 16, 9, 1)[:, None]
+        weight.const_value = ir.tensor(scaled.astype(np.float32), name=weight.name)
+    ir.save(model, tmp_path / "scaled.onnx")
+    command = ("sparsify", tmp_path / "scaled.onnx", "-o", tmp_path / "sparse.onnx")
+    done = confpress(*command, "--least-energy", "0", "--counts", "energy")
+    assert done.status == 0, done.err
+    for weight in weights_of(tmp_path / "sparse.onnx").values():
+        if weight.shape[1] > 64:
+            assert (np.count_nonzero(weight[:, :16], axis=1) == 16).all()
+        assert np.count_nonzero(weight) <= weight.shape[0] * 4 * -(-weight.shape[1] // 16)
+
+
 @pytest.mark.parametrize(("instructions", "span"), [("avx512vbmi", 64), ("any", 16)])
 def test_a_share_of_zeros_suits_the_instruction_set(
     confpress: Confpress, tiny_ctc: Path, tmp_path: Path, instructions: str, span: int
@@ -81,7 +101,7 @@ def test_measured_times_go_into_a_table_and_come_from_it(
         assert confpress(*lower, "cpu").status == 0
         graph = ir.load(tmp_path / "cpu.onnx").graph
         # Layers that stay in float32 are not in the table.
-        found = {node.op_type for node in graph if node.domain} - FLOAT_ACTIVATION_OF.keys()
+        found = {node.op_type for node in graph if node.domain} - FLOAT
         assert found
         assert found <= activation_of(operator).keys()
     table.write_text(measured.model_copy(update={"cpu": "another"}).model_dump_json())

@@ -1,4 +1,4 @@
-"""SparseLinear layers for tests: a QuantLinear layer whose zeros are balanced."""
+"""Sparse int8 layers for tests: a QuantLinear layer whose zeros are balanced, or uneven."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from confpress.passes.operators.sparselinear import Pattern, define_sparse, pack_sparse, sparse_node
+from confpress.passes.operators.sparselinear_uneven import (
+    define_uneven,
+    pack_uneven,
+    uneven_node,
+)
 
 from .quant_layers import QuantLayer, initializer, layer_model
 
@@ -46,4 +51,39 @@ class SparseLayer(QuantLayer):
 
         model = layer_model(node, weights, self.codes.shape[1], opset=opset, rank=rank)
         define_sparse(model, activation)
+        return ir.to_proto(model)
+
+
+@dataclass(frozen=True)
+class UnevenLayer(QuantLayer):
+    """Codes int8 [N, K] of which spans of columns keep different numbers."""
+
+    span: int
+
+    @classmethod
+    def random(cls, n: int, k: int, span: int, slots: int = 2, seed: int = 0) -> UnevenLayer:
+        """Random codes of which every span keeps up to so many slots of four, at random places."""
+        dense = QuantLayer.random(n, k, seed)
+        generator = np.random.default_rng(seed + 1)
+        order = generator.random((n, k))
+        for start in range(0, k, span):
+            columns = order[:, start : start + span]
+            kept = 4 * generator.integers(slots + 1)
+            dense.codes[:, start : start + span][columns.argsort(1).argsort(1) >= kept] = 0
+        return cls(dense.codes, dense.scales, dense.bias, span)
+
+    def model(self, activation: str = "", *, opset: int = 17, rank: int = 2) -> onnx.ModelProto:
+        """Input x [..., K] with leading dimensions that are free, output y."""
+        parts = pack_uneven(self.codes, self.span)._asdict()
+        packed = [initializer(name, array) for name, array in parts.items()]
+        rest = [initializer("scales", self.scales), initializer("bias", self.bias)]
+
+        def node(x: ir.Value) -> ir.Node:
+            return uneven_node(
+                x, *packed, *rest, shape=self.codes.shape, activation=activation, name="layer"
+            )
+
+        k = self.codes.shape[1]
+        model = layer_model(node, [*packed, *rest], k, opset=opset, rank=rank)
+        define_uneven(model, activation)
         return ir.to_proto(model)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -8,7 +10,7 @@ from confpress.passes.lower.cpu import LowerCpu, balanced_layers
 from confpress.passes.operators.sparselinear import BLOCK, WINDOW
 from confpress.passes.quantize import Quantize
 from confpress.passes.rewrite import constant
-from confpress.passes.sparsify import PATTERNS, Sparsify, kept_by
+from confpress.passes.sparsify import PATTERNS, Sparsify, energy_of, kept_by, kept_unevenly
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,7 +140,59 @@ def test_layers_have_patterns_of_their_own(layers: dict[str, str], used: str) ->
     assert change.what.startswith(f"{used}, ")
 
 
+@given(st.integers(1, 5), st.sampled_from([48, 50, 60]), st.sampled_from(["4:16", "8:16"]))
+def test_uneven_counts_keep_the_most_that_the_same_number_can(n: int, k: int, name: str) -> None:
+    pattern = PATTERNS[name]
+    generator = np.random.default_rng(n * k)
+    scores = np.square(generator.standard_normal((n, k)) * np.exp(generator.standard_normal(k)))
+    keep = kept_unevenly(scores.astype(np.float32), pattern)
+    spans = [slice(start, start + 16) for start in range(0, k, 16)]
+    for span in spans:
+        (counts,) = {int(each) for each in keep[:, span].sum(axis=1)}
+        assert counts % 4 == 0 or counts == k % 16
+    ordered = [-np.sort(-scores[:, span], axis=1).sum(axis=0) for span in spans]
+    budget = len(spans) * pattern.share // 4
+    most = max(
+        sum(float(best[: 4 * slots].sum()) for best, slots in zip(ordered, choice, strict=True))
+        for choice in itertools.product(range(5), repeat=len(spans))
+        if sum(choice) == budget
+    )
+    assert float(scores[keep].sum()) == pytest.approx(most, rel=1e-5)
+
+
+def test_uneven_counts_keep_more_in_a_layer_that_is_no_larger() -> None:
+    importance = np.where(np.arange(100) < 40, 9, 1).astype(np.float32)
+    x = RANDOM.standard_normal((2, 5, 100)).astype(np.float32)
+    model, weight = linear()
+    scores = np.square(weight.T) * importance
+    kept, sizes = [], []
+    for counts, operator in (("equal", "SparseLinear"), ("energy", "SparseLinearUneven")):
+        sparse = model.clone()
+        Sparsify("4:16", importance={"x": importance}, counts=counts)(sparse)
+        kept.append(energy_of(scores, weight_of(sparse).T != 0))
+        Quantize()(sparse)
+        (expected,) = evaluate(sparse, {"x": x})
+        result = LowerCpu()(sparse)
+        assert operators(sparse) == [operator]
+        assert result.changes[0].what.startswith(f"{operator} (")
+        (y,) = evaluate(sparse, {"x": x})
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        weights = [constant(value) for value in next(iter(sparse.graph)).inputs[1:]]
+        sizes.append(sum(each.nbytes for each in weights if each is not None))
+    assert kept[1] > kept[0] + 0.02
+    assert sizes[1] <= sizes[0]
+
+
+def test_counts_stay_equal_where_uneven_ones_keep_no_more() -> None:
+    weight = np.tile(np.repeat([2.0, 1.0], [2, 14]), (33, 7))[:, :100].astype(np.float32)
+    model = parse(LINEAR, w=np.ascontiguousarray(weight.T), c=np.zeros(33, np.float32))
+    (change,) = Sparsify("2:16", least_energy=0, counts="energy")(model).changes
+    assert change.what.startswith("2:16, ")
+
+
 def test_unknown_options_are_errors() -> None:
+    with pytest.raises(ConfpressError, match='"equal" or "energy", not "many"'):
+        Sparsify(counts="many")
     with pytest.raises(ConfpressError, match='"3:16" is no sparsity pattern; there are 2:4'):
         Sparsify("3:16")
     with pytest.raises(ConfpressError, match='"4:15" is no sparsity pattern'):

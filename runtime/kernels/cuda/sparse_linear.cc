@@ -1,6 +1,7 @@
 // SparseLinear for the CUDA provider; passes/operators/sparselinear.py defines it.
 #include "../activated_operators.h"
 #include "../sparse_int8_layer.h"
+#include "../sparse_reader.h"
 #include "on_gpu.h"
 
 namespace confpress::cuda {
@@ -18,7 +19,7 @@ class SparseLinear {
     const auto w = on_host(kOp, layer_.weights, layer_.size());
     const auto columns = on_host(kOp, layer_.places, layer_.size());
     std::vector<int32_t> sums(layer_.strips * kStripRows, 0);
-    SparseReader(kOp, layer_.columns, layer_.log_slots)
+    SparseReader(kOp, layer_.columns, layer_.slots)
         .read(w.data(), columns.data(), layer_.strips, sums.data());
   }
 
@@ -32,7 +33,7 @@ class SparseLinear {
                                       frames.x,
                                       reinterpret_cast<const uint32_t*>(layer_.weights),
                                       reinterpret_cast<const uint32_t*>(layer_.places),
-                                      static_cast<int>(layer_.slots()),
+                                      static_cast<int>(layer_.slots.size() / layer_.blocks),
                                       layer_.scales,
                                       layer_.bias,
                                       frames.y,

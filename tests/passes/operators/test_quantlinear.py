@@ -5,9 +5,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
-from confpress.passes.operators.activated import ACTIVATIONS
+from confpress.passes.operators.activated import ACTIVATIONS, activation_of
 from confpress.passes.operators.quantlinear import (
-    ACTIVATION_OF,
     DOMAIN,
     define_quant_linear,
     pack_int8,
@@ -100,7 +99,7 @@ def test_operator_is_named_by_its_activation() -> None:
     for activation in ACTIVATIONS:
         domain, op_type, overload = quant_linear_function(activation).identifier()
         assert (domain, overload) == (DOMAIN, "")
-        assert ACTIVATION_OF[op_type] == activation
+        assert activation_of("QuantLinear")[op_type] == activation
 
 
 def test_define_adds_the_function_once_and_the_versions_it_needs() -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import onnx
 import pytest
 from confpress.passes.errors import ConfpressError
+from confpress.passes.operators.activated import activation_of
 from confpress.passes.operators.sparselinear_float import (
-    FLOAT_ACTIVATION_OF,
+    FAMILY,
     WEIGHT_TYPES,
     kept_of,
     pack_sparse_float,
@@ -42,7 +43,7 @@ def test_packed_weights_stand_with_their_columns(dtype: np.dtype) -> None:
 
 
 def test_names_and_errors() -> None:
-    for activation in FLOAT_ACTIVATION_OF.values():
-        assert FLOAT_ACTIVATION_OF[sparse_float_function(activation).name] == activation
+    for name, activation in activation_of(FAMILY).items():
+        assert sparse_float_function(activation).name == name
     with pytest.raises(ConfpressError, match="of float32 or bfloat16, not float64"):
         pack_sparse_float(np.zeros((3, 4)))

@@ -334,6 +334,51 @@ Case conv2d_case(bool sparse, Bytes& bytes) {
   return c;
 }
 
+// The same with slots that are not the same in every block.
+Case sparse_uneven_case(Bytes& bytes) {
+  Case c = sparse_case(bytes);
+  const int64_t slots = 1 + bytes.up_to(4 * c.shapes[1][1]);
+  c.shapes[1] = c.shapes[2] = {c.shapes[1][0], slots, 16, 4};
+  c.shapes.insert(c.shapes.begin() + 3, {slots});
+  return c;
+}
+
+// Some slots of each block, from any on, and columns as fill_columns makes them; rarely a block is
+// spoiled, or a column.
+void fill_slots(ort::Value& weights, ort::Value& columns, ort::Value& blocks, int64_t k,
+                Bytes& bytes) {
+  const Shape& shape = columns.info.shape;
+  if (shape.size() != 4 || shape != weights.info.shape) return;
+  const auto slots = static_cast<int64_t>(std::min(count_of(blocks), count_of(columns)));
+  const int64_t last = groups_of(std::clamp<int64_t>(k, 1, kMostBytes), 64) - 1;
+  const int64_t first = bytes.up_to(last);
+  const int64_t of_block = 1 + bytes.up_to(7);
+  const int64_t rows = std::max<int64_t>(1, shape[2]);
+  const int64_t width = std::max<int64_t>(1, shape[3]);
+  const bool windows = bytes.up_to(1) != 0;
+  const int64_t step = 2 * bytes.up_to(31) + 1;
+  const auto block_of = [&](int64_t slot) { return std::min(last, first + slot / of_block); };
+  for (int64_t slot = 0; slot < slots; ++slot) {
+    const auto block = static_cast<int32_t>(block_of(slot));
+    std::memcpy(blocks.data.get() + slot * sizeof block, &block, sizeof block);
+  }
+  const auto count = static_cast<int64_t>(count_of(columns));
+  for (int64_t at = 0; at < count; ++at) {
+    const int64_t i = at % width;
+    const int64_t row = at / width % rows;
+    const int64_t slot = at / width / rows % std::max<int64_t>(1, shape[1]);
+    const int64_t block = block_of(slot);
+    const int64_t in_block = slot - (block - first) * of_block;
+    const int64_t value = in_block * width + i;
+    const int64_t column = windows ? in_block % 4 * 16 + (in_block / 4 * 4 + i + row) % 16
+                                   : (value * step + row * 5) % 64;
+    columns.data[at] = static_cast<unsigned char>(column);
+    if (block * 64 + column >= k) weights.data[at] = 0;
+  }
+  if (bytes.rarely() && slots > 0) blocks.data[bytes.next() % (slots * 4)] = bytes.next();
+  if (bytes.rarely() && count > 0) columns.data[bytes.next() % count] = bytes.next();
+}
+
 Case sparse_float_case(Bytes& bytes) {
   Case c;
   const int64_t n = 1 + bytes.up_to(80);
@@ -520,15 +565,17 @@ void run_case(Bytes bytes, Outcome& outcome) {
   const bool linear = name.rfind("QuantLinear", 0) == 0;
   const bool norm = name.find("Norm") != name.npos;
   const bool sparse_float = name.rfind("SparseLinearFloat", 0) == 0;
-  const bool sparse = !sparse_float && name.rfind("SparseLinear", 0) == 0;
+  const bool uneven = name.rfind("SparseLinearUneven", 0) == 0;
+  const bool sparse = !sparse_float && !uneven && name.rfind("SparseLinear", 0) == 0;
   const bool attention = name.find("Attention") != name.npos;
   const bool sparse_conv = name.rfind("SparseConv2d", 0) == 0;
   const bool conv2d = sparse_conv || name.rfind("QuantConv2d", 0) == 0;
-  if (!linear && !norm && !sparse && !sparse_float && !attention && !conv2d &&
+  if (!linear && !norm && !sparse && !uneven && !sparse_float && !attention && !conv2d &&
       name.rfind("ConvModule", 0) != 0)
     return;
   Case c = linear           ? linear_case(name, bytes)
            : sparse         ? sparse_case(bytes)
+           : uneven         ? sparse_uneven_case(bytes)
            : sparse_float   ? sparse_float_case(bytes)
            : norm           ? norm_case(op, bytes)
            : conv2d         ? conv2d_case(sparse_conv, bytes)
@@ -546,6 +593,7 @@ void run_case(Bytes bytes, Outcome& outcome) {
   if (sparse_float) fill_float_columns(*values[1], *values[2], c.info.columns(), bytes);
   if (sparse) fill_columns(*values[1], *values[2], c.info.columns(), bytes);
   if (sparse_conv) fill_columns(*values[3], *values[4], c.info.columns(), bytes);
+  if (uneven) fill_slots(*values[1], *values[2], *values[3], c.info.columns(), bytes);
   void* kernel = nullptr;
   if (refused(op->CreateKernelV2(op, &api(), &c.info, &kernel), outcome)) return;
   ort::KernelContext context;

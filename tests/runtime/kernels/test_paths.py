@@ -18,6 +18,8 @@ from .native import build_fuzz, require, run_fuzz
 CASES = 1500
 #: Difference as a share of the tensor's largest magnitude.
 TOLERANCE = 2e-6
+#: Some paths take the sigmoid of anything below -87 for that of -87, which is this small.
+LEAST = float(np.exp(-87.0)) * (1 + TOLERANCE)
 AARCH64 = {
     "CMAKE_SYSTEM_NAME": "Linux",
     "CMAKE_SYSTEM_PROCESSOR": "aarch64",
@@ -44,8 +46,8 @@ def _compare(actual: list[np.ndarray], expected: list[np.ndarray]) -> None:
         finite = np.isfinite(theirs)
         np.testing.assert_array_equal(np.isfinite(ours), finite)
         if finite.any():
-            scale = np.abs(theirs[finite]).max()
-            assert np.abs(ours[finite] - theirs[finite]).max() <= TOLERANCE * scale
+            allowed = max(TOLERANCE * np.abs(theirs[finite]).max(), LEAST)
+            assert np.abs(ours[finite] - theirs[finite]).max() <= allowed
 
 
 @pytest.fixture(scope="module")
