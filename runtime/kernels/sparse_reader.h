@@ -17,9 +17,8 @@ class SparseReader {
   SparseReader(const char* op, size_t columns, std::vector<int32_t> blocks)
       : op_(op), columns_(columns), blocks_(std::move(blocks)) {}
 
-  // Some strips; adds up their rows in `sums`.
+  // All strips; adds up their rows in `sums`.
   void read(const int8_t* weights, const uint8_t* places, size_t strips, int32_t* sums) {
-    const bool first_strips = windows_.empty();
     windows_.resize(blocks_.size());
     for (size_t strip = 0; strip < strips; ++strip, sums += kStripRows) {
       uint64_t seen[kStripRows] = {};
@@ -27,9 +26,7 @@ class SparseReader {
         const size_t first = static_cast<size_t>(blocks_[slot]) * kBlockColumns;
         const size_t width = std::min(kBlockColumns, columns_ - first);
         if (slot > 0 && blocks_[slot] != blocks_[slot - 1]) std::fill_n(seen, kStripRows, 0);
-        if (first_strips && strip == 0) {
-          windows_[slot] = static_cast<uint32_t>(first + window_of(*places));
-        }
+        if (strip == 0) windows_[slot] = static_cast<uint32_t>(first + window_of(*places));
         const size_t window = windows_[slot];
         pair_ &= window % reached_columns(SlotReach::kPair) == 0;
         for (size_t row = 0; row < kStripRows; ++row) {
