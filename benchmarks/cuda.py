@@ -1,0 +1,407 @@
+"""Everything that is to be known of CUDA, in one run on a machine with a GPU.
+
+    cmake -B build -DCONFPRESS_CUDA=ON && cmake --build build
+    python benchmarks/cuda.py model.onnx --data test/ --out cuda
+
+Three parts, each of which writes its tables to OUT/cuda.md and its numbers to OUT/cuda.json as soon
+as it has them; a part or a row that fails is written down with its reason, and the others go on.
+
+`words`: word error rates of the float16 and low-bit models on the GPU against float32 on the
+CPU.
+`layers`: balanced-sparse layers against dense ones, float32 without and with TF32 and float16,
+under CUDA graphs, with the floor that bytes and operations set.
+`models`: whole models at batch 1 and 32 of 10 s and at chunks of 0.64 s, where their operators run,
+and what is copied between devices.
+
+`--provider cpu` tries all of it on a machine without a GPU; its times mean nothing for one.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import onnx_ir as ir
+import onnxruntime as ort
+from confpress.optimizer.known_validation import validate_once
+from confpress.optimizer.recipe import Recipe
+from confpress.optimizer.stages import preparation
+from confpress.passes.base import run
+from confpress.passes.errors import ConfpressError
+from confpress.passes.format_plan import FormatPlan, LayerFormat
+from confpress.passes.linear import matmul_layers
+from confpress.passes.lower.cuda import LowerCuda
+from confpress.passes.lower.float16 import Float16
+from confpress.passes.quantize import Quantize
+from confpress.passes.rewrites.versions import MinimiseVersions
+from confpress.passes.sparsify import Sparsify
+from confpress.runtime.asr import AsrModel
+from confpress.runtime.bench import BenchOptions, bench
+from confpress.runtime.cache import Cache
+from confpress.runtime.kernels import describe
+from confpress.runtime.model_file import load_model, save_model
+from confpress.runtime.placement import placement
+from confpress.runtime.profile import profile
+from confpress.runtime.session import Provider, SessionOptions, create_session
+from confpress.runtime.speech.manifest import Utterance, load_utterances
+from cuda_layers import Peaks, Timing, measure
+
+#: Data sheets, dense and without boost beyond what they say: gigabytes/s, TFLOPS of float32, TF32
+#: and float16 with sums in float32.
+PEAKS: Final = {
+    "A100-SXM4-40GB": Peaks(1555, 19.5, 156, 312),
+    "A100-SXM4-80GB": Peaks(2039, 19.5, 156, 312),
+    "H100 80GB HBM3": Peaks(3350, 67, 494, 989),
+    "H100 PCIe": Peaks(2000, 51, 378, 756),
+    "H200": Peaks(4800, 67, 494, 989),
+}
+SHAPES = "256x1024,512x512,512x2048,2048x512,4096x4096,4096x8192"
+FRAMES = "1,16,64,128,400"
+CASES = "10x1,10x32,0.64x1"
+
+
+class Report:
+    """What was found, in two files that are complete after every step."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.found: dict[str, Any] = {}
+        self.lines: list[str] = []
+
+    def add(self, key: str, value: object, *lines: str) -> None:
+        self.found[key] = value
+        self.lines += [*lines, ""]
+        text = json.dumps(self.found, indent=1, default=str)
+        (self.folder / "cuda.json").write_text(text, encoding="utf-8")
+        (self.folder / "cuda.md").write_text("\n".join(self.lines), encoding="utf-8")
+        for line in lines:
+            click.echo(line)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every part needs."""
+
+    original: AsrModel
+    folder: Path
+    provider: Provider
+    rounds: int
+    cases: tuple[tuple[float, int], ...]
+    report: Report
+
+    @property
+    def session(self) -> SessionOptions:
+        return SessionOptions(provider=self.provider)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(str(cell) for cell in line)} |" for line in lines]
+
+
+def attempt(function: Callable[[], Any]) -> tuple[Any, str]:
+    """The result, or why there is none: whatever fails here must not stop the other parts."""
+    try:
+        return function(), ""
+    except Exception as error:
+        return None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def gpu_name() -> str:
+    """The first GPU and its driver; "none" without one."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    said, _ = attempt(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
+    return said.stdout.strip().splitlines()[0] if said is not None else "none"
+
+
+# Models ------------------------------------------------------------------------------------------
+
+
+def plan_of(model: ir.Model, form: LayerFormat) -> FormatPlan:
+    """The same format for every linear layer."""
+    return FormatPlan(layers={layer.id: form for layer in matmul_layers(model.graph)})
+
+
+def passes_of(name: str, model: ir.Model) -> list[ir.passes.PassBase]:
+    """From the prepared float32 model to a target's, but for float16."""
+    match name:
+        case "float16":
+            return [LowerCuda()]
+        case "int8 weights":
+            form = LayerFormat(weight="int8")
+        case "int4 weights":
+            form = LayerFormat(weight="int4", block=32, method="mse")
+        case "FP8 weights":
+            form = LayerFormat(weight="fp8")
+        case _:
+            return [Sparsify(pattern="8:64", least_energy=0.0), LowerCuda(sparse=True)]
+    return [Quantize(convolution="float32", plan=plan_of(model, form)), LowerCuda()]
+
+
+MODELS: Final = ("float16", "int8 weights", "int4 weights", "FP8 weights", "sparse 87.5%")
+
+
+def models(job: Job) -> Iterator[tuple[str, AsrModel | None, str]]:
+    """Every model that can be made and loaded, and why the others cannot."""
+    yield "float32", job.original, ""
+    for name in MODELS:
+        path = job.folder / f"{name.replace(' ', '-').replace('%', '')}.onnx"
+
+        def make(name: str = name, path: Path = path) -> AsrModel:
+            model = load_model(job.original.path)
+            run(preparation(Recipe()), model)
+            model = run([*passes_of(name, model), Float16(), MinimiseVersions()], model).model
+            save_model(model, path)
+            made = job.original.with_model(path)
+            create_session(path, job.session)
+            return made
+
+        yield name, *attempt(make)
+
+
+# Parts -------------------------------------------------------------------------------------------
+
+
+def words(
+    job: Job,
+    made: Sequence[tuple[str, AsrModel | None, str]],
+    utterances: Sequence[Utterance],
+) -> None:
+    """Word error rates against float32 on the CPU."""
+    if not utterances:
+        job.report.add("words", {}, "## Words", "", "No speech was given (--data).")
+        return
+    found, rows = {}, []
+    for name, model, why in made:
+        if name.startswith("sparse"):
+            continue  # its zeros were set without training: speed only
+
+        def compare(model: AsrModel | None = model, why: str = why) -> Any:
+            if model is None:
+                raise ConfpressError(why)
+            return validate_once(
+                job.original,
+                model,
+                utterances,
+                SessionOptions(),
+                candidate_options=job.session,
+                batch_size=1,
+                layers=False,
+                cache=Cache(job.folder / "cache"),
+            ).validation
+
+        validation, reason = attempt(compare)
+        if validation is None:
+            rows.append([name, reason, "", ""])
+            continue
+        found[name] = validation.model_dump(mode="json")
+        rates = validation.speech.words
+        low, high = (100 * bound for bound in _ends(rates.difference_interval))
+        rows.append(
+            [
+                name,
+                f"{100 * rates.candidate.rate:.2f} %",
+                f"{100 * rates.difference:+.2f} ({low:+.2f} to {high:+.2f})",
+                validation.speech.changed,
+            ]
+        )
+    head = ["model", "WER", "points over float32 on the CPU (95 %)", "utterances that changed"]
+    job.report.add("words", found, "## Words", "", *table(head, rows))
+
+
+def _ends(interval: Any) -> tuple[float, float]:
+    return (interval.low, interval.high) if hasattr(interval, "low") else tuple(interval)
+
+
+def layers(job: Job, shapes: str, frames: str, peaks: Peaks | None) -> None:
+    """Sparse layers against dense ones."""
+    timings: list[Timing] = []
+    failures: list[str] = []
+    for shape in shapes.split(","):
+        k, n = (int(size) for size in shape.split("x"))
+        for count in frames.split(","):
+
+            def one(k: int = k, n: int = n, count: int = int(count), graph: bool = True) -> Timing:
+                return measure(
+                    k,
+                    n,
+                    count,
+                    rounds=job.rounds,
+                    provider=job.provider,
+                    graph=graph,
+                    peaks=peaks,
+                )
+
+            timing, reason = attempt(one)
+            if timing is None:
+                failures.append(f"{shape}, {count} frames, with CUDA graphs: {reason}")
+                timing, reason = attempt(lambda one=one: one(graph=False))
+            if timing is None:
+                failures.append(f"{shape}, {count} frames, without: {reason}")
+                continue
+            timings.append(timing)
+            job.report.found["layers so far"] = [asdict(each) for each in timings]
+            click.echo(f"{shape}, {count} frames: done")
+    if not timings:
+        job.report.add("layers", {"failures": failures}, "## Layers", "", *failures)
+        return
+    names = list(timings[0].us)
+    rows = [
+        [
+            f"{each.k} → {each.n}",
+            each.frames,
+            f"{each.us['float32']:.1f}",
+            *(_cell(each, name) for name in names[1:]),
+        ]
+        for each in timings
+    ]
+    errors = {
+        name: max(each.error[name] for each in timings if name in each.error)
+        for name in names
+        if name in timings[0].error
+    }
+    job.report.add(
+        "layers",
+        {"timings": [asdict(each) for each in timings], "failures": failures},
+        "## Layers",
+        "",
+        "Float32 without TF32 in µs; the others as many times as fast as it, in brackets the floor "
+        "of bytes and operations as a share of the time.",
+        "",
+        *table(["K → N", "frames", "float32, µs", *names[1:]], rows),
+        "",
+        "Largest difference from the function's body, as a share of the largest output: "
+        + ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+        + ".",
+        *failures,
+    )
+
+
+def _cell(timing: Timing, name: str) -> str:
+    floor = timing.floor_us.get(name)
+    share = "" if floor is None else f" ({floor / timing.us[name]:.0%})"
+    return f"{timing.speed_up[name]:.2f}{share}"
+
+
+def whole(job: Job, made: Sequence[tuple[str, AsrModel | None, str]]) -> None:
+    """Whole models, each in turn with float32."""
+    found: dict[str, Any] = {}
+    rows: list[list[object]] = []
+    for name, model, why in made:
+        row: list[object] = [name]
+        for seconds, batch in job.cases:
+            best, graph, reason = _bench(job, model, why, seconds, batch)
+            if best is None:
+                row.append(reason)
+                continue
+            timing = best.cases[0].timings[-1]
+            times = "" if timing.speedup is None else f", × {timing.speedup.median:.2f}"
+            row.append(f"{timing.p50_ms:.2f} ms{times}{', graph' if graph else ''}")
+            found[f"{name}, {batch} × {seconds:g} s"] = best.model_dump(mode="json")
+        placed, reason = attempt(lambda model=model: _placed(job, model))
+        row.append(placed.sentence if placed is not None else reason)
+        rows.append(row)
+    head = ["model", *(f"{batch} × {seconds:g} s" for seconds, batch in job.cases), "where it runs"]
+    job.report.add("models", found, "## Whole models", "", *table(head, rows))
+
+
+def _bench(
+    job: Job, model: AsrModel | None, why: str, seconds: float, batch: int
+) -> tuple[Any, bool, str]:
+    """With a CUDA graph where that can be recorded, else without, and why not."""
+    if model is None:
+        return None, False, why
+    subjects = [model] if model is job.original else [job.original, model]
+    reasons = []
+    for graph in (True, False) if job.provider == "cuda" else (False,):
+        options = BenchOptions(
+            seconds=(seconds,),
+            batches=(batch,),
+            rounds=job.rounds,
+            provider=job.provider,
+            cuda_graph=graph,
+            memory=False,
+        )
+        result, reason = attempt(lambda options=options: bench(subjects, options))
+        if result is not None:
+            return result, graph, ""
+        reasons.append(reason)
+    return None, False, "; ".join(reasons)
+
+
+def _placed(job: Job, model: AsrModel | None) -> Any:
+    if model is None:
+        raise ConfpressError("no model")
+    return placement(profile(model, job.session, runs=3).nodes, job.provider)
+
+
+@click.command(help=__doc__)
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.option("--data", type=click.Path(exists=True, path_type=Path), help="Speech with texts.")
+@click.option("--subset", help="Only utterances whose path contains this text.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("cuda"), show_default=True)
+@click.option("--provider", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True)
+@click.option("--parts", default="words,layers,models", show_default=True)
+@click.option("--shapes", default=SHAPES, show_default=True, help="K x N of layers.")
+@click.option("--frames", default=FRAMES, show_default=True)
+@click.option("--cases", default=CASES, show_default=True, help="Seconds x batch of models.")
+@click.option("--rounds", type=click.IntRange(min=3), default=21, show_default=True)
+@click.option(
+    "--peaks",
+    metavar="GB/s,FLOAT32,TF32,FLOAT16",
+    help="Of the data sheet, in TFLOPS, for GPUs that this program does not know.",
+)
+def main(
+    model: Path,
+    data: Path | None,
+    subset: str | None,
+    out: Path,
+    provider: Provider,
+    parts: str,
+    shapes: str,
+    frames: str,
+    cases: str,
+    rounds: int,
+    peaks: str | None,
+) -> None:
+    """Runs the parts; the help is the module's."""
+    utterances = load_utterances(data, subset) if data else []
+    pairs = [each.split("x") for each in cases.split(",")]
+    report = Report(out)
+    original = AsrModel.load(model)
+    _, reason = attempt(lambda: create_session(original.path, SessionOptions(provider=provider)))
+    if reason:
+        raise click.ClickException(reason)
+    gpu = gpu_name()
+    kernels, why = attempt(describe)
+    known = next((each for name, each in PEAKS.items() if name in gpu), None)
+    limits = Peaks(*(float(each) for each in peaks.split(","))) if peaks else known
+    library = ", ".join(kernels.cuda) if kernels else why
+    report.add(
+        "machine",
+        {"gpu": gpu, "onnxruntime": ort.__version__, "kernels": str(kernels), "peaks": limits},
+        f"GPU: {gpu}. ONNX Runtime {ort.__version__}, provider {provider}. The kernel library has "
+        f"operators for: {library or 'no GPU (build it with -DCONFPRESS_CUDA=ON)'}.",
+        *([] if limits else ["Floors need --peaks: those of this GPU are not known here."]),
+    )
+    sizes = tuple((float(seconds), int(batch)) for seconds, batch in pairs)
+    job = Job(original, out, provider, rounds, sizes, report)
+    chosen = parts.split(",")
+    made = list(models(job)) if {"words", "models"} & set(chosen) else []
+    if "words" in chosen:
+        words(job, made, utterances)
+    if "layers" in chosen:
+        layers(job, shapes, frames, limits)
+    if "models" in chosen:
+        whole(job, made)
+
+
+if __name__ == "__main__":
+    main()

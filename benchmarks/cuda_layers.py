@@ -1,0 +1,239 @@
+"""Layers on a GPU: balanced-sparse products against ONNX Runtime's dense ones; part of cuda.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from confpress.passes.operators import sparselinear, sparselinear_float, sparselinear_half
+from confpress.runtime.bound import bound_call
+from confpress.runtime.session import Provider, SessionOptions, create_session, run_session
+from confpress.runtime.turns import take_turns, warm_up
+from linear import initializer, model_of
+
+Floats = npt.NDArray[np.float32]
+
+Make = Callable[[list[Floats]], ir.Model]
+
+#: Weights kept of 64, by the share of zeros that they are named after.
+KEPT: Final = {"75%": 16, "87.5%": 8, "90%": 6}
+#: Weights of all copies of a layer together, in bytes of float32, and how many copies there may be.
+_BYTES: Final = 256 << 20
+_COPIES: Final = (4, 32)
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What a GPU's data sheet promises, dense: gigabytes and 10^12 operations a second."""
+
+    gigabytes: float
+    float32: float
+    tf32: float
+    float16: float
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to compute a layer.
+
+    Attributes:
+        name: Of the column.
+        model: Makes a model of some copies, given their weights.
+        dtype: Of X and Y.
+        density: The share of the products that are computed.
+        weight_bytes: Of one weight of the dense matrix, on average.
+        peak: The field of Peaks that bounds its arithmetic.
+        options: Of the CUDA provider.
+    """
+
+    name: str
+    model: Make
+    dtype: npt.DTypeLike
+    density: float
+    weight_bytes: float
+    peak: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def floor_us(self, k: int, n: int, frames: int, peaks: Peaks) -> float:
+        """The time that bytes and operations of a layer take at least."""
+        moved = k * n * self.weight_bytes + frames * (k + n) * np.dtype(self.dtype).itemsize
+        operations = 2 * frames * k * n * self.density
+        return float(
+            max(moved / peaks.gigabytes / 1e3, operations / getattr(peaks, self.peak) / 1e6)
+        )
+
+
+@dataclass
+class Timing:
+    """One shape: microseconds, floor and error of each side, speed-ups over float32."""
+
+    k: int
+    n: int
+    frames: int
+    us: dict[str, float] = field(default_factory=dict)
+    floor_us: dict[str, float] = field(default_factory=dict)
+    speed_up: dict[str, float] = field(default_factory=dict)
+    error: dict[str, float] = field(default_factory=dict)
+
+
+def sides() -> Iterator[Side]:
+    """All sides; float32 without TF32 first."""
+    no_tf32, tf32 = (("use_tf32", "0"),), (("use_tf32", "1"),)
+    yield Side("float32", _dense(np.float32), np.float32, 1, 4, "float32", no_tf32)
+    yield Side("float32, TF32", _dense(np.float32), np.float32, 1, 4, "tf32", tf32)
+    yield Side("float16", _dense(np.float16), np.float16, 1, 2, "float16")
+    for name, kept in KEPT.items():
+        share = kept / 64
+        yield Side(f"sparse float32 {name}", _float(kept), np.float32, share, 5 * share, "float32")
+        yield Side(f"sparse float16 {name}", _half(kept), np.float16, share, 3 * share, "float32")
+        if kept in sparselinear.KEPT:
+            yield Side(f"sparse int8 {name}", _int8(kept), np.float32, share, 2 * share, "float32")
+
+
+def measure(
+    k: int,
+    n: int,
+    frames: int,
+    *,
+    rounds: int,
+    provider: Provider,
+    graph: bool,
+    peaks: Peaks | None,
+) -> Timing:
+    """Times one shape on all sides in turn, and holds the sparse ones against their bodies.
+
+    A layer's time is that of many copies, with weights of their own, less that of one, divided by
+    how many more they are: what a run costs by itself falls out.
+    """
+    generator = np.random.default_rng(k * n + frames)
+    copies = int(np.clip(_BYTES // (4 * k * n), *_COPIES))
+    weights = [generator.standard_normal((n, k)).astype(np.float32) for _ in range(copies)]
+    x = generator.standard_normal((frames, k)).astype(np.float32)
+    timing = Timing(k, n, frames)
+    names, calls = [], []
+    for side in sides():
+        extra = side.options if provider == "cuda" else ()
+        if graph and provider == "cuda":
+            extra = (*extra, ("enable_cuda_graph", "1"))
+        options = SessionOptions(provider=provider, provider_options=extra)
+        feeds = {"x": x.astype(side.dtype)}
+        one = side.model(weights[:1])
+        if "sparse" in side.name:
+            timing.error[side.name] = _error(one, feeds, SessionOptions(provider=provider))
+        calls += [
+            bound_call(create_session(model, options), feeds, provider)
+            for model in (side.model(weights), one)
+        ]
+        names.append(side.name)
+        if peaks is not None:
+            timing.floor_us[side.name] = side.floor_us(k, n, frames, peaks)
+    for call in calls:
+        warm_up(call)
+    times = take_turns(calls, rounds, seed=frames)
+    layer = (times[0::2] - times[1::2]) * 1e3 / (copies - 1)
+    for name, each in zip(names, layer, strict=True):
+        timing.us[name] = median(each)
+        timing.speed_up[name] = median(layer[0] / each)
+    return timing
+
+
+def _error(model: ir.Model, feeds: dict[str, Any], options: SessionOptions) -> float:
+    """The largest difference from the function's body, as a share of the largest output."""
+    (y,) = run_session(create_session(model, options), feeds)
+    (body,) = run_session(create_session(model, SessionOptions(kernels=False)), feeds)
+    expected = body.astype(np.float64)
+    return float(np.abs(y.astype(np.float64) - expected).max() / np.abs(expected).max())
+
+
+def _kept(weight: Floats, kept: int) -> Floats:
+    """The weight with the largest of each block of 64, and zeros."""
+    blocks = np.abs(weight).reshape(len(weight), -1, 64)
+    rank = np.argsort(np.argsort(-blocks, axis=2, kind="stable"), axis=2, kind="stable")
+    return np.where((rank < kept).reshape(weight.shape), weight, np.float32(0))
+
+
+def _bias(weight: Floats) -> Floats:
+    return np.linspace(-1, 1, len(weight), dtype=np.float32)
+
+
+def _input(k: int, dtype: npt.DTypeLike) -> ir.Value:
+    return ir.val("x", ir.DataType.from_numpy(np.dtype(dtype)), ["frames", k])
+
+
+def _dense(dtype: npt.DTypeLike) -> Make:
+    def make(weights: list[Floats]) -> ir.Model:
+        x, nodes, constants = _input(weights[0].shape[1], dtype), [], []
+        for i, weight in enumerate(weights):
+            turned = np.ascontiguousarray(weight.T).astype(dtype)
+            w, bias = _values(i, turned, _bias(weight).astype(dtype))
+            product = ir.node("MatMul", [x, w])
+            constants += [w, bias]
+            nodes += [product, ir.node("Add", [product.outputs[0], bias])]
+        return _model(x, nodes, nodes[1::2], constants)
+
+    return make
+
+
+def _float(kept: int) -> Make:
+    def node(i: int, x: ir.Value, weight: Floats) -> tuple[ir.Node, list[ir.Value]]:
+        packed, columns = sparselinear_float.pack_sparse_float(_kept(weight, kept))
+        values = _values(i, packed, columns, _bias(weight))
+        return sparselinear_float.sparse_float_node(x, *values, shape=weight.shape), values
+
+    return _sparse(np.float32, node, sparselinear_float.define_sparse_float)
+
+
+def _half(kept: int) -> Make:
+    def node(i: int, x: ir.Value, weight: Floats) -> tuple[ir.Node, list[ir.Value]]:
+        half = _kept(weight, kept).astype(np.float16)
+        values = _values(i, *sparselinear_half.pack_sparse_half(half), _bias(weight))
+        return sparselinear_half.sparse_half_node(x, *values, shape=weight.shape), values
+
+    return _sparse(np.float16, node, sparselinear_half.define_sparse_half)
+
+
+def _int8(kept: int) -> Make:
+    pattern = sparselinear.Pattern(kept, sparselinear.BLOCK)
+
+    def node(i: int, x: ir.Value, weight: Floats) -> tuple[ir.Node, list[ir.Value]]:
+        scales = (np.abs(weight).max(axis=1) / 127).astype(np.float32)
+        codes = np.rint(_kept(weight, kept) / scales[:, None]).astype(np.int8)
+        packed = sparselinear.pack_sparse(codes, pattern)
+        values = _values(i, *packed, scales, _bias(weight))
+        return sparselinear.sparse_node(x, *values, shape=weight.shape), values
+
+    return _sparse(np.float32, node, sparselinear.define_sparse)
+
+
+def _sparse(
+    dtype: npt.DTypeLike,
+    node_of: Callable[[int, ir.Value, Floats], tuple[ir.Node, list[ir.Value]]],
+    define: Callable[[ir.Model], None],
+) -> Make:
+    def make(weights: list[Floats]) -> ir.Model:
+        x = _input(weights[0].shape[1], dtype)
+        made = [node_of(i, x, weight) for i, weight in enumerate(weights)]
+        nodes = [node for node, _ in made]
+        model = _model(x, nodes, nodes, [value for _, values in made for value in values])
+        define(model)
+        return model
+
+    return make
+
+
+def _model(
+    x: ir.Value, nodes: list[ir.Node], last: list[ir.Node], constants: list[ir.Value]
+) -> ir.Model:
+    model = model_of(x, nodes, [node.outputs[0] for node in last], constants)
+    for y in model.graph.outputs:
+        y.dtype = x.dtype
+    return model
+
+
+def _values(i: int, *arrays: npt.NDArray[Any]) -> list[ir.Value]:
+    return [initializer(f"w{i}.{j}", array) for j, array in enumerate(arrays)]
