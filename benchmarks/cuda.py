@@ -111,7 +111,10 @@ def attempt(function: Callable[[], Any]) -> tuple[Any, str]:
     try:
         return function(), ""
     except Exception as error:
-        return None, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        text = " ".join(str(error).split())[:300]
+        return None, text if isinstance(
+            error, ConfpressError
+        ) else f"{type(error).__name__}: {text}"
 
 
 def gpu_name() -> str:

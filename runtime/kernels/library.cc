@@ -6,6 +6,10 @@
 #include "cpu_path.h"
 #include "custom_op.h"
 
+#if defined(CONFPRESS_CUDA)
+#include "cuda/on_gpu.h"
+#endif
+
 namespace confpress {
 namespace {
 
@@ -35,10 +39,23 @@ std::string describe_paths() {
          "\ncompiler: " + kCompiler + "\nproblem: " + choice.problem + "\n";
 }
 
+// Without a GPU the operators for one are left out: ONNX Runtime would take their types for all
+// that an operator can do, and would not fall back to the body of one that has no other kernel.
+bool is_usable(const ort::CustomOp& op) {
+#if defined(CONFPRESS_CUDA)
+  static const bool gpu = cuda::has_gpu();
+  return gpu || std::string(op.GetExecutionProviderType(&op)) != cuda::kProviderName;
+#else
+  static_cast<void>(op);
+  return true;
+#endif
+}
+
 ort::CustomOpDomain* make_domain(const ort::Api& api) {
   ort::CustomOpDomain* domain = nullptr;
   check(api, api.CreateCustomOpDomain(kDomain, &domain), "make the operators' domain");
   for (const OperatorEntry* entry = OperatorEntry::first(); entry; entry = entry->next) {
+    if (!is_usable(entry->op)) continue;
     check(api, api.CustomOpDomain_Add(domain, &entry->op), "add an operator to its domain");
   }
   return domain;

@@ -57,6 +57,11 @@ template const char* launch<SparseFloat<float>>(const SparseFloat<float>::Proble
 template const char* launch<SparseFloat<Half>>(const SparseFloat<Half>::Problem&, void*);
 template const char* launch<SparseInt8>(const SparseInt8::Problem&, void*);
 
+bool has_gpu() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+}
+
 const char* copy_to_host(void* to, const void* from, size_t bytes) {
   return text_of(cudaMemcpy(to, from, bytes, cudaMemcpyDefault));
 }

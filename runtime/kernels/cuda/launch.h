@@ -13,6 +13,9 @@ namespace confpress::cuda {
 template <class Kind>
 const char* launch(const typename Kind::Problem& problem, void* stream);
 
+// Whether there is a GPU that CUDA can use.
+bool has_gpu();
+
 // Copies from the GPU's memory or a processor's, and waits. Null, or what CUDA says against it.
 const char* copy_to_host(void* to, const void* from, size_t bytes);
 
