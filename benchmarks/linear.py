@@ -28,6 +28,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 from confpress.passes.operators import quantlinear
+from confpress.passes.operators.functions import define_operator
 from confpress.runtime import kernels
 from rich.console import Console
 from rich.progress import track
@@ -142,7 +143,7 @@ def our_model(layers: list[Layer], activation: str) -> ir.Model:
         weights += values
         nodes.append(quantlinear.quant_linear_node(x, *values, shape=(n, k), activation=activation))
     model = model_of(x, nodes, [node.outputs[0] for node in nodes], weights)
-    quantlinear.define_quant_linear(model, activation)
+    define_operator(model, quantlinear.quant_linear_function, activation)
     return model
 
 

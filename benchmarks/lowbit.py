@@ -25,6 +25,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 from confpress.passes.operators import quantlinear_lowbit as lowbit
+from confpress.passes.operators.functions import define_operator
 from confpress.runtime import kernels
 from linear import (
     FRAMES,
@@ -106,7 +107,7 @@ def lowbit_model(layers: list[LowBitLayer]) -> ir.Model:
         weights += values
         nodes.append(lowbit.lowbit_node(x, *values, shape=(n, k), block=block, form=form))
     model = model_of(x, nodes, [node.outputs[0] for node in nodes], weights)
-    lowbit.define_lowbit(model, form.bits)
+    define_operator(model, lowbit.lowbit_function, form.bits)
     return model
 
 

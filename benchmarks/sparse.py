@@ -33,6 +33,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 from confpress.passes.operators import sparselinear, sparselinear_float, sparselinear_uneven
+from confpress.passes.operators.functions import define_operator
 from confpress.passes.sparsify import kept_unevenly
 from confpress.runtime import kernels
 from linear import (
@@ -115,7 +116,7 @@ def stacked(
     layers: list[Layer],
     packed: Callable[[Layer], Sequence[npt.NDArray[Any]]],
     node: Callable[..., ir.Node],
-    define: Callable[[ir.Model], None],
+    function: Callable[..., ir.Function],
 ) -> ir.Model:
     """Layers side by side, each of what `packed` makes of it and its bias."""
     shape = layers[0].codes.shape
@@ -126,7 +127,7 @@ def stacked(
         weights += values
         nodes.append(node(x, *values, shape=shape))
     model = model_of(x, nodes, [node.outputs[0] for node in nodes], weights)
-    define(model)
+    define_operator(model, function)
     return model
 
 
@@ -136,7 +137,7 @@ def sparse_model(layers: list[Layer], pattern: sparselinear.Pattern) -> ir.Model
         layers,
         lambda layer: (*sparselinear.pack_sparse(layer.codes, pattern), layer.scales),
         sparselinear.sparse_node,
-        sparselinear.define_sparse,
+        sparselinear.sparse_function,
     )
 
 
@@ -146,7 +147,7 @@ def uneven_model(layers: list[Layer]) -> ir.Model:
         layers,
         lambda layer: (*sparselinear_uneven.pack_uneven(layer.codes), layer.scales),
         sparselinear_uneven.uneven_node,
-        sparselinear_uneven.define_uneven,
+        sparselinear_uneven.uneven_function,
     )
 
 
@@ -167,7 +168,7 @@ def sparse_float_model(layers: list[Layer], dtype: npt.DTypeLike) -> ir.Model:
         layers,
         lambda layer: sparselinear_float.pack_sparse_float(float_weight(layer, dtype)),
         sparselinear_float.sparse_float_node,
-        sparselinear_float.define_sparse_float,
+        sparselinear_float.sparse_float_function,
     )
 
 

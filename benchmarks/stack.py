@@ -23,6 +23,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from confpress.passes.operators import quantlinear, sparselinear
+from confpress.passes.operators.functions import define_operator
 from confpress.runtime import kernels
 from linear import Floats, Layer, Runner, clock, graph_input, initializer, model_of, processor
 from rich import box
@@ -190,13 +191,13 @@ def _sides(depth: int, width: int, inner: int, frames: int, threads: int) -> dic
         sides["OpenVINO int8"] = OpenVino(static, x, threads)
     model = Stack(dense, fused_silu=True).model(_dense)
     for activation in ("", "silu"):
-        quantlinear.define_quant_linear(model, activation)
+        define_operator(model, quantlinear.quant_linear_function, activation)
     sides["QuantLinear"] = runner(model)
     for name in ("75%", "87.5%"):
         layers = [balanced(layer, PATTERNS[name]) for layer in dense]
         model = Stack(layers, fused_silu=True).model(_sparse(PATTERNS[name]))
         for activation in ("", "silu"):
-            sparselinear.define_sparse(model, activation)
+            define_operator(model, sparselinear.sparse_function, activation)
         sides[f"SparseLinear {name}"] = runner(model)
     return sides
 

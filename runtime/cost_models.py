@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ..passes.fuse.subsampling_sparse import BalancedConvolution
-from ..passes.operators.functions import define
+from ..passes.operators.functions import define, define_operator
 from ..passes.operators.quantconv2d import quant_conv2d_function, quant_conv2d_node
-from ..passes.operators.quantlinear import define_quant_linear, pack_int8, quant_linear_node
+from ..passes.operators.quantlinear import pack_int8, quant_linear_function, quant_linear_node
 from ..passes.operators.sparseconv2d import (
     from_pieces,
     pack_sparse_conv2d,
@@ -18,7 +18,7 @@ from ..passes.operators.sparseconv2d import (
     sparse_conv2d_function,
     sparse_conv2d_node,
 )
-from ..passes.operators.sparselinear import Pattern, define_sparse, pack_sparse, sparse_node
+from ..passes.operators.sparselinear import Pattern, pack_sparse, sparse_function, sparse_node
 from ..passes.sparsify import kept_by
 
 _OPSET = 17
@@ -36,13 +36,13 @@ def linear_models(n: int, k: int, pattern: Pattern, frames: int) -> Compared:
     x = {"x": np.random.default_rng(0).standard_normal((frames, k)).astype(np.float32)}
 
     def dense(model: ir.Model) -> ir.Node:
-        define_quant_linear(model)
+        define_operator(model, quant_linear_function)
         return quant_linear_node(
             *model.graph.inputs, *_constants(model, pack_int8(codes), *_ends(n)), shape=codes.shape
         )
 
     def sparse(model: ir.Model) -> ir.Node:
-        define_sparse(model)
+        define_operator(model, sparse_function)
         weights = _constants(model, *pack_sparse(codes, pattern), *_ends(n))
         return sparse_node(*model.graph.inputs, *weights, shape=codes.shape)
 

@@ -12,9 +12,10 @@ import onnx_ir.passes.common as common
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..linear import MatMulLayer, matmul_layers, stored_weight
 from ..operators.activated import ACTIVATED, ACTIVATIONS
+from ..operators.functions import define_operator
 from ..operators.linear_layers import FAMILY_OF
-from ..operators.quantlinear import define_quant_linear, pack_int8, quant_linear_node
-from ..operators.quantlinear_lowbit import define_lowbit, lowbit_node, pack_codes, pack_scales
+from ..operators.quantlinear import pack_int8, quant_linear_function, quant_linear_node
+from ..operators.quantlinear_lowbit import lowbit_function, lowbit_node, pack_codes, pack_scales
 from ..operators.sparselinear import (
     BLOCK,
     BREAK_EVEN,
@@ -22,22 +23,22 @@ from ..operators.sparselinear import (
     WINDOW,
     Costs,
     Pattern,
-    define_sparse,
     is_faster,
     pack_sparse,
     pattern_of,
+    sparse_function,
     sparse_node,
 )
 from ..operators.sparselinear_float import BREAK_EVEN as FLOAT_BREAK_EVEN
 from ..operators.sparselinear_float import FAMILY as FLOAT_FAMILY
 from ..operators.sparselinear_float import (
     WEIGHT_TYPES,
-    define_sparse_float,
     kept_of,
     pack_sparse_float,
+    sparse_float_function,
     sparse_float_node,
 )
-from ..operators.sparselinear_uneven import define_uneven, look_ups_of, pack_uneven, uneven_node
+from ..operators.sparselinear_uneven import look_ups_of, pack_uneven, uneven_function, uneven_node
 from ..rewrite import Patch, constant, replace_value
 from ..structure.activations import fusible_activation
 from ..structure.modules import Activation
@@ -110,7 +111,7 @@ def balanced_layers(model: ir.Model, reach: int = WINDOW) -> set[tuple[int, int,
 def _int8(model: ir.Model, linear: Int8Linear, rows: npt.NDArray[np.int8]) -> ir.Node:
     patch = Patch(linear.layer.node)
     activation = _activation_of(linear.layer)
-    define_quant_linear(model, activation)
+    define_operator(model, quant_linear_function, activation)
     return quant_linear_node(
         linear.input,
         patch.constant(pack_int8(rows), "packed"),
@@ -128,7 +129,7 @@ def _sparse(
     patch = Patch(linear.layer.node)
     activation = _activation_of(linear.layer)
     packed, columns = pack_sparse(rows, pattern)
-    define_sparse(model, activation)
+    define_operator(model, sparse_function, activation)
     return sparse_node(
         linear.input,
         patch.constant(packed, "packed"),
@@ -145,7 +146,7 @@ def _uneven(model: ir.Model, linear: Int8Linear, rows: npt.NDArray[np.int8], spa
     patch = Patch(linear.layer.node)
     activation = _activation_of(linear.layer)
     packed = pack_uneven(rows, span)
-    define_uneven(model, activation)
+    define_operator(model, uneven_function, activation)
     return uneven_node(
         linear.input,
         patch.constant(packed.packed, "packed"),
@@ -163,7 +164,7 @@ def _lowbit(model: ir.Model, linear: LowBitLinear) -> ir.Node:
     patch = Patch(linear.layer.node)
     activation = _activation_of(linear.layer)
     bits = linear.form.bits
-    define_lowbit(model, bits, activation)
+    define_operator(model, lowbit_function, bits, activation)
     return lowbit_node(
         linear.input,
         patch.constant(pack_codes(linear.codes, bits), "packed"),
@@ -196,7 +197,7 @@ def _float(model: ir.Model, layer: MatMulLayer, journal: Journal) -> None:
     patch = Patch(layer.node)
     activation = _activation_of(layer)
     packed, columns = pack_sparse_float(rows)
-    define_sparse_float(model, activation)
+    define_operator(model, sparse_float_function, activation)
     node = sparse_float_node(
         layer.input,
         patch.constant(packed, "packed"),

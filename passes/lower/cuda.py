@@ -22,12 +22,13 @@ import onnx_ir.passes.common as common
 
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..linear import MatMulLayer, matmul_layers
+from ..operators.functions import define_operator
 from ..operators.sparselinear import BLOCK
 from ..operators.sparselinear_float import kept_of
 from ..operators.sparselinear_half import (
     FAMILY,
-    define_sparse_half,
     pack_sparse_half,
+    sparse_half_function,
     sparse_half_node,
 )
 from ..rewrite import Patch, constant, replace_value
@@ -216,7 +217,7 @@ def _make_sparse(model: ir.Model, layer: MatMulLayer, most: int, journal: Journa
     values, columns = pack_sparse_half(rows.astype(np.float16))
     half = patch.op("Cast", layer.input, to=int(ir.DataType.FLOAT16))
     half.type, half.shape = ir.TensorType(ir.DataType.FLOAT16), layer.input.shape
-    define_sparse_half(model)
+    define_operator(model, sparse_half_function)
     node = sparse_half_node(
         half,
         patch.constant(values, "packed"),

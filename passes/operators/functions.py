@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import onnx.parser
@@ -46,3 +47,19 @@ def define(model: ir.Model, function: ir.Function) -> None:
     model.functions.setdefault(function.identifier(), function)
     model.opset_imports.setdefault(function.domain, 1)
     model.ir_version = max(model.ir_version, _FUNCTIONS_IR_VERSION)
+
+
+def define_operator(
+    model: ir.Model, function: Callable[..., ir.Function], *arguments: int | str
+) -> None:
+    """Puts an operator into a model: :func:`define` with what makes the function for its opset.
+
+    Args:
+        model: Modified in place; nothing changes where the function is already there.
+        function: Such as :func:`.quantlinear.quant_linear_function`.
+        arguments: Of it, such as the activation; it is given the model's opset too.
+
+    Raises:
+        ConfpressError: The arguments are none of the operator's, or the model's opset is too old.
+    """
+    define(model, function(*arguments, opset=model.opset_imports.get("", 1)))

@@ -32,7 +32,7 @@ import onnx_ir as ir
 
 from ..errors import ConfpressError
 from .activated import ACTIVATED, operator
-from .functions import define, function_of
+from .functions import function_of
 
 #: Domain of our operators; the version is that of the packed layouts.
 DOMAIN: Final = "confpress.v1"
@@ -213,7 +213,7 @@ def quant_linear_node(
     activation: str = "",
     name: str | None = None,
 ) -> ir.Node:
-    """A node of the operator; the model also needs :func:`define_quant_linear`.
+    """A node of the operator; the model also needs its function, :func:`quant_linear_function`.
 
     Args:
         x: float32 [..., K].
@@ -242,17 +242,3 @@ def frame_node(
     if x.shape is not None:
         y.shape = ir.Shape([*x.shape.dims[:-1], attributes[0].as_ints()[0]])
     return node
-
-
-def define_quant_linear(model: ir.Model, activation: str = "") -> None:
-    """Puts the operator's function, its domain and the IR version of functions into a model.
-
-    Args:
-        model: Modified in place; nothing changes where the function is already there.
-        activation: One of :data:`.activated.ACTIVATIONS`.
-
-    Raises:
-        ConfpressError: The activation is unknown or the model's opset older than 15.
-    """
-    opset = model.opset_imports.get("", 1)
-    define(model, quant_linear_function(activation, opset=opset))

@@ -36,7 +36,6 @@ import onnx_ir as ir
 
 from ..errors import ConfpressError
 from .activated import operator
-from .functions import define
 from .quantlinear import GROUP, STRIP, frame_function, frame_node
 
 #: Columns that share a scale.
@@ -223,7 +222,7 @@ def lowbit_node(
     activation: str = "",
     name: str | None = None,
 ) -> ir.Node:
-    """A node of the operator; the model also needs :func:`define_lowbit`.
+    """A node of the operator; the model also needs its function, :func:`lowbit_function`.
 
     Args:
         x: float32 [..., K].
@@ -248,21 +247,6 @@ def lowbit_node(
     ]
     op_type = operator(_family(form.bits), activation)
     return frame_node(op_type, [x, weight, scales, bias], attributes, name)
-
-
-def define_lowbit(model: ir.Model, bits: int, activation: str = "") -> None:
-    """Puts the operator's function, its domain and the IR version of functions into a model.
-
-    Args:
-        model: Modified in place; nothing changes where the function is already there.
-        bits: 4 or 2.
-        activation: One of :data:`.activated.ACTIVATIONS`.
-
-    Raises:
-        ConfpressError: Bits or activation are unknown or the model's opset is older than 15.
-    """
-    opset = model.opset_imports.get("", 1)
-    define(model, lowbit_function(bits, activation, opset=opset))
 
 
 def _family(bits: int) -> str:

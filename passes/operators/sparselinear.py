@@ -37,7 +37,6 @@ import onnx_ir as ir
 
 from ..errors import ConfpressError
 from .activated import operator
-from .functions import define
 from .quantlinear import INT8_PRODUCT, STRIP, frame_function, frame_node
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -257,7 +256,7 @@ def sparse_node(
     activation: str = "",
     name: str | None = None,
 ) -> ir.Node:
-    """A node of the operator; the model also needs :func:`define_sparse`.
+    """A node of the operator; the model also needs its function, :func:`sparse_function`.
 
     Args:
         x: float32 [..., K].
@@ -274,20 +273,6 @@ def sparse_node(
     """
     inputs = [x, weight, columns, scales, bias]
     return frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
-
-
-def define_sparse(model: ir.Model, activation: str = "") -> None:
-    """Puts the operator's function, its domain and the IR version of functions into a model.
-
-    Args:
-        model: Modified in place; nothing changes where the function is already there.
-        activation: One of :data:`.activated.ACTIVATIONS`.
-
-    Raises:
-        ConfpressError: The activation is unknown or the model's opset older than 15.
-    """
-    opset = model.opset_imports.get("", 1)
-    define(model, sparse_function(activation, opset=opset))
 
 
 def _strips(spans: npt.NDArray[_Number], kept: int) -> npt.NDArray[_Number]:

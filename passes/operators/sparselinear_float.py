@@ -33,7 +33,7 @@ import onnx_ir as ir
 
 from ..errors import ConfpressError
 from .activated import ACTIVATED, operator
-from .functions import define, function_of
+from .functions import function_of
 from .quantlinear import DOMAIN, OUTPUT, frame_node
 from .sparselinear import BLOCK, in_blocks
 
@@ -138,7 +138,7 @@ def sparse_float_node(
     activation: str = "",
     name: str | None = None,
 ) -> ir.Node:
-    """A node of the operator; the model also needs :func:`define_sparse_float`.
+    """A node of the operator; the model also needs its function, :func:`sparse_float_function`.
 
     Args:
         x: float32 [..., K].
@@ -154,20 +154,6 @@ def sparse_float_node(
     """
     inputs = [x, weight, columns, bias]
     return frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
-
-
-def define_sparse_float(model: ir.Model, activation: str = "") -> None:
-    """Puts the operator's function, its domain and the IR version of functions into a model.
-
-    Args:
-        model: Modified in place; nothing changes where the function is already there.
-        activation: One of :data:`.activated.ACTIVATIONS`.
-
-    Raises:
-        ConfpressError: The activation is unknown or the model's opset older than 15.
-    """
-    opset = model.opset_imports.get("", 1)
-    define(model, sparse_float_function(activation, opset=opset))
 
 
 def _blocks_of(weight: npt.NDArray[_Float]) -> npt.NDArray[_Float]:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from .activated import ACTIVATED, operator
-from .functions import define, function_of
+from .functions import function_of
 from .quantlinear import DOMAIN, OUTPUT, frame_node
 from .sparselinear_float import BODY, pack_sparse_float
 
@@ -83,7 +83,7 @@ def sparse_half_node(
     activation: str = "",
     name: str | None = None,
 ) -> ir.Node:
-    """A node of the operator; the model also needs :func:`define_sparse_half`.
+    """A node of the operator; the model also needs its function, :func:`sparse_half_function`.
 
     Args:
         x: float16 [..., K].
@@ -101,17 +101,3 @@ def sparse_half_node(
     node = frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
     node.outputs[0].dtype = ir.DataType.FLOAT16
     return node
-
-
-def define_sparse_half(model: ir.Model, activation: str = "") -> None:
-    """Puts the operator's function, its domain and the IR version of functions into a model.
-
-    Args:
-        model: Modified in place; nothing changes where the function is already there.
-        activation: One of :data:`.activated.ACTIVATIONS`.
-
-    Raises:
-        ConfpressError: The activation is unknown or the model's opset older than 15.
-    """
-    opset = model.opset_imports.get("", 1)
-    define(model, sparse_half_function(activation, opset=opset))

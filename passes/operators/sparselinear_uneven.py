@@ -35,7 +35,6 @@ import onnx_ir as ir
 
 from ..errors import ConfpressError
 from .activated import operator
-from .functions import define
 from .quantlinear import INT8_PRODUCT, STRIP, frame_function, frame_node
 from .sparselinear import BLOCK, SLOT, WINDOW
 
@@ -153,7 +152,7 @@ def uneven_node(
     activation: str = "",
     name: str | None = None,
 ) -> ir.Node:
-    """A node of the operator; the model also needs :func:`define_uneven`.
+    """A node of the operator; the model also needs its function, :func:`uneven_function`.
 
     Args:
         x: float32 [..., K].
@@ -171,20 +170,6 @@ def uneven_node(
     """
     inputs = [x, weight, columns, blocks, scales, bias]
     return frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
-
-
-def define_uneven(model: ir.Model, activation: str = "") -> None:
-    """Puts the operator's function, its domain and the IR version of functions into a model.
-
-    Args:
-        model: Modified in place; nothing changes where the function is already there.
-        activation: One of :data:`.activated.ACTIVATIONS`.
-
-    Raises:
-        ConfpressError: The activation is unknown or the model's opset older than 15.
-    """
-    opset = model.opset_imports.get("", 1)
-    define(model, uneven_function(activation, opset=opset))
 
 
 def _spans(weight: npt.NDArray[_Number], span: int) -> npt.NDArray[_Number]:

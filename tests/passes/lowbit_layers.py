@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
+from confpress.passes.operators.functions import define_operator
 from confpress.passes.operators.quantlinear import EPSILON, QMAX
 from confpress.passes.operators.quantlinear_lowbit import (
     LowBitFormat,
-    define_lowbit,
+    lowbit_function,
     lowbit_node,
     pack_codes,
     pack_scales,
@@ -74,7 +75,7 @@ class LowBitLayer:
             name="layer",
         )
         model = ir.Model(graph, ir_version=8)
-        define_lowbit(model, self.form.bits, activation)
+        define_operator(model, lowbit_function, self.form.bits, activation)
         return ir.to_proto(model)
 
     @property

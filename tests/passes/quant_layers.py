@@ -12,11 +12,12 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+from confpress.passes.operators.functions import define_operator
 from confpress.passes.operators.quantlinear import (
     EPSILON,
     QMAX,
-    define_quant_linear,
     pack_int8,
+    quant_linear_function,
     quant_linear_node,
 )
 
@@ -60,7 +61,7 @@ class QuantLayer:
             )
 
         model = layer_model(node, weights, self.codes.shape[1], opset=opset, rank=rank)
-        define_quant_linear(model, activation)
+        define_operator(model, quant_linear_function, activation)
         return ir.to_proto(model)
 
     def quantise(self, x: Floats) -> tuple[npt.NDArray[np.int64], Floats]:

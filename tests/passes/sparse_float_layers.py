@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
+from confpress.passes.operators.functions import define_operator
 from confpress.passes.operators.sparselinear_float import (
-    define_sparse_float,
     pack_sparse_float,
+    sparse_float_function,
     sparse_float_node,
 )
 
@@ -55,7 +56,7 @@ class SparseFloatLayer:
             )
 
         model = layer_model(node, weights, self.weight.shape[1], opset=opset, rank=rank)
-        define_sparse_float(model, activation)
+        define_operator(model, sparse_float_function, activation)
         return ir.to_proto(model)
 
     def linear(self, x: Floats) -> npt.NDArray[np.float64]:

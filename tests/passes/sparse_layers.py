@@ -7,10 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import onnx_ir as ir
-from confpress.passes.operators.sparselinear import Pattern, define_sparse, pack_sparse, sparse_node
+from confpress.passes.operators.functions import define_operator
+from confpress.passes.operators.sparselinear import (
+    Pattern,
+    pack_sparse,
+    sparse_function,
+    sparse_node,
+)
 from confpress.passes.operators.sparselinear_uneven import (
-    define_uneven,
     pack_uneven,
+    uneven_function,
     uneven_node,
 )
 
@@ -50,7 +56,7 @@ class SparseLayer(QuantLayer):
             )
 
         model = layer_model(node, weights, self.codes.shape[1], opset=opset, rank=rank)
-        define_sparse(model, activation)
+        define_operator(model, sparse_function, activation)
         return ir.to_proto(model)
 
 
@@ -85,5 +91,5 @@ class UnevenLayer(QuantLayer):
 
         k = self.codes.shape[1]
         model = layer_model(node, [*packed, *rest], k, opset=opset, rank=rank)
-        define_uneven(model, activation)
+        define_operator(model, uneven_function, activation)
         return ir.to_proto(model)

@@ -6,9 +6,9 @@ import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.operators.activated import ACTIVATIONS, activation_of
+from confpress.passes.operators.functions import define_operator
 from confpress.passes.operators.quantlinear import (
     DOMAIN,
-    define_quant_linear,
     pack_int8,
     packed_shape,
     quant_linear_function,
@@ -104,10 +104,10 @@ def test_operator_is_named_by_its_activation() -> None:
 
 def test_define_adds_the_function_once_and_the_versions_it_needs() -> None:
     model = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": 18}), ir_version=7)
-    define_quant_linear(model, "silu")
+    define_operator(model, quant_linear_function, "silu")
     first = model.functions[(DOMAIN, "QuantLinearSiLU", "")]
-    define_quant_linear(model, "silu")
-    define_quant_linear(model, "")
+    define_operator(model, quant_linear_function, "silu")
+    define_operator(model, quant_linear_function, "")
     assert model.functions[(DOMAIN, "QuantLinearSiLU", "")] is first
     assert len(model.functions) == 2
     assert model.opset_imports[DOMAIN] == 1

@@ -7,7 +7,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
-from confpress.passes.operators.quantlinear import define_quant_linear
+from confpress.passes.operators.functions import define_operator
+from confpress.passes.operators.quantlinear import quant_linear_function
 from confpress.passes.rewrites.versions import WORKING_OPSET, MinimiseVersions, raise_opset
 
 from tests.passes.graphs import evaluate, parse
@@ -51,7 +52,7 @@ def test_functions_and_their_overloads_keep_the_ir_version_they_need() -> None:
     model = parse(
         '<ir_version: 11, opset_import: ["": 17]> n (float[b] x) => (float[b] y) { y = Abs (x) }'
     )
-    define_quant_linear(model, "silu")
+    define_operator(model, quant_linear_function, "silu")
     MinimiseVersions()(model)
     assert model.ir_version == 8
     ((_, function),) = model.functions.items()

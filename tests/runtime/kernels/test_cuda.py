@@ -14,11 +14,12 @@ import onnxruntime as ort
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.operators.activated import ACTIVATIONS
+from confpress.passes.operators.functions import define_operator
 from confpress.passes.operators.sparselinear import Pattern, pack_sparse
 from confpress.passes.operators.sparselinear_float import pack_sparse_float
 from confpress.passes.operators.sparselinear_half import (
-    define_sparse_half,
     pack_sparse_half,
+    sparse_half_function,
     sparse_half_node,
 )
 from confpress.runtime.kernels import describe
@@ -179,7 +180,7 @@ def half_model(weight: npt.NDArray[np.float16], activation: str) -> bytes:
         return sparse_half_node(x, *constants, shape=weight.shape, activation=activation)
 
     model = layer_model(node, constants, weight.shape[1], opset=17, rank=2)
-    define_sparse_half(model, activation)
+    define_operator(model, sparse_half_function, activation)
     return ir.to_proto(model).SerializeToString()
 
 

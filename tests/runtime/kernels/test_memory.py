@@ -9,12 +9,17 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from confpress.passes.operators.quantlinear import define_quant_linear, pack_int8, quant_linear_node
+from confpress.passes.operators.functions import define_operator
+from confpress.passes.operators.quantlinear import (
+    pack_int8,
+    quant_linear_function,
+    quant_linear_node,
+)
 from confpress.passes.operators.quantlinear_lowbit import (
     FP4,
     INT2,
     LowBitFormat,
-    define_lowbit,
+    lowbit_function,
     lowbit_node,
     pack_codes,
     pack_scales,
@@ -87,9 +92,9 @@ def _model(form: LowBitFormat | None, layers: int) -> ir.Model:
     )
     model = ir.Model(graph, ir_version=8)
     if form is None:
-        define_quant_linear(model)
+        define_operator(model, quant_linear_function)
     else:
-        define_lowbit(model, form.bits)
+        define_operator(model, lowbit_function, form.bits)
     return model
 
 
