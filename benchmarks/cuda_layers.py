@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 from confpress.passes.operators import sparselinear, sparselinear_float, sparselinear_half
+from confpress.passes.operators.functions import define_operator
 from confpress.runtime.bound import bound_call
 from confpress.runtime.session import Provider, SessionOptions, create_session, run_session
 from confpress.runtime.turns import take_turns, warm_up
@@ -185,7 +186,7 @@ def _float(kept: int) -> Make:
         values = _values(i, packed, columns, _bias(weight))
         return sparselinear_float.sparse_float_node(x, *values, shape=weight.shape), values
 
-    return _sparse(np.float32, node, sparselinear_float.define_sparse_float)
+    return _sparse(np.float32, node, sparselinear_float.sparse_float_function)
 
 
 def _half(kept: int) -> Make:
@@ -194,7 +195,7 @@ def _half(kept: int) -> Make:
         values = _values(i, *sparselinear_half.pack_sparse_half(half), _bias(weight))
         return sparselinear_half.sparse_half_node(x, *values, shape=weight.shape), values
 
-    return _sparse(np.float16, node, sparselinear_half.define_sparse_half)
+    return _sparse(np.float16, node, sparselinear_half.sparse_half_function)
 
 
 def _int8(kept: int) -> Make:
@@ -207,20 +208,20 @@ def _int8(kept: int) -> Make:
         values = _values(i, *packed, scales, _bias(weight))
         return sparselinear.sparse_node(x, *values, shape=weight.shape), values
 
-    return _sparse(np.float32, node, sparselinear.define_sparse)
+    return _sparse(np.float32, node, sparselinear.sparse_function)
 
 
 def _sparse(
     dtype: npt.DTypeLike,
     node_of: Callable[[int, ir.Value, Floats], tuple[ir.Node, list[ir.Value]]],
-    define: Callable[[ir.Model], None],
+    function: Callable[..., ir.Function],
 ) -> Make:
     def make(weights: list[Floats]) -> ir.Model:
         x = _input(weights[0].shape[1], dtype)
         made = [node_of(i, x, weight) for i, weight in enumerate(weights)]
         nodes = [node for node, _ in made]
         model = _model(x, nodes, nodes, [value for _, values in made for value in values])
-        define(model)
+        define_operator(model, function)
         return model
 
     return make
