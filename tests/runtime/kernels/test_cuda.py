@@ -195,6 +195,14 @@ def test_body_of_half_computes_in_float32(activation: str) -> None:
     np.testing.assert_allclose(y, activated(activation, z), rtol=2**-11, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["cuda/sparse_linear", "cuda/sparse_linear_float", "library"])
+def test_operators_compile_without_cuda(name: str) -> None:
+    require("c++")
+    source = ROOT / "runtime" / "kernels" / f"{name}.cc"
+    flags = ["-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", '-DCONFPRESS_CUDA="sm"']
+    subprocess.run(["c++", *flags, source], check=True)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The kernels of GPUs as an object file, built by the project's own CMake files."""
