@@ -156,9 +156,12 @@ class _Scores:
                 yield left, _slice(patch, left, rows.begin, rows.end, axis=2)
         if self.position is not None:
             table = _operands(self.position)[1]
-            distances = patch.op("Shape", table, start=3, end=4)
+            # Counted by queries and keys: what tells sizes to all layers would otherwise be the
+            # table of the first one.
+            keys = patch.op("Shape", _operands(self.content)[1], start=3, end=4)
             begin = patch.op("Sub", rows.all, rows.end)
-            end = patch.op("Sub", distances, rows.begin)
+            before = patch.op("Sub", patch.op("Sub", rows.all, patch.ints(1)), rows.begin)
+            end = patch.op("Add", before, keys)
             yield table, _slice(patch, table, begin, end, axis=3)
         for value in self.outside:
             if value is not _operands(self.averaging)[1] and _has_rows(value):

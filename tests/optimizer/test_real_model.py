@@ -68,7 +68,9 @@ def test_a_real_conformer_goes_through(
                 next(m.macs for m in each.by_kind() if m.kind == kind)
                 for each in (originals, profiled)
             ]
-            assert macs[0] == pytest.approx(macs[1], rel=0.01), (name, kind)
+            # Blocks of queries meet fewer positions, where they are not left out as slower.
+            least = 0.95 if (name, kind) == ("portable", "self_attention") else 0.99
+            assert least < macs[1] / macs[0] < 1.01, (name, kind)
     # The subsampling's convolutions and projection, ten layers a block, the head.
     assert len(result.report.layers) == 2 + 1 + 16 * 10 + 1
     page = tmp_path / "out" / "report.html"

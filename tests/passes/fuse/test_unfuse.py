@@ -11,11 +11,12 @@ from confpress.passes.structure import Kind, recognise
 from confpress.passes.structure.summary import summarise
 
 from ..graphs import evaluate, operators
-from . import test_attention, test_norms, test_plain_attention, test_subsampling
+from . import test_norms, test_plain_attention, test_subsampling
+from .relative_attention import relative_attention, relative_feeds
 
 
 def test_written_out_attention_is_recognised_and_the_same() -> None:
-    original, model = test_attention._model(), test_attention._model()
+    original, model = relative_attention(), relative_attention()
     FuseAttention()(model)
     assert not recognise(model).of_kind(Kind.SELF_ATTENTION)
     result = Unfuse()(model)
@@ -23,7 +24,7 @@ def test_written_out_attention_is_recognised_and_the_same() -> None:
     assert not model.functions
     (module,) = recognise(model).of_kind(Kind.SELF_ATTENTION)
     assert (module.attention.heads, module.attention.head_size) == (2, 3)
-    feeds = test_attention._feeds(2, 9)
+    feeds = relative_feeds(2, 9)
     (expected,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
 
