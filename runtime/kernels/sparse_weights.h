@@ -39,10 +39,12 @@ struct SparseWeights {
   SlotReach reach;
 
   [[gnu::always_inline]] size_t strip_bytes() const { return stored * kSlotBytes; }
-  // The first column that a slot may read: in steps of what it reaches.
+  // The first column that a slot may read. Slots of one window or a pair begin there: kernels of
+  // these are used where all slots reach no further, and have no instruction to spare.
   template <SlotReach kReach>
   [[gnu::always_inline]] size_t first_column(size_t slot) const {
-    return windows[slot] / reached_columns(kReach) * reached_columns(kReach);
+    if (kReach != SlotReach::kBlock) return windows[slot];
+    return windows[slot] / kBlockColumns * kBlockColumns;
   }
 };
 
