@@ -120,11 +120,8 @@ def pattern_of(weight: npt.NDArray[np.generic], reach: int = WINDOW) -> Pattern 
         weight: [N, K].
         reach: Bytes that a look-up reaches, as for :meth:`Pattern.look_ups`.
     """
-    nonzero = in_blocks(np.asarray(weight) != 0)
-    most = {
-        span: int(nonzero.reshape(len(nonzero), -1, span).sum(axis=2).max(initial=0))
-        for span in SPANS
-    }
+    nonzero = np.asarray(weight) != 0
+    most = {span: int(in_spans(nonzero, span).sum(axis=2).max(initial=0)) for span in SPANS}
     return min(
         (each for each in _PATTERNS if most[each.span] <= each.share),
         key=lambda pattern: (pattern.look_ups(reach), pattern.kept),
@@ -182,8 +179,8 @@ def pack_sparse(
             f"SparseLinear packs a non-empty int8 matrix [N, K], "
             f"not {weight.dtype} of shape {list(weight.shape)}."
         )
-    blocks = in_blocks(np.pad(weight, ((0, -weight.shape[0] % STRIP), (0, 0))))
-    spans = blocks.reshape(len(blocks), -1, pattern.span)
+    whole = np.pad(weight, ((0, -weight.shape[0] % STRIP), (0, -weight.shape[1] % BLOCK)))
+    spans = in_spans(whole, pattern.span)
     if np.count_nonzero(spans, axis=2).max() > pattern.share:
         raise ConfpressError(f"the weight has more non-zeros than the pattern {pattern} keeps.")
     # The non-zeros first, then zeros that fill the places: all in the order of their columns.
@@ -191,12 +188,22 @@ def pack_sparse(
     values = np.take_along_axis(spans, chosen, axis=2)
     first = np.arange(spans.shape[1]) * pattern.span % BLOCK
     columns = (chosen + first[:, None]).astype(np.uint8)
-    return _strips(values, pattern.kept), _strips(columns, pattern.kept)
+    by_block = (len(spans) // STRIP, -1, pattern.kept // SLOT, STRIP, SLOT)
+    packed = in_strips(values.reshape(len(spans), -1))
+    places = in_strips(columns.reshape(len(spans), -1))
+    return packed.reshape(by_block), places.reshape(by_block)
 
 
-def in_blocks(matrix: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
-    """The matrix [N, K] with zeros up to whole blocks of columns."""
-    return np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % BLOCK)))
+def in_spans(matrix: npt.NDArray[_Number], span: int = BLOCK) -> npt.NDArray[_Number]:
+    """The matrix [N, K] as [N, ceil(K / span), span], zeros beyond its columns."""
+    padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % span)))
+    return padded.reshape(len(padded), -1, span)
+
+
+def in_strips(rows: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    """[strips * 16, slots * 4] as [strips, slots, 16, 4]."""
+    split = rows.reshape(-1, STRIP, rows.shape[1] // SLOT, SLOT)
+    return np.ascontiguousarray(split.transpose(0, 2, 1, 3))
 
 
 def unpack_sparse(
@@ -273,9 +280,3 @@ def sparse_node(
     """
     inputs = [x, weight, columns, scales, bias]
     return frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
-
-
-def _strips(spans: npt.NDArray[_Number], kept: int) -> npt.NDArray[_Number]:
-    rows = spans.shape[0]
-    split = spans.reshape(rows // STRIP, STRIP, -1, kept // SLOT, SLOT)
-    return np.ascontiguousarray(split.transpose(0, 2, 3, 1, 4))

@@ -35,7 +35,7 @@ from ..errors import ConfpressError
 from .activated import ACTIVATED, operator
 from .functions import function_of
 from .quantlinear import DOMAIN, OUTPUT, frame_node
-from .sparselinear import BLOCK, in_blocks
+from .sparselinear import BLOCK, in_spans
 
 #: The operator without an activation.
 FAMILY: Final = "SparseLinearFloat"
@@ -75,7 +75,7 @@ BODY: Final = f"""
 
 def kept_of(weight: npt.NDArray[np.generic]) -> int:
     """The most non-zeros that a row of W [N, K] has in a block of 64 columns."""
-    return int(_places(weight).sum(axis=2).max(initial=0))
+    return int(np.count_nonzero(in_spans(weight), axis=2).max(initial=0))
 
 
 def pack_sparse_float(
@@ -98,10 +98,10 @@ def pack_sparse_float(
             f"not {weight.dtype} of shape {list(weight.shape)}."
         )
     kept = max(1, kept_of(weight))
-    zeros = ~_places(weight)
+    blocks = in_spans(weight)
     # The non-zeros first, then zeros that fill the places: all in the order of their columns.
-    columns = np.sort(np.argsort(zeros, axis=2, kind="stable")[:, :, :kept], axis=2)
-    values = np.take_along_axis(_blocks_of(weight), columns, axis=2)
+    columns = np.sort(np.argsort(blocks == 0, axis=2, kind="stable")[:, :, :kept], axis=2)
+    values = np.take_along_axis(blocks, columns, axis=2)
     order = (1, 0, 2)
     return (
         np.ascontiguousarray(values.transpose(order)),
@@ -154,12 +154,3 @@ def sparse_float_node(
     """
     inputs = [x, weight, columns, bias]
     return frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
-
-
-def _blocks_of(weight: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
-    """[N, K] as [N, blocks, 64]."""
-    return in_blocks(weight).reshape(len(weight), -1, BLOCK)
-
-
-def _places(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-    return np.asarray(_blocks_of(weight) != 0)

@@ -27,7 +27,7 @@ the quantisation of X and how exact the kernels are: as for SparseLinear.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,9 +36,7 @@ import onnx_ir as ir
 from ..errors import ConfpressError
 from .activated import operator
 from .quantlinear import INT8_PRODUCT, STRIP, frame_function, frame_node
-from .sparselinear import BLOCK, SLOT, WINDOW
-
-_Number = TypeVar("_Number", bound=np.generic)
+from .sparselinear import BLOCK, SLOT, WINDOW, in_spans, in_strips
 
 #: The operator without an activation.
 FAMILY: Final = "SparseLinearUneven"
@@ -80,7 +78,7 @@ def slots_of(weight: npt.NDArray[np.generic], span: int = WINDOW) -> npt.NDArray
         weight: Any numbers.
         span: Columns among which a slot's four lie: WINDOW or BLOCK.
     """
-    most = np.count_nonzero(_spans(weight, span), axis=2).max(axis=0, initial=0)
+    most = np.count_nonzero(in_spans(weight, span), axis=2).max(axis=0, initial=0)
     return np.asarray(-(-most // SLOT))
 
 
@@ -109,7 +107,7 @@ def pack_uneven(weight: npt.NDArray[np.int8], span: int = WINDOW) -> UnevenWeigh
             f"{FAMILY} packs a non-empty int8 matrix [N, K], "
             f"not {weight.dtype} of shape {list(weight.shape)}."
         )
-    spans = _spans(np.pad(weight, ((0, -len(weight) % STRIP), (0, 0))), span)
+    spans = in_spans(np.pad(weight, ((0, -len(weight) % STRIP), (0, 0))), span)
     slots = slots_of(weight, span)
     if not slots.any():
         slots[0] = 1  # a layer has one at least
@@ -120,8 +118,8 @@ def pack_uneven(weight: npt.NDArray[np.int8], span: int = WINDOW) -> UnevenWeigh
     columns = [each + i * span % BLOCK for i, each in enumerate(chosen)]
     blocks = np.repeat(np.arange(len(slots)) * span // BLOCK, slots)
     return UnevenWeight(
-        _strips(np.concatenate(values, axis=1)),
-        _strips(np.concatenate(columns, axis=1).astype(np.uint8)),
+        in_strips(np.concatenate(values, axis=1)),
+        in_strips(np.concatenate(columns, axis=1).astype(np.uint8)),
         blocks.astype(np.int32),
     )
 
@@ -170,15 +168,3 @@ def uneven_node(
     """
     inputs = [x, weight, columns, blocks, scales, bias]
     return frame_node(operator(FAMILY, activation), inputs, [ir.AttrInt64s("shape", shape)], name)
-
-
-def _spans(weight: npt.NDArray[_Number], span: int) -> npt.NDArray[_Number]:
-    """[N, K] as [N, ceil(K / span), span]."""
-    padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % span)))
-    return padded.reshape(len(padded), -1, span)
-
-
-def _strips(rows: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
-    """[strips * 16, S * 4] as [strips, S, 16, 4]."""
-    split = rows.reshape(-1, STRIP, rows.shape[1] // SLOT, SLOT)
-    return np.ascontiguousarray(split.transpose(0, 2, 1, 3))
