@@ -4,66 +4,103 @@
 #include <cmath>
 
 #include "add_norm.h"
+#include "lanes_math.h"
 
 namespace confpress {
 
+// Four rows are computed side by side: each sum over a row, its root and its quotient wait for what
+// is before them, and one row leaves the processor little else to do meanwhile.
 template <class L>
 class AddNormRows {
  public:
   static void run(const AddNormProblem& p, Range rows) noexcept {
-    for (size_t row = rows.begin; row < rows.end; ++row) {
-      const size_t start = row * p.width;
-      const float total = add(p, start);
-      normalise(p.y0 + start, total, p.norms[0], p.width,
-                (p.norm_count == 1 ? p.y1 : p.y0) + start);
-      if (p.norm_count == 1) continue;
-      normalise(p.y0 + start, sum_of(p.y0 + start, p.width), p.norms[1], p.width, p.y1 + start);
-    }
+    size_t row = rows.begin;
+    for (; row + kAtOnce <= rows.end; row += kAtOnce) some<kAtOnce>(p, row * p.width);
+    for (; row < rows.end; ++row) some<1>(p, row * p.width);
   }
 
  private:
   using Vec = typename L::Vec;
   static constexpr size_t kWidth = L::kWidth;
+  static constexpr int kAtOnce = 4;
 
-  // y0 = stream + scale · branch, and its sum.
-  static float add(const AddNormProblem& p, size_t start) {
-    const Vec scale = L::all(p.scale);
-    Vec total = L::zero();
-    for (size_t i = 0; i < p.width; i += kWidth) {
-      const size_t left = p.width - i;
-      const Vec branch = L::mul(L::load(p.branch + start + i, left), scale);
-      const Vec sum = L::add(L::load(p.stream + start + i, left), branch);
-      L::store(p.y0 + start + i, sum, left);
-      total = L::add(total, sum);
-    }
-    return L::sum(total);
+  template <int kRows>
+  struct Sums {
+    Vec of[kRows];
+    Sums() { CONFPRESS_EACH(r, kRows) of[r] = L::zero(); }
+  };
+
+  // The rows from `start` on.
+  template <int kRows>
+  static void some(const AddNormProblem& p, size_t start) {
+    float* y0 = p.y0 + start;
+    float* y1 = p.y1 + start;
+    const Sums<kRows> totals = add<kRows>(p, start);
+    if (p.norm_count == 1) return normalise(y0, totals, p.norms[0], p.width, y1);
+    normalise(y0, totals, p.norms[0], p.width, y0);
+    normalise(y0, sums_of<kRows>(y0, p.width), p.norms[1], p.width, y1);
   }
 
-  static float sum_of(const float* x, size_t width) {
-    Vec total = L::zero();
-    for (size_t i = 0; i < width; i += kWidth) total = L::add(total, L::load(x + i, width - i));
-    return L::sum(total);
+  // y0 = stream + scale · branch, and its sums.
+  template <int kRows>
+  static Sums<kRows> add(const AddNormProblem& p, size_t start) {
+    const Vec scale = L::all(p.scale);
+    Sums<kRows> totals;
+    for (size_t i = 0; i < p.width; i += kWidth) {
+      const size_t left = p.width - i;
+      CONFPRESS_EACH(r, kRows) {
+        const size_t at = start + r * p.width + i;
+        const Vec branch = L::mul(L::load(p.branch + at, left), scale);
+        const Vec sum = L::add(L::load(p.stream + at, left), branch);
+        L::store(p.y0 + at, sum, left);
+        totals.of[r] = L::add(totals.of[r], sum);
+      }
+    }
+    return totals;
+  }
+
+  template <int kRows>
+  static Sums<kRows> sums_of(const float* x, size_t width) {
+    Sums<kRows> totals;
+    for (size_t i = 0; i < width; i += kWidth) {
+      CONFPRESS_EACH(r, kRows) {
+        totals.of[r] = L::add(totals.of[r], L::load(x + r * width + i, width - i));
+      }
+    }
+    return totals;
   }
 
   // y = (x - mean) / sqrt(variance + epsilon) · weight + bias; y may be x.
-  static void normalise(const float* x, float total, const LayerNorm& norm, size_t width,
-                        float* y) {
+  template <int kRows>
+  static void normalise(const float* x, const Sums<kRows>& totals, const LayerNorm& norm,
+                        size_t width, float* y) {
     const auto count = static_cast<float>(width);
-    const Vec mean = L::all(total / count);
-    Vec squares = L::zero();
+    Vec means[kRows];
+    CONFPRESS_EACH(r, kRows) means[r] = L::all(L::sum(totals.of[r]) / count);
+    Sums<kRows> squares;
     for (size_t i = 0; i < width; i += kWidth) {
       const size_t left = width - i;
-      const Vec centred = L::select(L::first(left), L::sub(L::load(x + i, left), mean), L::zero());
-      squares = L::fma(centred, centred, squares);
+      const auto inside = L::first(left);
+      CONFPRESS_EACH(r, kRows) {
+        const Vec centred = L::sub(L::load(x + r * width + i, left), means[r]);
+        const Vec counted = L::select(inside, centred, L::zero());
+        squares.of[r] = L::fma(counted, counted, squares.of[r]);
+      }
     }
-    const float variance = L::sum(squares) / count;
-    const Vec factor = L::all(1.0f / std::sqrt(variance + norm.epsilon));
+    Vec factors[kRows];
+    CONFPRESS_EACH(r, kRows) {
+      const float variance = L::sum(squares.of[r]) / count;
+      factors[r] = L::all(1.0f / std::sqrt(variance + norm.epsilon));
+    }
     for (size_t i = 0; i < width; i += kWidth) {
       const size_t left = width - i;
-      const Vec centred = L::mul(L::sub(L::load(x + i, left), mean), factor);
-      const Vec result =
-          L::fma(centred, L::load(norm.weight + i, left), L::load(norm.bias + i, left));
-      L::store(y + i, result, left);
+      const Vec weight = L::load(norm.weight + i, left);
+      const Vec bias = L::load(norm.bias + i, left);
+      CONFPRESS_EACH(r, kRows) {
+        const size_t at = r * width + i;
+        const Vec centred = L::mul(L::sub(L::load(x + at, left), means[r]), factors[r]);
+        L::store(y + at, L::fma(centred, weight, bias), left);
+      }
     }
   }
 };
