@@ -19,13 +19,27 @@ constexpr float kQmax = 127.0f;
 // stands for zero, at least up to the next multiple of 4.
 constexpr size_t kCodeRun = 64;
 
-// One instruction set's quantiser; how it stores a code is what its products want to read.
+// The scale of a frame whose largest magnitude, as bits, is this. As integers, the magnitudes of
+// floats are ordered like floats, with infinity and NaN on top: one maximum serves the scale and
+// the test for them.
+static inline float scale_of_magnitude(uint32_t bits) {
+  constexpr uint32_t kInfinityBits = 0x7f800000;
+  float largest = 0.0f;
+  __builtin_memcpy(&largest, &bits, sizeof largest);
+  const float scale = (largest > kEpsilon ? largest : kEpsilon) / kQmax;
+  return bits < kInfinityBits ? scale : __builtin_nanf("");
+}
+
+// One instruction set's quantiser; how it stores a code is what its products want to read. Scale
+// and codes apart: a scale waits for a maximum and a quotient, meanwhile other frames' are found.
 struct FrameQuantizer {
   size_t code_bytes;   // of room; never less than a stored code takes
   int32_t zero_point;  // a stored code is the code plus this
 
-  // frame: [length]; codes: `code_bytes` each; scale: [1].
-  void (*quantize)(const float* frame, size_t length, void* codes, float* scale) noexcept;
+  // frame: [length].
+  float (*scale)(const float* frame, size_t length) noexcept;
+  // codes: `code_bytes` each.
+  void (*codes)(const float* frame, size_t length, float scale, void* codes) noexcept;
 };
 
 extern const FrameQuantizer kFrameQuantizerPortable;    // int16

@@ -6,7 +6,6 @@ namespace confpress {
 namespace {
 
 constexpr uint32_t kMagnitudeBits = 0x7fffffff;
-constexpr uint32_t kInfinityBits = 0x7f800000;
 constexpr size_t kLanes = 8;
 
 // Lanes below `count` are all ones.
@@ -15,9 +14,7 @@ __m256i first_lanes(size_t count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
 }
 
-// As integers, the magnitudes of floats are ordered like floats, with infinity and NaN on top: one
-// maximum serves the scale and the test for them.
-uint32_t largest_magnitude_bits(const float* frame, size_t length) {
+float scale(const float* frame, size_t length) noexcept {
   const __m256i mask = _mm256_set1_epi32(static_cast<int>(kMagnitudeBits));
   const auto* words = reinterpret_cast<const int*>(frame);
   __m256i largest = _mm256_setzero_si256();
@@ -34,7 +31,7 @@ uint32_t largest_magnitude_bits(const float* frame, size_t length) {
       _mm_max_epi32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
   half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0x4e));
   half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0xb1));
-  return static_cast<uint32_t>(_mm_cvtsi128_si32(half));
+  return scale_of_magnitude(static_cast<uint32_t>(_mm_cvtsi128_si32(half)));
 }
 
 __m256i codes_of(__m256 x, __m256 s) {
@@ -48,15 +45,9 @@ void store_run(int16_t* out, __m256i low, __m256i high) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), packed);
 }
 
-void quantize(const float* frame, size_t length, void* codes, float* scale) noexcept {
+void codes(const float* frame, size_t length, float scale, void* codes) noexcept {
   auto* out = static_cast<int16_t*>(codes);
-  const uint32_t bits = largest_magnitude_bits(frame, length);
-  float largest = 0.0f;
-  __builtin_memcpy(&largest, &bits, sizeof largest);
-  const float s = (largest > kEpsilon ? largest : kEpsilon) / kQmax;
-  *scale = bits < kInfinityBits ? s : __builtin_nanf("");
-
-  const __m256 scales = _mm256_set1_ps(s);
+  const __m256 scales = _mm256_set1_ps(scale);
   size_t k = 0;
   for (; k + 2 * kLanes <= length; k += 2 * kLanes) {
     store_run(out + k, codes_of(_mm256_loadu_ps(frame + k), scales),
@@ -72,6 +63,6 @@ void quantize(const float* frame, size_t length, void* codes, float* scale) noex
 
 }  // namespace
 
-const FrameQuantizer kFrameQuantizerAvx2{sizeof(int16_t), 0, quantize};
+const FrameQuantizer kFrameQuantizerAvx2{sizeof(int16_t), 0, scale, codes};
 
 }  // namespace confpress

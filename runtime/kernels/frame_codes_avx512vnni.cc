@@ -6,7 +6,6 @@ namespace confpress {
 namespace {
 
 constexpr uint32_t kMagnitudeBits = 0x7fffffff;
-constexpr uint32_t kInfinityBits = 0x7f800000;
 constexpr size_t kLanes = 16;
 static_assert(4 * kLanes == kCodeRun);
 constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
@@ -15,9 +14,7 @@ __mmask16 first_lanes(size_t count) {
   return static_cast<__mmask16>(count < kLanes ? (1u << count) - 1 : 0xffffu);
 }
 
-// As integers, the magnitudes of floats are ordered like floats, with infinity and NaN on top: one
-// maximum serves the scale and the test for them.
-uint32_t largest_magnitude_bits(const float* frame, size_t length) {
+float scale(const float* frame, size_t length) noexcept {
   const __m512i mask = _mm512_set1_epi32(static_cast<int>(kMagnitudeBits));
   __m512i even = _mm512_setzero_si512();
   __m512i odd = _mm512_setzero_si512();
@@ -30,7 +27,8 @@ uint32_t largest_magnitude_bits(const float* frame, size_t length) {
     const __m512i x = _mm512_maskz_loadu_epi32(first_lanes(length - k), frame + k);
     even = _mm512_max_epi32(even, _mm512_and_si512(x, mask));
   }
-  return static_cast<uint32_t>(_mm512_reduce_max_epi32(_mm512_max_epi32(even, odd)));
+  const int largest = _mm512_reduce_max_epi32(_mm512_max_epi32(even, odd));
+  return scale_of_magnitude(static_cast<uint32_t>(largest));
 }
 
 // 64 codes of a run of four registers, each plus 128: the first operand of vpdpbusd is unsigned.
@@ -66,16 +64,10 @@ __m512i codes_of_run(const __m512 x[4], __m512 s, __m512 reciprocal) {
   return packed(codes);
 }
 
-void quantize(const float* frame, size_t length, void* codes, float* scale) noexcept {
+void codes(const float* frame, size_t length, float scale, void* codes) noexcept {
   auto* out = static_cast<uint8_t*>(codes);
-  const uint32_t bits = largest_magnitude_bits(frame, length);
-  float largest = 0.0f;
-  __builtin_memcpy(&largest, &bits, sizeof largest);
-  const float s = (largest > kEpsilon ? largest : kEpsilon) / kQmax;
-  *scale = bits < kInfinityBits ? s : __builtin_nanf("");
-
-  const __m512 scales = _mm512_set1_ps(s);
-  const __m512 reciprocals = _mm512_set1_ps(1.0f / s);
+  const __m512 scales = _mm512_set1_ps(scale);
+  const __m512 reciprocals = _mm512_set1_ps(1.0f / scale);
   size_t k = 0;
   for (; k + kCodeRun <= length; k += kCodeRun) {
     const __m512 x[4] = {_mm512_loadu_ps(frame + k), _mm512_loadu_ps(frame + k + kLanes),
@@ -97,6 +89,6 @@ void quantize(const float* frame, size_t length, void* codes, float* scale) noex
 
 }  // namespace
 
-const FrameQuantizer kFrameQuantizerAvx512Vnni{sizeof(uint8_t), 128, quantize};
+const FrameQuantizer kFrameQuantizerAvx512Vnni{sizeof(uint8_t), 128, scale, codes};
 
 }  // namespace confpress

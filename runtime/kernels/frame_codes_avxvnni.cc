@@ -4,14 +4,18 @@
 namespace confpress {
 namespace {
 
+float scale(const float* frame, size_t length) noexcept {
+  return kFrameQuantizerAvx2.scale(frame, length);
+}
+
 // Bytes, in room for AVX2's int16: the first operand of vpdpbusd is unsigned.
-void quantize(const float* frame, size_t length, void* codes, float* scale) noexcept {
-  kFrameQuantizerAvx2.quantize(frame, length, codes, scale);
+void codes(const float* frame, size_t length, float scale, void* codes) noexcept {
+  kFrameQuantizerAvx2.codes(frame, length, scale, codes);
   avx2::narrow_codes(codes, length, 0x80);
 }
 
 }  // namespace
 
-const FrameQuantizer kFrameQuantizerAvxVnni{sizeof(int16_t), 128, quantize};
+const FrameQuantizer kFrameQuantizerAvxVnni{sizeof(int16_t), 128, scale, codes};
 
 }  // namespace confpress

@@ -1,7 +1,6 @@
 #include <arm_neon.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "frame_codes.h"
 
@@ -24,11 +23,8 @@ void quantize_run(const float* frame, float32x4_t s, int8_t* out) {
   vst1q_s8(out, vcombine_s8(vqmovn_s16(low), vqmovn_s16(high)));
 }
 
-void quantize(const float* frame, size_t length, void* codes, float* scale) noexcept {
+float scale(const float* frame, size_t length) noexcept {
   constexpr uint32_t kMagnitudeBits = 0x7fffffff;
-  constexpr uint32_t kInfinityBits = 0x7f800000;
-  auto* out = static_cast<int8_t*>(codes);
-  // As integers, the magnitudes of floats are ordered like floats, with infinity and NaN on top.
   uint32x4_t words = vdupq_n_u32(0);
   size_t k = 0;
   for (; k + kLanes <= length; k += kLanes) {
@@ -41,13 +37,14 @@ void quantize(const float* frame, size_t length, void* codes, float* scale) noex
     __builtin_memcpy(&word, frame + k, sizeof word);
     bits = std::max(bits, word & kMagnitudeBits);
   }
-  float largest = 0.0f;
-  __builtin_memcpy(&largest, &bits, sizeof largest);
-  const float s = (largest > kEpsilon ? largest : kEpsilon) / kQmax;
-  *scale = bits < kInfinityBits ? s : std::numeric_limits<float>::quiet_NaN();
+  return scale_of_magnitude(bits);
+}
 
-  const float32x4_t scales = vdupq_n_f32(s);
-  for (k = 0; k + kRun <= length; k += kRun) quantize_run(frame + k, scales, out + k);
+void codes(const float* frame, size_t length, float scale, void* codes) noexcept {
+  auto* out = static_cast<int8_t*>(codes);
+  const float32x4_t scales = vdupq_n_f32(scale);
+  size_t k = 0;
+  for (; k + kRun <= length; k += kRun) quantize_run(frame + k, scales, out + k);
   if (k < length) {
     float rest[kRun] = {};
     std::copy(frame + k, frame + length, rest);
@@ -57,6 +54,6 @@ void quantize(const float* frame, size_t length, void* codes, float* scale) noex
 
 }  // namespace
 
-const FrameQuantizer kFrameQuantizerNeonDot{sizeof(int8_t), 0, quantize};
+const FrameQuantizer kFrameQuantizerNeonDot{sizeof(int8_t), 0, scale, codes};
 
 }  // namespace confpress

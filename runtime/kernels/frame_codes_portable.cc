@@ -1,5 +1,4 @@
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "frame_codes.h"
@@ -17,9 +16,7 @@ float rounded(float value) {
   return (value + kShift) - kShift;
 }
 
-void quantize(const float* frame, size_t length, void* codes, float* scale) noexcept {
-  auto* out = static_cast<int16_t*>(codes);
-  const size_t padded = ceil_div(length, kGroup) * kGroup;
+float scale(const float* frame, size_t length) noexcept {
   float largest = kEpsilon;
   bool finite = true;
   for (size_t k = 0; k < length; ++k) {
@@ -27,19 +24,19 @@ void quantize(const float* frame, size_t length, void* codes, float* scale) noex
     finite &= magnitude <= std::numeric_limits<float>::max();
     if (magnitude > largest) largest = magnitude;
   }
-  if (!finite) {
-    *scale = std::numeric_limits<float>::quiet_NaN();
-    std::memset(out, 0, padded * sizeof(int16_t));
-    return;
-  }
-  const float s = largest / kQmax;
-  *scale = s;
-  for (size_t k = 0; k < length; ++k) out[k] = static_cast<int16_t>(rounded(frame[k] / s));
-  for (size_t k = length; k < padded; ++k) out[k] = 0;
+  return finite ? largest / kQmax : std::numeric_limits<float>::quiet_NaN();
+}
+
+void codes(const float* frame, size_t length, float scale, void* codes) noexcept {
+  auto* out = static_cast<int16_t*>(codes);
+  const size_t padded = ceil_div(length, kGroup) * kGroup;
+  const size_t finite = std::isnan(scale) ? 0 : length;
+  for (size_t k = 0; k < finite; ++k) out[k] = static_cast<int16_t>(rounded(frame[k] / scale));
+  for (size_t k = finite; k < padded; ++k) out[k] = 0;
 }
 
 }  // namespace
 
-const FrameQuantizer kFrameQuantizerPortable{sizeof(int16_t), 0, quantize};
+const FrameQuantizer kFrameQuantizerPortable{sizeof(int16_t), 0, scale, codes};
 
 }  // namespace confpress

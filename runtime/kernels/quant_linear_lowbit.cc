@@ -10,6 +10,7 @@
 #include "custom_op.h"
 #include "linear_inputs.h"
 #include "linear_lowbit.h"
+#include "quantized_frames.h"
 #include "task_grid.h"
 
 namespace confpress {
@@ -18,8 +19,6 @@ namespace {
 // A task decodes the weights of one tile of strips and multiplies them with this many tiles of
 // frames: enough that decoding is a few per cent, few enough that two threads share 64 frames.
 constexpr size_t kTilesOfTask = 8;
-constexpr size_t kQuantizeFrames = 8;
-constexpr size_t kCacheLine = 64;
 constexpr size_t kTableSize = 16;
 constexpr int64_t kMostMagnitude = 127;
 
@@ -114,18 +113,9 @@ class QuantLinearLowbit {
     }
   }
 
-  // An odd number of cache lines, so that the frames of a tile do not fall into the same sets.
-  size_t codes_stride() const {
-    const size_t bytes = ceil_div(columns_, kCodeRun) * kCodeRun * kernel_.quantizer->code_bytes;
-    return (ceil_div(bytes, kCacheLine) | 1) * kCacheLine;
-  }
-
-  // Codes and scale of a frame, and what its accumulators start with: where the weights are stored
-  // minus their least value, that value times the sum of the block's codes is missing.
-  void quantize(const float* frame, int8_t* codes, float* scale, int32_t* sums,
-                int32_t* starts) const {
-    kernel_.quantizer->quantize(frame, columns_, codes, scale);
-    kernel_.narrow(codes, columns_, sums);
+  // What a frame's accumulators start with: where the weights are stored minus their least value,
+  // that value times the sum of the block's codes is missing.
+  void find_starts(const int32_t* sums, int32_t* starts) const {
     const size_t runs = ceil_div(columns_, kSumColumns);
     const size_t block_runs = block_groups_ * kGroupColumns / kSumColumns;
     for (size_t block = 0; block < blocks_; ++block) {
@@ -139,26 +129,33 @@ class QuantLinearLowbit {
   // Every element of y is computed in one order of operations, whatever the tasks and their order:
   // the number of threads does not change a bit.
   void run(const KernelContext& context, const Frames& frames) const {
-    const size_t stride = codes_stride();
     const size_t sums_of_frame = ceil_div(columns_, kCodeRun) * (kCodeRun / kSumColumns);
-    const size_t words = 1 + blocks_ + sums_of_frame;
-    const KernelContext::Scratch scratch(context, frames.count * (stride + words * sizeof(float)));
-    auto* codes = reinterpret_cast<int8_t*>(scratch.data());
-    auto* scales = reinterpret_cast<float*>(codes + frames.count * stride);
-    auto* starts = reinterpret_cast<int32_t*>(scales + frames.count);
+    const size_t words = blocks_ + sums_of_frame;
+    const KernelContext::Scratch scratch(context, frames.count * words * sizeof(int32_t));
+    auto* starts = reinterpret_cast<int32_t*>(scratch.data());
     auto* sums = starts + frames.count * blocks_;
+    const auto prepare = [&](size_t i, std::byte* codes) {
+      kernel_.narrow(codes, columns_, sums + i * sums_of_frame);
+      find_starts(sums + i * sums_of_frame, starts + i * blocks_);
+    };
+    const QuantizedFrames quantized(context, *kernel_.quantizer, frames.x, frames.count, columns_,
+                                    prepare);
 
-    context.parallel_for(ceil_div(frames.count, kQuantizeFrames), [&](size_t task) noexcept {
-      const size_t end = std::min(frames.count, (task + 1) * kQuantizeFrames);
-      for (size_t i = task * kQuantizeFrames; i < end; ++i) {
-        quantize(frames.x + i * columns_, codes + i * stride, scales + i, sums + i * sums_of_frame,
-                 starts + i * blocks_);
-      }
-    });
-
-    const LinearLowbitProblem problem{codes,   stride,       starts,   scales,        weights_,
-                                      bits_,   table_,       groups_,  block_groups_, blocks_,
-                                      scales_, bias_.data(), frames.y, rows_,         activation_};
+    const LinearLowbitProblem problem{reinterpret_cast<const int8_t*>(quantized.codes()),
+                                      quantized.codes_stride(),
+                                      starts,
+                                      quantized.scales(),
+                                      weights_,
+                                      bits_,
+                                      table_,
+                                      groups_,
+                                      block_groups_,
+                                      blocks_,
+                                      scales_,
+                                      bias_.data(),
+                                      frames.y,
+                                      rows_,
+                                      activation_};
     const TaskGrid grid(frames.count, kernel_.tile_frames * kTilesOfTask, strips_,
                         kernel_.tile_strips, groups_ / parts() * kGroupBytes);
     context.parallel_for(grid.count(), [&](size_t task) noexcept {

@@ -11,22 +11,31 @@ namespace confpress {
 
 class QuantizedFrames {
  public:
-  // `prepare`, where it is not null, turns a frame's codes into what the kernel reads.
+  // `prepare(frame, codes)` turns a frame's codes into what the kernel reads.
+  template <class Prepare>
   QuantizedFrames(const KernelContext& context, const FrameQuantizer& quantizer, const float* x,
-                  size_t frames, size_t columns,
-                  void (*prepare)(void* codes, size_t length) noexcept = nullptr)
+                  size_t frames, size_t columns, const Prepare& prepare)
       : stride_(stride(columns * quantizer.code_bytes, kCodeRun * quantizer.code_bytes)),
         frames_(frames),
         scratch_(context, frames * (stride_ + sizeof(float))) {
-    context.parallel_for(ceil_div(frames, kFramesOfTask), [&](size_t task) noexcept {
-      const size_t end = std::min(frames, (task + 1) * kFramesOfTask);
-      for (size_t i = task * kFramesOfTask; i < end; ++i) {
+    const size_t near = kNearBytes / (columns * sizeof(float));
+    const size_t together = std::clamp<size_t>(near, 1, kFramesOfTask);
+    context.parallel_for(ceil_div(frames, together), [&](size_t task) noexcept {
+      const size_t begin = task * together;
+      const size_t end = std::min(frames, begin + together);
+      float* scales = scales_begin();
+      for (size_t i = begin; i < end; ++i) scales[i] = quantizer.scale(x + i * columns, columns);
+      for (size_t i = begin; i < end; ++i) {
         std::byte* codes = scratch_.data() + i * stride_;
-        quantizer.quantize(x + i * columns, columns, codes, scales_begin() + i);
-        if (prepare != nullptr) prepare(codes, columns);
+        quantizer.codes(x + i * columns, columns, scales[i], codes);
+        prepare(i, codes);
       }
     });
   }
+
+  QuantizedFrames(const KernelContext& context, const FrameQuantizer& quantizer, const float* x,
+                  size_t frames, size_t columns)
+      : QuantizedFrames(context, quantizer, x, frames, columns, [](size_t, void*) {}) {}
 
   const std::byte* codes() const { return scratch_.data(); }
   size_t codes_stride() const { return stride_; }  // bytes from one frame to the next
@@ -34,6 +43,8 @@ class QuantizedFrames {
 
  private:
   static constexpr size_t kFramesOfTask = 8;
+  // Of frames that are read twice, for their scale and for their codes: half the first cache.
+  static constexpr size_t kNearBytes = 16 * 1024;
   static constexpr size_t kCacheLine = 64;
 
   // An odd number of cache lines, so that the frames of a tile do not fall into the same sets.

@@ -89,8 +89,11 @@ class SparseLinear {
   // Every element of y is computed by one task in one order of integer additions, so the number of
   // threads does not change a bit.
   void run(const KernelContext& context, const Frames& frames) const {
+    const auto prepare = [&](size_t, std::byte* codes) {
+      if (kernel_.prepare != nullptr) kernel_.prepare(codes, layer_.columns);
+    };
     const QuantizedFrames quantized(context, *kernel_.quantizer, frames.x, frames.count,
-                                    layer_.columns, kernel_.prepare);
+                                    layer_.columns, prepare);
     const LinearSparseProblem problem{
         weights_,           quantized.codes(), quantized.codes_stride(),
         quantized.scales(), offsets_.data(),   scales_.data(),
