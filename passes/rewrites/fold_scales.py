@@ -4,7 +4,8 @@ A Conformer multiplies by constants all over: one half after each feed-forward m
 the width after the subsampling, one over the root of the head size on T × T scores. Each is linear
 in something stored: ``c (x W + b) = x (c W) + c b``. Going up from the factor through what is
 linear, sums on both sides and products on one, ends at weights, biases and constants; where every
-use of every value on the way belongs to it, the constants take the factor and the node goes.
+use of every value on the way belongs to it, the constants take the factor and the node goes. A
+factor that cannot go up may go to what it is multiplied with further down: ``(c q) k = q (c k)``.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class FoldScales(InPlacePass):
                 continue
             value, factor = found
             try:
-                constants = _constants_before(value, node)
+                constants = _constants_for(value, node)
             except _NotLinearError as error:
                 journal.refuse(layer_of(node), f"its factor {factor:.6g} stays: {error}")
                 continue
@@ -73,8 +74,43 @@ def _factor(node: ir.Node) -> tuple[ir.Value, float] | None:
     return None
 
 
-def _constants_before(value: ir.Value, user: ir.Node) -> list[_Slot]:
+def _constants_for(value: ir.Value, node: ir.Node) -> list[_Slot]:
+    """The stored inputs that take the factor by which a node multiplies a value.
+
+    Raises:
+        _NotLinearError: There are none.
+    """
+    errors = []
+    for scaled, user in ((value, node), *_partners(node)):
+        for side in (0, 1):
+            try:
+                return _constants_before(scaled, user, side)
+            except _NotLinearError as error:
+                errors.append(error)
+    raise errors[0]
+
+
+def _partners(node: ir.Node) -> list[tuple[ir.Value, ir.Node]]:
+    """What a node's result is multiplied with where that is its only use, and the product."""
+    value = node.outputs[0]
+    while len(value.uses()) == 1 and not value.is_graph_output():
+        ((user, index),) = value.uses()
+        if user.op_type == "MatMul":
+            partner = user.inputs[1 - index]
+            return [(partner, user)] if partner is not None and partner is not value else []
+        if user.domain or user.op_type not in _LAYOUT or index != 0:
+            break
+        value = user.outputs[0]
+    return []
+
+
+def _constants_before(value: ir.Value, user: ir.Node, side: int) -> list[_Slot]:
     """The stored inputs that take a factor of a value.
+
+    Args:
+        value: What is scaled.
+        user: The node that uses it so.
+        side: The factor of a product that is scaled where neither is stored.
 
     Raises:
         _NotLinearError: The value is no linear function of stored numbers, or is used otherwise.
@@ -88,7 +124,7 @@ def _constants_before(value: ir.Value, user: ir.Node) -> list[_Slot]:
         if current in scaled:
             continue
         scaled[current] = None
-        for slot in _inputs_to_scale(current):
+        for slot in _inputs_to_scale(current, side):
             node, index = slot
             given = node.inputs[index]
             assert given is not None
@@ -106,7 +142,7 @@ def _constants_before(value: ir.Value, user: ir.Node) -> list[_Slot]:
     return constants
 
 
-def _inputs_to_scale(value: ir.Value) -> list[_Slot]:
+def _inputs_to_scale(value: ir.Value, side: int) -> list[_Slot]:
     """The inputs of a value's producer which, all scaled, scale the value."""
     node = value.producer()
     if node is None or node.domain:
@@ -118,7 +154,8 @@ def _inputs_to_scale(value: ir.Value) -> list[_Slot]:
     if node.op_type == "Conv":
         return [(node, index) for index in range(1, len(node.inputs)) if node.inputs[index]]
     if node.op_type in ("MatMul", "Mul"):
-        return [(node, 1 if constant(node.inputs[1]) is not None else 0)]
+        stored = [index for index in (1, 0) if constant(node.inputs[index]) is not None]
+        return [(node, stored[0] if stored else side)]
     if node.op_type == "Div":
         return [(node, 0)]
     raise _NotLinearError(f"{node.op_type} is in the way")

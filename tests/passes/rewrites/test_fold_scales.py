@@ -85,6 +85,42 @@ def test_scores_of_attention_give_their_factor_to_the_queries() -> None:
     assert difference(original, model, feeds) < 1e-6
 
 
+# As exports write attention whose queries meet keys and positions with factors of their own: the
+# queries cannot take either.
+OWN_FACTORS = """
+<ir_version: 10, opset_import: ["": 21]>
+net (float[t, 6] x, float[r, 6] table, float[6, 6] wq, float[6, 6] wk, float[6, 6] wp, float[6] u,
+     float[6] v) => (float[t, s] y)
+<float root = {0.35}, float scale = {0.125}, int64[2] rows = {-1, 6},
+ int64[1] begin = {0}, int64[1] end = {5}, int64[1] axis = {1}> {
+  q = MatMul (x, wq)
+  with_u = Add (q, u)
+  scaled_u = Mul (with_u, root)
+  left = Reshape (scaled_u, rows)
+  k = MatMul (x, wk)
+  right = Transpose <perm = [1, 0]> (k)
+  content = MatMul (left, right)
+  with_v = Add (q, v)
+  p = MatMul (table, wp)
+  turned = Transpose <perm = [1, 0]> (p)
+  met = MatMul (with_v, turned)
+  positions = Mul (met, scale)
+  near = Slice (positions, begin, end, axis)
+  y = Add (content, near)
+}"""
+
+
+def test_keys_and_positions_take_the_factors_that_queries_cannot() -> None:
+    arrays = {name: array(6, 6) for name in ("wq", "wk", "wp")}
+    model = sized(
+        OWN_FACTORS, {**arrays, "u": array(6), "v": array(6)}, with_u=("t", 6), met=("t", "r")
+    )
+    original = model.clone()
+    assert len(FoldScales()(model).changes) == 2
+    assert "Mul" not in operators(model)
+    assert difference(original, model, {"x": array(5, 6), "table": array(9, 6)}) < 1e-5
+
+
 def test_weights_that_others_read_are_copied() -> None:
     model = linear("Mul (q, half)", "other = MatMul (x, w)  y = Add (z, other)")
     original = model.clone()
