@@ -5,6 +5,7 @@ nodes: heads split and turned, products, the shift of relative positions, scales
 Softmax, the product with the values. What RelPosAttention or, without positions in the scores,
 DotProductAttention needs of them is read off; that the operator then computes the same is shown by
 evaluating both. Rotary positions stay nodes: the operator reads queries and keys that were turned.
+Frames may be cut into blocks that do not see each other: these are the operator's batch.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..operators.attention import (
     attention_node,
 )
 from ..operators.functions import define
-from ..rewrite import Patch, replace_value
+from ..rewrite import Patch, constant, replace_value
 from ..structure import Kind, Module, Position, recognise
 from .attention_parts import AttentionParts, PositionParts, Scores, Source, read_attention
 from .attention_trial import AttentionTrial
@@ -96,7 +97,10 @@ def _fuse(model: ir.Model, module: Module) -> str:
     node.name = f"{patch.name}/{operator}"
     node.metadata_props[LAYER_KEY] = module.id
     patch.graph.insert_before(patch.anchor, node)
-    replace_value(parts.context, node.outputs[0])
+    context = node.outputs[0]
+    if parts.block is not None:
+        context = patch.op("Reshape", context, patch.ints(0, 0, *shape))
+    replace_value(parts.context, context)
     return operator
 
 
@@ -135,10 +139,12 @@ def _proven(
 
 def _laid_out(patch: Patch, source: Source) -> Source:
     """A source with its frames as rows."""
-    if not source.by_head:
+    if not source.by_head and source.block is None:
         return source
-    turned = patch.op("Transpose", source.value, perm=[0, 2, 1, 3])
-    rows = patch.op("Reshape", turned, patch.ints(0, 0, source.width))
+    value = source.value
+    if source.by_head:
+        value = patch.op("Transpose", value, perm=[0, 2, 1, 3])
+    rows = patch.op("Reshape", value, patch.ints(0, 0, source.width))
     return dataclasses.replace(source, value=rows)
 
 
@@ -150,6 +156,9 @@ def _position(patch: Patch, positions: PositionParts, queries: ir.Value, keys: i
         source = dataclasses.replace(source, value=vectors)
     if np.isclose(positions.factor, 1.0, rtol=1e-6):
         return source
+    if (stored := constant(source.value)) is not None:
+        rows = patch.constant(stored * np.float32(positions.factor), "positions")
+        return dataclasses.replace(source, value=rows)
     value, width = source.value, positions.width
     if source.width != width:
         begin, end = patch.ints(source.column), patch.ints(source.column + width)

@@ -16,7 +16,7 @@ from ..lower.qdq import dynamic_source
 from ..rewrite import constant, scalar
 from ..structure import Position, SelfAttention
 from ..structure.scores import LAYOUT, above, averaging_product, score_products
-from .distances import Distances, read_distances
+from .distances import Distances, StoredDistances, read_distances
 from .region import Array, NotFusedError
 
 #: A mask's fill is at most this: exp of it, less any score, is zero.
@@ -29,11 +29,13 @@ class Source:
 
     Attributes:
         value: The projection's result, perhaps packed with others; or what was made of it
-            (rotated, put behind a cache), [batch, frames, width] or [batch, heads, frames, size].
+            (rotated, put behind a cache), [batch, frames, width] or [batch, heads, frames, size];
+            or frames cut into blocks, each an item of the batch, [blocks, frames, heads, size].
         width: Its width.
         column: Its first column there.
         scale: Product of the factors on the way.
         bias: What is added on the way, if anything.
+        block: Frames of a block, where they are cut into blocks.
     """
 
     value: ir.Value
@@ -41,11 +43,12 @@ class Source:
     column: int
     scale: float
     bias: Array | None
+    block: int | None = None
 
     @property
     def by_head(self) -> bool:
         """Whether it lies head by head."""
-        return self.value.shape is not None and len(self.value.shape) == 4
+        return self.block is None and self.value.shape is not None and len(self.value.shape) == 4
 
     @property
     def cached(self) -> bool:
@@ -75,13 +78,13 @@ class PositionParts:
 
     Attributes:
         source: Projected positions, or the vectors of all pairs of frames.
-        distances: How these are looked up, if they are.
+        distances: How these are looked up, or were, if so.
         factor: What their scores are multiplied with, over the factor of the others.
         bias: Of the queries that meet them, float32 [H, dh].
     """
 
     source: Source
-    distances: Distances | None
+    distances: Distances | StoredDistances | None
     factor: float
     bias: Array
 
@@ -102,7 +105,7 @@ class AttentionParts:
         bias: Of the queries that meet keys, float32 [H, dh].
         positions: Relative positions, if there are any.
         scores: Scale and mask.
-        context: The result, [batch, queries, H · dh].
+        context: The result, [batch, queries, H · dh], or [blocks, queries, H, dh] of blocks.
     """
 
     query: Source
@@ -118,6 +121,11 @@ class AttentionParts:
         """Queries, keys, values and, where there are any, positions."""
         projections = self.query, self.key, self.value
         return projections if self.positions is None else (*projections, self.positions.source)
+
+    @property
+    def block(self) -> int | None:
+        """Frames of a block, where frames are cut into blocks that do not see each other."""
+        return self.query.block
 
     @property
     def scale(self) -> float:
@@ -136,7 +144,10 @@ def read_attention(attention: SelfAttention) -> AttentionParts:
     ends = {layer.output: layer.out_features for layer in layers}
     shape = (attention.heads, attention.head_size)
     content, by_position = _score_products(attention.softmax, table.value if table else None)
-    query, key = (_source(value, ends, shape) for value in content.inputs)
+    operands = *content.inputs, _averaged(attention.softmax)
+    query, key, value = (_source(operand, ends, shape) for operand in operands)
+    if query.block != key.block or key.block != value.block:
+        raise NotFusedError("its queries, keys and values are not cut into the same blocks")
     scores = _scores(content, attention.softmax)
     by_content = scores.scale * query.scale * key.scale
     if by_content == 0:
@@ -157,12 +168,24 @@ def read_attention(attention: SelfAttention) -> AttentionParts:
     return AttentionParts(
         query=query,
         key=key,
-        value=_source(_averaged(attention.softmax), ends, shape),
+        value=value,
         bias=_bias(query, shape),
         positions=positions,
         scores=scores,
-        context=dynamic_source(attention.out.input) or attention.out.input,
+        context=_context(attention, query.block),
     )
+
+
+def _context(attention: SelfAttention, block: int | None) -> ir.Value:
+    """What the output projection reads; of blocks what they are before they are joined."""
+    context = dynamic_source(attention.out.input) or attention.out.input
+    if block is None:
+        return context
+    while (node := context.producer()) is not None and node.op_type in ("Slice", "Reshape"):
+        before = node.inputs[0]
+        assert before is not None, "what is cut or reshaped"
+        context = before
+    return context
 
 
 def _position_table(attention: SelfAttention) -> Source | None:
@@ -218,6 +241,8 @@ def _source(value: ir.Value | None, ends: Mapping[ir.Value, int], shape: tuple[i
             else:
                 break
             value = left if other is right else right
+        elif (block := _block(node, shape)) is not None:
+            return Source(value, shape[0] * shape[1], 0, scale, bias, block)
         elif node.op_type in LAYOUT:
             value = node.inputs[0]
         else:
@@ -233,6 +258,18 @@ def _source(value: ir.Value | None, ends: Mapping[ir.Value, int], shape: tuple[i
             f"{heads} heads of {size} features"
         )
     return Source(value, heads * size, 0, scale, bias)
+
+
+def _block(node: ir.Node, shape: tuple[int, int]) -> int | None:
+    """Frames of a block, if a Reshape cuts frames of all heads into [blocks, frames, heads, -1]."""
+    if node.op_type != "Reshape" or node.inputs[0] is None:
+        return None
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    if before is None or after is None or (len(before), len(after)) != (3, 4):
+        return None
+    frames = after[1]
+    cut = isinstance(frames, int) and frames != before[1] and after[2] == shape[0]
+    return frames if cut and isinstance(frames, int) else None
 
 
 def _part_of_split(

@@ -10,11 +10,11 @@ import onnx_ir as ir
 
 from ..rewrite import constant
 from .attention_parts import AttentionParts
-from .distances import Distances, looked_up, rows_of
+from .distances import Distances, StoredDistances, looked_up, rows_of
 from .region import Array, Region, evaluate_operator
 
 #: Batch and frames at which both are evaluated; a graph that is right for one of them only, or that
-#: mixes up axes, does not pass.
+#: mixes up axes, does not pass. Blocks have the frames that they have.
 _CASES = ((2, 3), (1, 6))
 #: Frames of earlier chunks, where keys begin with some.
 _PAST = 4
@@ -48,7 +48,8 @@ class AttentionTrial:
         """
         worst = 0.0
         past = _PAST if self.parts.key.cached else 0
-        for batch, frames in _CASES:
+        for batch, few in _CASES:
+            frames = self.parts.block or few
             arrays = self._projections(batch, frames, past)
             mask = self._mask(batch, frames, frames + past)
             scores = self.parts.scores
@@ -63,13 +64,15 @@ class AttentionTrial:
             except ValueError:  # the sizes do not fit
                 return np.inf
             found = evaluate_operator(self.node, self.function, arrays)
+            # Of blocks the graph's context has its heads on an axis of their own.
+            expected = expected.reshape(*expected.shape[:2], -1)
             if expected.shape != found.shape:
                 return np.inf
             worst = max(worst, float(np.abs(expected - found).max()))
         return worst
 
     @property
-    def _distances(self) -> Distances | None:
+    def _distances(self) -> Distances | StoredDistances | None:
         positions = self.parts.positions
         return None if positions is None else positions.distances
 
@@ -82,7 +85,11 @@ class AttentionTrial:
             items, rows = batch, frames + (past if source.cached else 0)
             if place == _POSITIONS:
                 items, rows = (1 if self.shared else batch), 2 * frames + past - 1
+            if place == _POSITIONS and constant(source.value) is not None:
+                continue
             shape = (items, heads, rows, size) if source.by_head else (items, rows, source.width)
+            if source.block is not None:
+                shape = (items, rows, heads, size)
             array = generator.standard_normal(shape, np.float32)
             by_pair = place == _POSITIONS and self._distances is not None
             arrays[source.value] = looked_up(array[0], frames, frames + past) if by_pair else array
@@ -100,8 +107,9 @@ class AttentionTrial:
                 source = self.parts.sources[place]
                 found[value] = arrays[source.value]
                 if source.by_head:
-                    turned = found[value].transpose(0, 2, 1, 3)
-                    found[value] = turned.reshape(*turned.shape[:2], heads * size)
+                    found[value] = found[value].transpose(0, 2, 1, 3)
+                if found[value].ndim == 4:
+                    found[value] = found[value].reshape(*found[value].shape[:2], heads * size)
                 if place == _POSITIONS and self.parts.positions is not None:
                     if self._distances is not None:
                         found[value] = rows_of(found[value])

@@ -1,8 +1,9 @@
 """Shaw's relative positions (Shaw et al. 2018): a vector for every pair of frames, by distance.
 
 Exporters look a vector up for every query and key, [Tq, Tk, dh], although it depends on their
-distance alone. What the operator reads has every distance once, [1, Tq + Tk - 1, dh], from the
-first key of the last query up, and all heads share it.
+distance alone; where the numbers of frames are constant, they store what they found. What the
+operator reads has every distance once, [1, Tq + Tk - 1, dh], from the first key of the last query
+up, and all heads share it.
 """
 
 from __future__ import annotations
@@ -61,12 +62,31 @@ class Distances:
         return patch.op("Unsqueeze", patch.op("Gather", self.table, rows, axis=0), patch.ints(0))
 
 
-def read_distances(value: ir.Value) -> Distances:
-    """Reads the look-up of a value [Tq, Tk, dh].
+@dataclasses.dataclass(frozen=True)
+class StoredDistances:
+    """Vectors that were looked up for constant numbers of frames.
+
+    Attributes:
+        rows: What the operator reads, [1, Tq + Tk - 1, dh].
+    """
+
+    rows: Array
+
+    def vectors(self, patch: Patch, queries: ir.Value, keys: ir.Value) -> ir.Value:
+        """The vectors of all distances, a constant; see :meth:`Distances.vectors`."""
+        del queries, keys
+        return patch.constant(self.rows, "positions")
+
+
+def read_distances(value: ir.Value) -> Distances | StoredDistances:
+    """Reads the look-up of a value [Tq, Tk, dh], or [Tq, dh, Tk] where that is stored.
 
     Raises:
         NotFusedError: It is no look-up by distance.
     """
+    stored = constant(value)
+    if stored is not None and stored.ndim == 3:
+        return _read_stored(stored)
     node = value.producer()
     table = node.inputs[0] if node is not None and node.op_type == "Gather" else None
     array = constant(table)
@@ -86,6 +106,14 @@ def read_distances(value: ir.Value) -> Distances:
         steps.append(step)
         index = computed[0]
     raise NotFusedError("its positions are looked up by more than the distance of two frames")
+
+
+def _read_stored(array: Array) -> StoredDistances:
+    for pairs in (array, array.transpose(0, 2, 1)):
+        rows = rows_of(pairs)
+        if np.array_equal(looked_up(rows[0], *pairs.shape[:2]), pairs):
+            return StoredDistances(rows)
+    raise NotFusedError("its stored positions depend on more than the distance of two frames")
 
 
 def rows_of(vectors: Array) -> Array:

@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 #: Operators that compute sizes; they pass on what is not known, as NaN in place of an integer.
 _SIZE_OPS = frozenset((
-    "Gather", "Concat", "Unsqueeze", "Squeeze", "Add", "Sub", "Mul", "Div", "Cast",
+    "Gather", "Concat", "Unsqueeze", "Squeeze", "Add", "Sub", "Mul", "Div", "Mod", "Cast",
 ))  # fmt: skip
 #: Where a size is needed, values further away than this are not asked.
 _MOST_STEPS = 64
@@ -134,9 +134,12 @@ def _run(node: ir.Node, inputs: list[Array | None]) -> list[Array]:
         a if a is None or (second_is_index and i == 1) else a.astype(np.float64)
         for i, a in enumerate(inputs)
     ]
+    known = [a for a in floats if a is not None]
     if node.op_type == "Cast":
-        return [a for a in floats if a is not None]
-    sizes = [np.floor(a) for a in _reference(node, floats)]
+        return known
+    # The reference implementation of Mod makes zeros of what is not known.
+    found = [np.mod(known[0], known[1])] if node.op_type == "Mod" else _reference(node, floats)
+    sizes = [np.floor(a) for a in found]
     return [a if np.isnan(a).any() else a.astype(np.int64) for a in sizes]
 
 

@@ -54,21 +54,21 @@ def attention(
         inputs: Declares what else the texts read, constants included.
         scores: Nodes from ``q4``, ``q_heads`` and ``k_heads`` to ``scores``; ``root`` is 0.7.
         keys_and_values: Nodes from ``k_new`` and ``v_new`` to ``k_all`` and ``v_all``.
-        **constants: Arrays of some of the inputs.
+        **constants: Arrays of some of the inputs; ``split`` and ``joined``, the sizes before and
+            behind the heads, keep batch and frames unless they are given.
     """
     generator = np.random.default_rng(0)
     matrices = {
         name: generator.standard_normal((WIDTH, WIDTH), np.float32) / np.float32(WIDTH**0.5)
         for name in ("w_q", "w_k", "w_v", "w_out")
     }
+    sizes = {"split": np.array([0, -1, HEADS, SIZE]), "joined": np.array([0, 0, WIDTH])}
     model = parse(
         _GRAPH.format(inputs=inputs, scores=scores, keys_and_values=keys_and_values),
         **matrices,
         norm_weight=np.ones(WIDTH, np.float32),
         norm_bias=np.zeros(WIDTH, np.float32),
-        split=np.array([0, -1, HEADS, SIZE]),
-        joined=np.array([0, 0, WIDTH]),
         root=np.array(0.7, np.float32),
-        **constants,
+        **(sizes | constants),
     )
     return common.ShapeInferencePass()(model).model
