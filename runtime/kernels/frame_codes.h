@@ -42,10 +42,11 @@ struct FrameQuantizer {
   void (*codes)(const float* frame, size_t length, float scale, void* codes) noexcept;
 };
 
-extern const FrameQuantizer kFrameQuantizerPortable;    // int16
-extern const FrameQuantizer kFrameQuantizerAvx2;        // int16
-extern const FrameQuantizer kFrameQuantizerAvxVnni;     // uint8, the code plus 128
-extern const FrameQuantizer kFrameQuantizerAvx512Vnni;  // uint8, the code plus 128
-extern const FrameQuantizer kFrameQuantizerNeonDot;     // int8
+extern const FrameQuantizer kFrameQuantizerPortable;      // int16
+extern const FrameQuantizer kFrameQuantizerAvx2;          // int16
+extern const FrameQuantizer kFrameQuantizerAvx2Signed;    // int8
+extern const FrameQuantizer kFrameQuantizerAvx2Unsigned;  // uint8, the code plus 128
+extern const FrameQuantizer kFrameQuantizerAvx512Vnni;    // uint8, the code plus 128
+extern const FrameQuantizer kFrameQuantizerNeonDot;       // int8
 
 }  // namespace confpress

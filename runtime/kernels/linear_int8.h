@@ -45,6 +45,7 @@ struct LinearInt8Kernel {
 
 extern const LinearInt8Kernel kLinearInt8Portable;
 extern const LinearInt8Kernel kLinearInt8Avx2;
+extern const LinearInt8Kernel kLinearInt7Avx2;  // of weights that fit_int7
 extern const LinearInt8Kernel kLinearInt8AvxVnni;
 extern const LinearInt8Kernel kLinearInt8Avx512Vnni;
 extern const LinearInt8Kernel kLinearInt8NeonDot;

@@ -17,7 +17,7 @@
 namespace confpress {
 
 struct LinearSparseProblem : SparseWeights {
-  const std::byte* codes;  // frames quantised by the same kernel's quantiser, and prepared
+  const std::byte* codes;  // frames quantised by the same kernel's quantiser
   size_t codes_stride;     // bytes from one frame to the next
   const float* frame_scales;
   const int32_t* offsets;   // [strips * 16], the accumulators' start: -zero_point · Σ w
@@ -31,7 +31,6 @@ struct LinearSparseProblem : SparseWeights {
 // One instruction set's kernel: computes y for some frames and strips of 16 rows.
 struct LinearSparseKernel {
   const FrameQuantizer* quantizer;
-  void (*prepare)(void* codes, size_t length) noexcept;  // may be null
   size_t tile_frames;  // what its inner loop takes at once; tasks are multiples of these
   size_t tile_strips;
   void (*multiply)(const LinearSparseProblem&, Range frames, Range strips) noexcept;
@@ -39,6 +38,7 @@ struct LinearSparseKernel {
 
 extern const LinearSparseKernel kLinearSparsePortable;
 extern const LinearSparseKernel kLinearSparseAvx2;
+extern const LinearSparseKernel kLinearSparseInt7Avx2;  // of weights that fit_int7
 extern const LinearSparseKernel kLinearSparseAvxVnni;
 extern const LinearSparseKernel kLinearSparseAvx512Vnni;
 extern const LinearSparseKernel kLinearSparseAvx512Vbmi;

@@ -2,8 +2,6 @@
 // 127 · 128 each, stay within an int16, which unsigned codes (255 · 127 · 2) would not.
 #include "linear_sparse_avx2.h"
 
-#include "narrow_codes_avx2.h"
-
 namespace confpress {
 namespace {
 
@@ -19,11 +17,9 @@ struct SignedProduct {
 
 using Tiles = LinearSparseAvx2Tiles<SignedProduct>;
 
-void narrow(void* codes, size_t length) noexcept { avx2::narrow_codes(codes, length, 0); }
-
 }  // namespace
 
-const LinearSparseKernel kLinearSparseAvx2{&kFrameQuantizerAvx2, narrow, Tiles::kTileFrames, 1,
+const LinearSparseKernel kLinearSparseAvx2{&kFrameQuantizerAvx2Signed, Tiles::kTileFrames, 1,
                                            Tiles::multiply};
 
 }  // namespace confpress

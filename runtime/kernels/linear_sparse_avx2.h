@@ -26,7 +26,7 @@ struct LinearSparseAvx2Tiles {
       CONFPRESS_UNROLL
       for (int f = 0; f < kFrames; ++f) sums[f][h] = offsets;
     }
-    const CodesOfFrames codes{p.codes + frame * stride, stride, held(3 * stride)};
+    const CodesOfFrames codes{held(p.codes + frame * stride), stride, held(3 * stride)};
     Tiles::template add_slots<kReach>(p, strip, codes, sums);
     finish<avx2::Lanes>(p, sums, frame, row);
   }

@@ -11,8 +11,7 @@ void multiply(const LinearSparseProblem& p, Range frames, Range strips) noexcept
 
 }  // namespace
 
-const LinearSparseKernel kLinearSparseAvx512Vnni{&kFrameQuantizerAvx512Vnni, nullptr,
-                                                 avx512::kSparseTileFrames,
-                                                 avx512::kSparseTileStrips, multiply};
+const LinearSparseKernel kLinearSparseAvx512Vnni{
+    &kFrameQuantizerAvx512Vnni, avx512::kSparseTileFrames, avx512::kSparseTileStrips, multiply};
 
 }  // namespace confpress

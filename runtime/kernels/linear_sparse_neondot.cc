@@ -100,7 +100,6 @@ void multiply(const LinearSparseProblem& p, Range frames, Range strips) noexcept
 
 }  // namespace
 
-const LinearSparseKernel kLinearSparseNeonDot{&kFrameQuantizerNeonDot, nullptr, kTileFrames, 1,
-                                              multiply};
+const LinearSparseKernel kLinearSparseNeonDot{&kFrameQuantizerNeonDot, kTileFrames, 1, multiply};
 
 }  // namespace confpress

@@ -37,6 +37,6 @@ void multiply(const LinearSparseProblem& p, Range frames, Range strips) noexcept
 
 }  // namespace
 
-const LinearSparseKernel kLinearSparsePortable{&kFrameQuantizerPortable, nullptr, 1, 1, multiply};
+const LinearSparseKernel kLinearSparsePortable{&kFrameQuantizerPortable, 1, 1, multiply};
 
 }  // namespace confpress

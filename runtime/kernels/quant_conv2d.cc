@@ -5,11 +5,13 @@
 #include "aligned_vector.h"
 #include "conv2d_operator.h"
 #include "cpu_path.h"
+#include "int7_weights.h"
 
 namespace confpress {
 namespace {
 
-const QuantConv2dKernel& kernel_of(CpuPath path) {
+const QuantConv2dKernel& kernel_of(CpuPath path,
+                                   [[maybe_unused]] const AlignedVector<int8_t>& weights) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
     case CpuPath::kAvx512Vbmi:
@@ -19,7 +21,7 @@ const QuantConv2dKernel& kernel_of(CpuPath path) {
 #if defined(CONFPRESS_HAS_AVX2)
     case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
-      return kQuantConv2dAvx2;
+      return fit_int7(weights.data(), weights.size()) ? kQuantConv2dInt7Avx2 : kQuantConv2dAvx2;
 #endif
     default:
       return kQuantConv2dPortable;
@@ -35,16 +37,16 @@ class QuantConv2d : Conv2dOperator {
   QuantConv2d(const KernelInfo& info, ConvActivation activation)
       : Conv2dOperator(kOp, info, activation, "input W", info.constant(3, "W").shape,
                        info.constant(4, "W_scales"), info.constant(5, "bias")),
-        kernel_(kernel_of(cpu_path_choice().chosen.path)),
         groups_(ceil_div(channels_in_, kConvGroup)) {
     pack(info.constant(3, "W").as<int8_t>());
+    kernel_ = &kernel_of(cpu_path_choice().chosen.path, weights_);
   }
 
   void compute(KernelContext& context) const {
     QuantConv2dProblem problem{};
     problem.weights = weights_.data();
     problem.groups = groups_;
-    run(context, kernel_, {groups_ * kConvGroup, kernel_.code_bytes, 0}, problem,
+    run(context, *kernel_, {groups_ * kConvGroup, kernel_->code_bytes, 0}, problem,
         window_.time.taps * window_.columns.taps * groups_ * kConvGroupBytes);
   }
 
@@ -72,7 +74,7 @@ class QuantConv2d : Conv2dOperator {
     }
   }
 
-  const QuantConv2dKernel& kernel_;
+  const QuantConv2dKernel* kernel_ = nullptr;
   const size_t groups_;
   AlignedVector<int8_t> weights_;
 };

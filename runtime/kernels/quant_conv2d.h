@@ -24,6 +24,7 @@ using QuantConv2dKernel = Conv2dKernel<QuantConv2dProblem>;
 
 extern const QuantConv2dKernel kQuantConv2dPortable;
 extern const QuantConv2dKernel kQuantConv2dAvx2;
+extern const QuantConv2dKernel kQuantConv2dInt7Avx2;  // of weights that fit_int7
 extern const QuantConv2dKernel kQuantConv2dAvx512Vnni;
 
 }  // namespace confpress

@@ -6,6 +6,7 @@
 #include "activated_operators.h"
 #include "cpu_path.h"
 #include "custom_op.h"
+#include "int7_weights.h"
 #include "linear_inputs.h"
 #include "linear_int8.h"
 #include "quantized_frames.h"
@@ -17,7 +18,8 @@ namespace {
 // A task multiplies this many tiles of frames with one tile of strips: a microsecond or more.
 constexpr size_t kTilesOfTask = 4;
 
-const LinearInt8Kernel& kernel_of(CpuPath path) {
+const LinearInt8Kernel& kernel_of(CpuPath path, [[maybe_unused]] const int8_t* weights,
+                                  [[maybe_unused]] size_t size) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
     case CpuPath::kAvx512Vbmi:
@@ -30,7 +32,7 @@ const LinearInt8Kernel& kernel_of(CpuPath path) {
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
     case CpuPath::kAvx2:
-      return kLinearInt8Avx2;
+      return fit_int7(weights, size) ? kLinearInt7Avx2 : kLinearInt8Avx2;
 #endif
 #if defined(CONFPRESS_HAS_NEONDOT)
     case CpuPath::kNeonDot:
@@ -46,8 +48,7 @@ class QuantLinear {
   static constexpr char kOp[] = "QuantLinear";
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt8, ort::kFloat, ort::kFloat};
 
-  QuantLinear(const KernelInfo& info, Activation activation)
-      : kernel_(kernel_of(cpu_path_choice().chosen.path)), activation_(activation) {
+  QuantLinear(const KernelInfo& info, Activation activation) : activation_(activation) {
     std::tie(rows_, columns_) = shape_attribute(kOp, info, kMostColumns);
     strips_ = ceil_div(rows_, kStripRows);
     groups_ = ceil_div(columns_, kGroupColumns);
@@ -61,6 +62,7 @@ class QuantLinear {
     require(kOp, scales, "scales", ort::kFloat, {static_cast<int64_t>(rows_)});
     require(kOp, bias, "bias", ort::kFloat, {static_cast<int64_t>(rows_)});
     weights_ = weights.as<int8_t>();
+    kernel_ = &kernel_of(cpu_path_choice().chosen.path, weights_, strips_ * groups_ * kGroupBytes);
     scales_ = padded(scales.as<float>(), rows_, strips_ * kStripRows);
     bias_ = padded(bias.as<float>(), rows_, strips_ * kStripRows);
     offsets_ = offsets();
@@ -80,7 +82,7 @@ class QuantLinear {
       for (size_t group = 0; group < groups_; ++group) {
         for (size_t row = 0; row < kStripRows; ++row, w += kGroupColumns) {
           values[strip * kStripRows + row] -=
-              kernel_.quantizer->zero_point * (w[0] + w[1] + w[2] + w[3]);
+              kernel_->quantizer->zero_point * (w[0] + w[1] + w[2] + w[3]);
         }
       }
     }
@@ -90,20 +92,20 @@ class QuantLinear {
   // Quantises all frames, then multiplies. Every element of y is computed by one task in one order
   // of integer additions, so the number of threads does not change a bit.
   void run(const KernelContext& context, const float* x, size_t frames, float* y) const {
-    const QuantizedFrames quantized(context, *kernel_.quantizer, x, frames, columns_);
+    const QuantizedFrames quantized(context, *kernel_->quantizer, x, frames, columns_);
     const LinearInt8Problem problem{
         quantized.codes(), quantized.codes_stride(), quantized.scales(), weights_, groups_,
         offsets_.data(),   scales_.data(),           bias_.data(),       y,        rows_,
         activation_};
-    const TaskGrid grid(frames, kernel_.tile_frames * kTilesOfTask, strips_, kernel_.tile_strips,
+    const TaskGrid grid(frames, kernel_->tile_frames * kTilesOfTask, strips_, kernel_->tile_strips,
                         groups_ * kGroupBytes);
     context.parallel_for(grid.count(), [&](size_t task) noexcept {
       const auto [frame_range, strip_range] = grid[task];
-      kernel_.multiply(problem, frame_range, strip_range);
+      kernel_->multiply(problem, frame_range, strip_range);
     });
   }
 
-  const LinearInt8Kernel& kernel_;
+  const LinearInt8Kernel* kernel_ = nullptr;
   const Activation activation_;
   size_t rows_ = 0;
   size_t columns_ = 0;

@@ -7,13 +7,15 @@
 
 #include "conv2d_operator.h"
 #include "cpu_path.h"
+#include "int7_weights.h"
 #include "sparse_reader.h"
 #include "sparse_slots.h"
 
 namespace confpress {
 namespace {
 
-const SparseConv2dKernel& kernel_of(CpuPath path) {
+const SparseConv2dKernel& kernel_of(CpuPath path, [[maybe_unused]] const int8_t* weights,
+                                    [[maybe_unused]] size_t size) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VBMI)
     case CpuPath::kAvx512Vbmi:
@@ -26,7 +28,7 @@ const SparseConv2dKernel& kernel_of(CpuPath path) {
 #if defined(CONFPRESS_HAS_AVX2)
     case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
-      return kSparseConv2dAvx2;
+      return fit_int7(weights, size) ? kSparseConv2dInt7Avx2 : kSparseConv2dAvx2;
 #endif
     default:
       return kSparseConv2dPortable;
@@ -41,8 +43,7 @@ class SparseConv2d : Conv2dOperator {
 
   SparseConv2d(const KernelInfo& info, ConvActivation activation)
       : Conv2dOperator(kOp, info, activation, "attribute shape", info.ints("shape"),
-                       info.constant(5, "W_scales"), info.constant(6, "bias")),
-        kernel_(kernel_of(cpu_path_choice().chosen.path)) {
+                       info.constant(5, "W_scales"), info.constant(6, "bias")) {
     const Tensor weights = info.constant(3, "W");
     const Tensor places = info.constant(4, "columns");
     const size_t width = window_.columns.taps * channels_in_;
@@ -60,18 +61,20 @@ class SparseConv2d : Conv2dOperator {
     reader_.emplace(kOp, width, slots);
     reader_->read(weights.as<int8_t>(), places.as<uint8_t>(), taps * strips_, weight_sums_.data());
     weights_ = reader_->weights(weights.as<int8_t>(), places.as<uint8_t>());
+    kernel_ = &kernel_of(cpu_path_choice().chosen.path, weights_.weights,
+                         taps * strips_ * weights_.strip_bytes());
     // A slot's look-up may reach behind the last column.
-    layout_ = {channels_in_, kernel_.code_bytes, blocks * kBlockColumns - width};
+    layout_ = {channels_in_, kernel_->code_bytes, blocks * kBlockColumns - width};
   }
 
   void compute(KernelContext& context) const {
     SparseConv2dProblem problem{};
     problem.first_tap = weights_;
-    run(context, kernel_, layout_, problem, 2 * window_.time.taps * weights_.strip_bytes());
+    run(context, *kernel_, layout_, problem, 2 * window_.time.taps * weights_.strip_bytes());
   }
 
  private:
-  const SparseConv2dKernel& kernel_;
+  const SparseConv2dKernel* kernel_ = nullptr;
   std::optional<SparseReader> reader_;
   SparseWeights weights_{};  // in the initializers' own memory
   PieceLayout layout_{};

@@ -24,6 +24,7 @@ using SparseConv2dKernel = Conv2dKernel<SparseConv2dProblem>;
 
 extern const SparseConv2dKernel kSparseConv2dPortable;
 extern const SparseConv2dKernel kSparseConv2dAvx2;
+extern const SparseConv2dKernel kSparseConv2dInt7Avx2;  // of weights that fit_int7
 extern const SparseConv2dKernel kSparseConv2dAvx512Vnni;
 extern const SparseConv2dKernel kSparseConv2dAvx512Vbmi;
 

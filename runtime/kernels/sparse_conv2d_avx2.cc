@@ -1,16 +1,9 @@
-// 4 places x 1 strip, AVX2. Codes up to 255 times weights would saturate vpmaddubsw's int16, so
-// even and odd codes are widened and multiplied by vpmaddwd.
-#include "conv2d_tile.h"
-#include "lanes_avx2.h"
-#include "sparse_conv2d.h"
-#include "sparse_tile_avx2.h"
-
-#define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
+// Codes up to 255 times weights would saturate vpmaddubsw's int16, so even and odd codes are
+// widened and multiplied by vpmaddwd.
+#include "sparse_conv2d_avx2.h"
 
 namespace confpress {
 namespace {
-
-using avx2::Lanes;
 
 struct WideProduct {
   explicit WideProduct(__m256i w)
@@ -25,35 +18,10 @@ struct WideProduct {
   __m256i odd;
 };
 
-using Sparse = SparseAvx2Tiles<WideProduct>;
-
-struct PlaceTiles {
-  template <SlotReach kReach, int kPlaces>
-  [[gnu::noinline]] static void tile(const SparseConv2dProblem& p, size_t place, size_t strip) {
-    const size_t channel = strip * kConvStrip;
-    PlaceRows<kPlaces> places(p, place);
-    ConvTotals<Lanes, kPlaces, Sparse::kHalves> totals;
-    start_totals<Lanes>(p, channel, totals);
-    for (size_t tap = 0; tap < p.window.time.taps; ++tap) {
-      places.enter(tap);
-      CodesOfPieces<kPlaces> codes;
-      CONFPRESS_UNROLL
-      for (int i = 0; i < kPlaces; ++i) codes.pieces[i] = held(places.codes(i));
-      __m256i sums[kPlaces][Sparse::kHalves];
-      start_sums<Lanes>(p, places, tap, channel, sums);
-      Sparse::add_slots<kReach>(p.of_tap(tap), strip, codes, sums);
-      add_scaled<Lanes>(p, places, tap, channel, sums, totals);
-    }
-    store_totals<Lanes>(p, place, channel, totals);
-  }
-};
-
-void multiply(const SparseConv2dProblem& p, Range places, Range strips) noexcept {
-  Sparse::multiply<PlaceTiles>(p.first_tap.reach, p, places, strips);
-}
+using Tiles = SparseConv2dAvx2Tiles<WideProduct>;
 
 }  // namespace
 
-const SparseConv2dKernel kSparseConv2dAvx2{sizeof(uint8_t), Sparse::kTileFrames, 1, multiply};
+const SparseConv2dKernel kSparseConv2dAvx2{sizeof(uint8_t), Tiles::kTilePlaces, 1, Tiles::multiply};
 
 }  // namespace confpress

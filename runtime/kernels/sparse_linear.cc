@@ -6,6 +6,7 @@
 #include "activated_operators.h"
 #include "cpu_path.h"
 #include "custom_op.h"
+#include "int7_weights.h"
 #include "linear_sparse.h"
 #include "quantized_frames.h"
 #include "sparse_int8_layer.h"
@@ -20,7 +21,7 @@ namespace {
 constexpr size_t kTilesOfFrames = 2;
 constexpr size_t kTilesOfStrips = 4;
 
-const LinearSparseKernel& kernel_of(CpuPath path) {
+const LinearSparseKernel& kernel_of(CpuPath path, [[maybe_unused]] const SparseInt8Layer& layer) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VBMI)
     case CpuPath::kAvx512Vbmi:
@@ -36,7 +37,7 @@ const LinearSparseKernel& kernel_of(CpuPath path) {
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
     case CpuPath::kAvx2:
-      return kLinearSparseAvx2;
+      return fit_int7(layer.weights, layer.size()) ? kLinearSparseInt7Avx2 : kLinearSparseAvx2;
 #endif
 #if defined(CONFPRESS_HAS_NEONDOT)
     case CpuPath::kNeonDot:
@@ -69,7 +70,7 @@ class SparseLinear {
 
   SparseLinear(const KernelInfo& info, Activation activation)
       : layer_(kOp, info, Layout::kUneven),
-        kernel_(kernel_of(cpu_path_choice().chosen.path)),
+        kernel_(kernel_of(cpu_path_choice().chosen.path, layer_)),
         activation_(activation),
         scales_(padded(layer_.scales, layer_.rows, layer_.strips * kStripRows)),
         bias_(padded(layer_.bias, layer_.rows, layer_.strips * kStripRows)),
@@ -89,11 +90,8 @@ class SparseLinear {
   // Every element of y is computed by one task in one order of integer additions, so the number of
   // threads does not change a bit.
   void run(const KernelContext& context, const Frames& frames) const {
-    const auto prepare = [&](size_t, std::byte* codes) {
-      if (kernel_.prepare != nullptr) kernel_.prepare(codes, layer_.columns);
-    };
     const QuantizedFrames quantized(context, *kernel_.quantizer, frames.x, frames.count,
-                                    layer_.columns, prepare);
+                                    layer_.columns);
     const LinearSparseProblem problem{
         weights_,           quantized.codes(), quantized.codes_stride(),
         quantized.scales(), offsets_.data(),   scales_.data(),

@@ -32,13 +32,15 @@ struct SparseAvx2Tiles {
       const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(columns));
       if constexpr (kWindows == 1) {
         of_[0] = all;  // a look-up reads the lowest four bits
+      } else if constexpr (kWindows == 2) {
+        // The first two of four are in the first window; elsewhere bit 7 asks for a zero.
+        of_[0] = _mm256_or_si256(all, _mm256_set1_epi32(static_cast<int>(0x80800000)));
+        of_[1] = _mm256_or_si256(all, _mm256_set1_epi32(0x8080));
       } else {
-        const __m256i places = _mm256_and_si256(
-            all, _mm256_set1_epi8(static_cast<char>(kWindows * kWindowColumns - 1)));
         CONFPRESS_UNROLL
         for (int i = 0; i < kWindows; ++i) {
-          // In its own window a place is 0..15, and 0x70 more; elsewhere bit 7 asks for a zero.
-          const __m256i own = _mm256_xor_si256(places, _mm256_set1_epi8(static_cast<char>(16 * i)));
+          // In its own window a column is 0..15, and 0x70 more; elsewhere bit 7 asks for a zero.
+          const __m256i own = _mm256_xor_si256(all, _mm256_set1_epi8(static_cast<char>(16 * i)));
           of_[i] = _mm256_add_epi8(own, _mm256_set1_epi8(0x70));
         }
       }
@@ -72,6 +74,7 @@ struct SparseAvx2Tiles {
     const int8_t* weights = w.weights + strip * w.strip_bytes();
     const uint8_t* columns = w.columns + strip * w.strip_bytes();
     const size_t slots = w.slots;
+#pragma GCC unroll 2
     for (size_t slot = 0; slot < slots; ++slot, weights += kSlotBytes, columns += kSlotBytes) {
       const __m256i* of_slot = reinterpret_cast<const __m256i*>(weights);
       const Product product[kHalves] = {Product(_mm256_loadu_si256(of_slot)),

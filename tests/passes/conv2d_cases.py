@@ -46,6 +46,7 @@ class Conv2dCase:
     strides: tuple[int, int] = (2, 2)
     pads: tuple[int, int, int, int] = (1, 1, 1, 1)
     activation: ConvActivation = "relu"
+    largest: int = 127  # magnitude of a quantised weight
 
     def convolved(self, x: Array, weight: Array, bias: Array) -> npt.NDArray[np.float64]:
         """Tap by tap in float64, activation included; weight [N, C or 1, kernel T, kernel F]."""
@@ -104,7 +105,7 @@ class Conv2dCase:
         generator = np.random.default_rng(7)
         shape = (self.outputs, self.inputs, *self.kernel)
         return {
-            "W": generator.integers(-127, 128, shape).astype(np.int8),
+            "W": generator.integers(-self.largest, self.largest + 1, shape).astype(np.int8),
             "W_scales": generator.uniform(1e-3, 1e-2, shape[:1] + shape[2:3]).astype(np.float32),
             "bias": generator.standard_normal(self.outputs).astype(np.float32),
         }

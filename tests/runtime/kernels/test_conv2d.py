@@ -22,6 +22,8 @@ QUANT = (
     Conv2dCase(2, 11, 6, 16, 70, kernel=(1, 1), strides=(1, 1), pads=(0, 0, 0, 0)),
     Conv2dCase(1, 10, 7, 5, 16, kernel=(2, 5), strides=(1, 3), pads=(1, 4, 0, 2), activation=""),
     Conv2dCase(1, 6, 4, 4, 8, kernel=(3, 3), strides=(2, 1), pads=(2, 1, 0, 1)),
+    Conv2dCase(2, 7, 5, 6, 20, activation="silu", largest=64),
+    Conv2dCase(3, 9, 8, 33, 50, strides=(1, 1), activation="", largest=64),
 )
 DEPTHWISE = (
     Conv2dCase(1, 1, 1, 1, 1),
@@ -137,7 +139,7 @@ def test_extreme_codes_do_not_saturate(library: str, code: int, zero: int) -> No
     case = dataclasses.replace(QUANT[1], activation="")
     model, feeds = case.quant_model(), case.codes()
     feeds["codes"][:], feeds["zeros"][:] = code, zero
-    for value in (127, -127, -128):
+    for value in (127, -127, -128, 65, 64, -64, -65):
         weight("W", np.full((176, 176, 3, 3), value, np.int8))(model)
         y = run(model, feeds, library)
         assert_close(y, run(model, feeds))

@@ -87,13 +87,31 @@ def test_activations_of_all_magnitudes(library: str, activation: str) -> None:
     assert np.isnan(run(session(layer.model(activation), library), x)).all()
 
 
+# Where neighbours sum to ±128 at most, AVX2 adds two products of theirs in 16 bits.
 @pytest.mark.parametrize("k", [1, 4, 63, 176, 2048])
-@pytest.mark.parametrize("code", [127, -127, -128])
+@pytest.mark.parametrize("code", [127, -127, -128, 65, 64, -64, -65])
 def test_extreme_codes_do_not_saturate(library: str, k: int, code: int) -> None:
     layer = QuantLayer.of_codes(np.full((33, k), code, np.int8))
     x = np.stack([np.full(k, 1.0), np.full(k, -1.0), np.where(np.arange(k) % 2, 1.0, -1.0)])
     y = run(session(layer.model(), library), x.astype(np.float32))
     np.testing.assert_array_equal(y, layer.linear(x.astype(np.float32)))
+
+
+@pytest.mark.parametrize("bound", [63, 64, 65])
+@pytest.mark.parametrize(("n", "k", "frames"), [(65, 65, 33), (17, 176, 7)])
+def test_weights_of_seven_bits(library: str, n: int, k: int, frames: int, bound: int) -> None:
+    layer = QuantLayer.random(n, k)
+    layer.codes[:] = np.clip(layer.codes, -bound, bound)
+    x = _gaussian(frames, k)
+    np.testing.assert_array_equal(run(session(layer.model(), library), x), layer.linear(x))
+
+
+@pytest.mark.parametrize("pair", [(127, 1), (127, 2), (-127, -1), (-128, -1), (127, -128)])
+def test_pairs_of_weights_at_the_edge_of_16_bits(library: str, pair: tuple[int, int]) -> None:
+    layer = QuantLayer.of_codes(np.tile(np.array(pair, np.int8), (20, 8)))
+    x = np.stack([np.full(16, 1.0), np.full(16, -1.0), np.tile([1.0, -1.0], 8)])
+    x = x.astype(np.float32)
+    np.testing.assert_array_equal(run(session(layer.model(), library), x), layer.linear(x))
 
 
 def test_sums_beyond_the_floats_24_bits_are_exact(library: str) -> None:
@@ -104,11 +122,17 @@ def test_sums_beyond_the_floats_24_bits_are_exact(library: str) -> None:
 
 
 def _codes_of(library: str, x: Floats) -> Floats:
-    """The kernel's codes of x times the frame's scale: its weight is the unit matrix."""
-    layer = QuantLayer.of_codes(np.eye(x.shape[1], dtype=np.int8))
-    y = run(session(layer.model(), library), x)
-    np.testing.assert_array_equal(y, layer.linear(x))
-    return y
+    """The kernel's codes of x times the frame's scale: its weight begins with the unit matrix.
+
+    A row behind it fills eight bits: AVX2 stores codes for such weights in another way.
+    """
+    k = x.shape[1]
+    for last in (0, 127):
+        layer = QuantLayer.of_codes(np.eye(k + 1, k, dtype=np.int8))
+        layer.codes[k] = last
+        y = run(session(layer.model(), library), x)
+        np.testing.assert_array_equal(y, layer.linear(x))
+    return y[:, :k]
 
 
 def test_ties_round_to_even(library: str) -> None:

@@ -25,6 +25,7 @@ CASES = (
     SparseConv2dCase(2, 11, 6, 16, 70, kernel=(1, 1), strides=(1, 1), pads=(0, 0, 0, 0)),
     SparseConv2dCase(1, 10, 7, 5, 16, kernel=(2, 5), strides=(1, 3), pads=(1, 4, 0, 2)),
     SparseConv2dCase(1, 6, 4, 4, 8, strides=(2, 1), pads=(2, 1, 0, 1), activation=""),
+    SparseConv2dCase(3, 9, 8, 33, 50, strides=(1, 1), activation="", largest=64),
 )
 
 
@@ -67,7 +68,7 @@ def test_extreme_codes_do_not_saturate(library: str, code: int, zero: int) -> No
     model, feeds = case.quant_model(), case.codes()
     feeds["codes"][:], feeds["zeros"][:] = code, zero
     packed = onnx.numpy_helper.to_array(model.graph.initializer[0])
-    for value in (127, -127, -128):
+    for value in (127, -127, -128, 65, 64, -64, -65):
         weight("W", np.where(packed != 0, value, 0).astype(np.int8))(model)
         y = run(model, feeds, library)
         assert_close(y, run(model, feeds))

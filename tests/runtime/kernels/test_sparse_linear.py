@@ -70,8 +70,28 @@ def test_kernel_with_activation(library: str, pattern: Pattern, activation: str)
     assert (np.abs(y - activated(activation, z)) <= 1e-6 * np.maximum(np.abs(z), 0.5)).all()
 
 
+@pytest.mark.parametrize("frames", [1, 7, 33])
+@pytest.mark.parametrize("pattern", [Pattern(16, 16), Pattern(8, 16), Pattern(8, 64)], ids=str)
+def test_weights_of_seven_bits(library: str, frames: int, pattern: Pattern) -> None:
+    layer = SparseLayer.balanced(50, 200, pattern)
+    layer.codes[:] = np.clip(layer.codes, -64, 64)
+    x = _gaussian(frames, 200)
+    np.testing.assert_array_equal(run(session(layer.model(), library), x), layer.linear(x))
+
+
+@pytest.mark.parametrize("code", [127, 64])
+def test_values_next_to_ties_are_truly_divided(library: str, code: int) -> None:
+    layer = SparseLayer.balanced(64, 64, Pattern(16, 64))
+    layer.codes[layer.codes != 0] = code
+    generator = np.random.default_rng(3)
+    x = generator.integers(-126, 126, (100, 64)) + 0.5
+    x[:, 5] = 127
+    x = (x * generator.uniform(1e-3, 1, (100, 1))).astype(np.float32)
+    np.testing.assert_array_equal(run(session(layer.model(), library), x), layer.linear(x))
+
+
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-@pytest.mark.parametrize("code", [127, -127, -128])
+@pytest.mark.parametrize("code", [127, -127, -128, 65, 64, -64, -65])
 def test_extreme_codes_do_not_saturate(library: str, pattern: Pattern, code: int) -> None:
     layer = SparseLayer.balanced(33, 2048, pattern)
     layer.codes[layer.codes != 0] = code

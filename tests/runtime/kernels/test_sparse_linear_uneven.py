@@ -35,6 +35,8 @@ def test_kernel_equals_its_body(
     y = run(session(model, library), x)
     np.testing.assert_array_equal(y, run(session(model), x))
     np.testing.assert_array_equal(y, layer.linear(x))
+    layer.codes[:] = np.clip(layer.codes, -64, 64)
+    np.testing.assert_array_equal(run(session(layer.model(), library), x), layer.linear(x))
 
 
 @pytest.mark.parametrize("span", [WINDOW, BLOCK])
