@@ -279,9 +279,9 @@ class LowerSection(Section):
     instructions: Instructions = Field(
         default="here",
         description="where models will run: `avx512vbmi` (Ice Lake, Zen 4 and newer) has its own "
-        "best layout of zeros for `cpu`; on `avx2` (x86 without VNNI) int8 weights of `portable` "
-        "get 7 bits, as ONNX Runtime's sums saturate there; `any` other processor, or one such as "
-        "`here`",
+        "best layout of zeros for `cpu`; on `avx2` (x86 without VNNI) int8 weights get 7 bits, as "
+        "ONNX Runtime's sums saturate there and our kernels are faster (`here` does so for "
+        "`portable` alone); `any` other processor, or one such as `here`",
     )
     measure: bool = Field(
         default=True,

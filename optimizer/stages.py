@@ -211,6 +211,12 @@ def _portable(recipe: Recipe) -> Sequence[Pass]:
     return [SevenBits(), LowerPortable()] if seven else [LowerPortable()]
 
 
+def _cpu(recipe: Recipe) -> Sequence[Pass]:
+    # Our kernels are exact with eight bits, and faster with seven: that is for users to choose.
+    lower = LowerCpu(reach=look_up_reach(recipe.lower.instructions))
+    return [SevenBits(), lower] if recipe.lower.instructions == "avx2" else [lower]
+
+
 #: From the interchange model to a target's.
 LOWER: Mapping[Target, Stage] = {
     "portable": Stage(
@@ -222,7 +228,7 @@ LOWER: Mapping[Target, Stage] = {
     "cpu": Stage(
         "lower.cpu",
         "turn QDQ nodes, attention, convolution modules and norms into operators of our kernels",
-        _lower("cpu", lambda recipe: [LowerCpu(reach=look_up_reach(recipe.lower.instructions))]),
+        _lower("cpu", _cpu),
         lossless=False,
     ),
 }

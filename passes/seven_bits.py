@@ -1,7 +1,8 @@
 """Int8 weights of seven bits, for processors whose products of bytes are summed in 16 bits.
 
 Without VNNI, x86 multiplies unsigned by signed bytes and adds two products with saturation to
-int16 (``vpmaddubsw``): 2 · 255 · 127 is beyond 32767, 2 · 255 · 64 is not.
+int16 (``vpmaddubsw``): 2 · 255 · 127 is beyond 32767, 2 · 255 · 64 is not. ONNX Runtime saturates
+there; the kernel library widens first, which it need not do for weights of seven bits.
 """
 
 from __future__ import annotations

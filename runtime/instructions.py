@@ -37,7 +37,7 @@ def sums_saturate(features: Collection[str]) -> bool:
 
 
 def needs_seven_bits(instructions: str = "here") -> bool:
-    """Whether int8 weights of target portable must not fill their eight bits.
+    """Whether int8 weights that ONNX Runtime multiplies must not fill their eight bits.
 
     Args:
         instructions: As of `look_up_reach`; "avx2" is an x86 processor without VNNI, and "here"

@@ -5,8 +5,17 @@ from typing import get_args
 
 import pytest
 from confpress.optimizer.recipe import Recipe, preset
-from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, QUANTIZE, SPARSIFY, Findings, Skip
+from confpress.optimizer.stages import (
+    LOSSLESS_STAGES,
+    LOWER,
+    QUANTIZE,
+    SPARSIFY,
+    Findings,
+    Skip,
+    passes_of,
+)
 from confpress.passes.quantize import Range
+from confpress.passes.seven_bits import SevenBits
 from confpress.passes.sparsify import PATTERNS, SHARES
 
 #: Fields of passes that are measured or given as a file, not chosen in a recipe.
@@ -74,3 +83,12 @@ def test_every_recipe_pattern_is_one_of_the_pass() -> None:
 def test_every_target_ends_with_the_lowest_versions() -> None:
     for stage in LOWER.values():
         assert type(stage.passes(Recipe(), Findings())[-1]).__name__ == "MinimiseVersions"
+
+
+@pytest.mark.parametrize(("instructions", "seven"), [("avx2", True), ("here", False)])
+def test_target_cpu_has_weights_of_seven_bits_where_they_are_asked_for(
+    instructions: str, seven: bool
+) -> None:
+    recipe = Recipe().replace({"lower": {"instructions": instructions}})
+    passes = passes_of(LOWER["cpu"], recipe)
+    assert any(isinstance(each, SevenBits) for each in passes) == seven
