@@ -70,10 +70,12 @@ class Layer:
     bias: Floats
 
     @classmethod
-    def random(cls, generator: np.random.Generator, n: int, k: int) -> Layer:
-        """A layer with Gaussian weights."""
+    def random(
+        cls, generator: np.random.Generator, n: int, k: int, largest: float = quantlinear.QMAX
+    ) -> Layer:
+        """A layer with Gaussian weights, whose largest code is given."""
         weight = generator.standard_normal((n, k)) / np.sqrt(k)
-        scales = np.abs(weight).max(axis=1) / quantlinear.QMAX
+        scales = np.abs(weight).max(axis=1) / largest
         codes = np.rint(weight / scales[:, None]).astype(np.int8)
         return cls(codes, scales.astype(np.float32), generator.standard_normal(n, np.float32))
 

@@ -42,6 +42,12 @@ static double seconds(void) {
 #define YMM_FMA(a) "vfmadd231ps %%ymm12, %%ymm13, %%ymm" #a "\n"
 #define YMM_DENSE(a, b)                                                                        \
   "vpmaddwd %%ymm12, %%ymm13, %%ymm" #b "\n vpaddd %%ymm" #b ", %%ymm" #a ", %%ymm" #a "\n"
+#define YMM_DENSE7(a, b)                                                                       \
+  "vpmaddubsw %%ymm13, %%ymm12, %%ymm" #b "\n vpmaddwd %%ymm" #b ", %%ymm12, %%ymm" #b "\n"    \
+  "vpaddd %%ymm" #b ", %%ymm" #a ", %%ymm" #a "\n"
+#define YMM_SPARSE7(a, b)                                                                      \
+  "vpshufb %%ymm12, %%ymm13, %%ymm" #b "\n vpmaddubsw %%ymm12, %%ymm" #b ", %%ymm" #b "\n"     \
+  "vpmaddwd %%ymm" #b ", %%ymm12, %%ymm" #b "\n vpaddd %%ymm" #b ", %%ymm" #a ", %%ymm" #a "\n"
 #define YMM_SPARSE(a, b)                                                                       \
   "vpshufb %%ymm12, %%ymm13, %%ymm" #b "\n vpsignb %%ymm12, %%ymm" #b ", %%ymm" #b "\n"        \
   "vpmaddubsw %%ymm" #b ", %%ymm12, %%ymm" #b "\n vpmaddwd %%ymm" #b ", %%ymm12, %%ymm" #b "\n" \
@@ -57,6 +63,8 @@ int main(int count, char** arguments) {
     MEASURE("float32", TWELVE(YMM_FMA), 12 * 16);
     MEASURE("int8", SIX(YMM_DENSE), 6 * 32);
     MEASURE("sparse", SIX(YMM_SPARSE), 6 * 64);
+    MEASURE("int8 of 7 bits", SIX(YMM_DENSE7), 6 * 64);
+    MEASURE("sparse of 7 bits", SIX(YMM_SPARSE7), 6 * 64);
   }
   return 0;
 }

@@ -12,7 +12,8 @@ The same command verifies every sparse side against float64 on the input and
 with the weights that it multiplies, quantised or not, says what rounding to bfloat16 costs, and
 measures what registers alone can multiply (peaks.c): the last two columns of the summary are a
 side's useful operations as a share of that, and its speed in units of an ideal dense product in
-float32. With `CONFPRESS_KERNELS=avx2` these are AVX2's. Tables are Markdown; 16 shapes take about 5
+float32. With `CONFPRESS_KERNELS=avx2` these are AVX2's, and `--seven-bits`
+shows what `--instructions avx2` gains there. Tables are Markdown; 16 shapes take about 5
 minutes.
 """
 
@@ -32,8 +33,14 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
-from confpress.passes.operators import sparselinear, sparselinear_float, sparselinear_uneven
+from confpress.passes.operators import (
+    quantlinear,
+    sparselinear,
+    sparselinear_float,
+    sparselinear_uneven,
+)
 from confpress.passes.operators.functions import define_operator
+from confpress.passes.seven_bits import LARGEST
 from confpress.passes.sparsify import kept_unevenly
 from confpress.runtime import kernels
 from linear import (
@@ -192,10 +199,12 @@ def stored_bytes(model: ir.Model) -> int:
     return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
-def measure(k: int, n: int, frames: int, *, layers: int, rounds: int, threads: int) -> Timing:
+def measure(
+    k: int, n: int, frames: int, *, layers: int, rounds: int, threads: int, largest: float
+) -> Timing:
     """Times one shape on all sides in turn and verifies the sparse ones."""
     generator = np.random.default_rng(k * n + frames)
-    dense = [Layer.random(generator, n, k) for _ in range(layers)]
+    dense = [Layer.random(generator, n, k, largest) for _ in range(layers)]
     sparse = {name: [balanced(each, p) for each in dense] for name, p in ALL_PATTERNS.items()}
     sparse[UNEVEN] = [uneven(each, generator) for each in dense]
     x: Floats = generator.standard_normal((frames, k), np.float32)
@@ -284,6 +293,7 @@ def _summary_table(summary: dict[str, dict[str, float]]) -> Table:
 @click.command()
 @click.option("--shapes", default=SHAPES, show_default=True, help="K x N pairs.")
 @click.option("--frames", default=FRAMES, show_default=True)
+@click.option("--seven-bits", is_flag=True, help=f"Weights within ±{LARGEST}.")
 @click.option("--layers", default=4, show_default=True, help="Layers in a model.")
 @click.option("--rounds", default=9, show_default=True, help="Turns of each side.")
 @click.option("--threads", default=1, show_default=True)
@@ -291,15 +301,24 @@ def _summary_table(summary: dict[str, dict[str, float]]) -> Table:
     "--json", "json_path", type=click.Path(path_type=Path), help="Where to write figures."
 )
 def main(
-    shapes: str, frames: str, layers: int, rounds: int, threads: int, json_path: Path | None
+    shapes: str,
+    frames: str,
+    seven_bits: bool,
+    layers: int,
+    rounds: int,
+    threads: int,
+    json_path: Path | None,
 ) -> None:
     """Compare SparseLinear with ONNX Runtime's float32 and dynamic int8."""
     console = Console(width=200)
+    largest = LARGEST if seven_bits else quantlinear.QMAX
     timings = [
-        measure(k, n, count, layers=layers, rounds=rounds, threads=threads)
+        measure(k, n, count, layers=layers, rounds=rounds, threads=threads, largest=largest)
         for k, n, count in track(list(cases(shapes, frames)), console=console, transient=True)
     ]
     peak = peaks()
+    if seven_bits:
+        peak |= {kind: peak[f"{kind} of 7 bits"] for kind in peak if f"{kind} of 7 bits" in peak}
     summary = _summary(timings, peak)
     error = max(max(t.error.values()) for t in timings)
     console.print(_table(timings))
@@ -320,6 +339,7 @@ def main(
             "compiler": kernels.describe().compiler,
             "threads": threads,
             "clock": clock(threads).__name__,
+            "largest_code": largest,
             "layers": layers,
             "rounds": rounds,
             "peaks": peak,
