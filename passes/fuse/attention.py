@@ -1,11 +1,12 @@
 """Self-attention, from its projections to its context, in one operator.
 
 Between the projections of a recognised module and its output projection exporters write some forty
-nodes: heads split and turned, products, the shift of relative positions, scales, masks, the
-Softmax, the product with the values. What RelPosAttention or, without positions in the scores,
-DotProductAttention needs of them is read off; that the operator then computes the same is shown by
-evaluating both. Rotary positions stay nodes: the operator reads queries and keys that were turned.
-Frames may be cut into blocks that do not see each other: these are the operator's batch.
+nodes: heads split and turned, products, the shift of relative positions, scales, biases, masks, the
+Softmax, the product with the values. What RelPosAttention or, without products with positions,
+DotProductAttention or BiasedAttention needs of them is read off; that the operator then computes
+the same is shown by evaluating both. Rotary positions stay nodes: the operator reads queries and
+keys that were turned. Frames may be cut into blocks that do not see each other: these are the
+operator's batch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import onnx_ir.passes.common as common
 
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..operators.attention import (
+    BIASED,
     MOST_HEAD_SIZE,
     PLAIN,
     RELATIVE,
@@ -38,7 +40,7 @@ _TOLERANCE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class FuseAttention(InPlacePass):
-    """Self-attention modules get ``confpress.v1.RelPosAttention`` or ``DotProductAttention``.
+    """Modules get ``confpress.v1.RelPosAttention``, ``DotProductAttention`` or ``BiasedAttention``.
 
     Queries, keys and values may be packed in one projection, positions in one for several layers;
     keys and values may begin with those of earlier chunks.
@@ -58,20 +60,11 @@ class FuseAttention(InPlacePass):
         return journal.result(model)
 
 
-#: What the operators know of positions; those of the other kinds enter the scores in other ways.
-_POSITIONS = (Position.RELATIVE, Position.SHAW, Position.ROTARY, Position.NONE)
-
-
 def _fuse(model: ir.Model, module: Module) -> str:
     """Replaces a module's attention and gives the operator's name."""
     attention = module.attention
-    if attention.position not in _POSITIONS or (
-        attention.position is Position.RELATIVE and attention.position_layer is None
-    ):
-        raise NotFusedError(
-            f"its positions are of the kind '{attention.position}', and the operators take "
-            "projected relative ones, vectors by distance, rotary ones or none"
-        )
+    if attention.position is Position.RELATIVE and attention.position_layer is None:
+        raise NotFusedError("no layer projects its relative positions")
     if attention.head_size > MOST_HEAD_SIZE:
         raise NotFusedError(
             f"its heads have {attention.head_size} features, above {MOST_HEAD_SIZE}"
@@ -88,8 +81,11 @@ def _fuse(model: ir.Model, module: Module) -> str:
             patch.constant(parts.bias, "bias_u"),
             patch.constant(parts.positions.bias, "bias_v"),
         ]
+    if parts.scores.summand is not None:
+        inputs.append(_bias(parts.scores.summand))
     inputs.append(_mask(patch, parts.scores))
-    operator = PLAIN if parts.positions is None else RELATIVE
+    without = PLAIN if parts.scores.summand is None else BIASED
+    operator = without if parts.positions is None else RELATIVE
     function = attention_function(operator, model.opset_imports.get("", 1))
     columns = [source.column for source in read]
     node = _proven(model.graph, parts, function, inputs, shape, columns)
@@ -117,7 +113,8 @@ def _proven(
     Raises:
         NotFusedError: There is none.
     """
-    given = [*(source.value for source in parts.sources), parts.scores.masked]
+    scores = parts.scores
+    given = [*(source.value for source in parts.sources), scores.masked, scores.summand]
     region = Region(graph, [v for v in given if v is not None], parts.context)
     differences = []
     for uniform, shared in itertools.product((False, True), (True, False)):
@@ -165,6 +162,15 @@ def _position(patch: Patch, positions: PositionParts, queries: ir.Value, keys: i
         value = patch.op("Slice", value, begin, end, patch.ints(2))
     factor = patch.constant(np.array(positions.factor, np.float32), "position_factor")
     return Source(patch.op("Mul", value, factor), width, 0, 1.0, None)
+
+
+def _bias(summand: ir.Value) -> ir.Value:
+    if summand.shape is None or len(summand.shape) != 4 or summand.shape[3] == 1:
+        raise NotFusedError(
+            "what is added to its scores is not known to have the axes [batch, heads, queries, "
+            "keys]; run shape inference"
+        )
+    return summand
 
 
 def _mask(patch: Patch, scores: Scores) -> ir.Value:

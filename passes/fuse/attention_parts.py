@@ -7,7 +7,7 @@ computes is shown by :mod:`attention_trial`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -65,11 +65,13 @@ class Scores:
         masked: Where the keys of a query do not count, as the graph has it.
         inverted: Whether the graph's condition says which ones do.
         scale: Product of the factors of the scores of queries and keys.
+        summand: What is added to them then, by position or otherwise, if anything.
     """
 
     masked: ir.Value | None
     inverted: bool
     scale: float
+    summand: ir.Value | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +150,7 @@ def read_attention(attention: SelfAttention) -> AttentionParts:
     query, key, value = (_source(operand, ends, shape) for operand in operands)
     if query.block != key.block or key.block != value.block:
         raise NotFusedError("its queries, keys and values are not cut into the same blocks")
-    scores = _scores(content, attention.softmax)
+    scores = _scores(content, attention.softmax, biased=table is None)
     by_content = scores.scale * query.scale * key.scale
     if by_content == 0:
         raise NotFusedError("its scores are multiplied by zero")
@@ -287,34 +289,64 @@ def _part_of_split(
     return Source(whole, ends[whole], int(sizes[:index].sum()), scale, bias)
 
 
-def _scores(content: ir.Node, softmax: ir.Node) -> Scores:
-    """The factors and the mask of the scores of queries and keys."""
+def _scores(content: ir.Node, softmax: ir.Node, *, biased: bool) -> Scores:
+    """The factors, the mask and perhaps a summand of the scores of queries and keys."""
+    summand = _summand(content, softmax) if biased else None
+    inside = set(above(summand))
     masks: dict[tuple[ir.Value, bool], None] = dict.fromkeys(
-        mask for mask in map(_fill_mask, above(softmax.inputs[0])) if mask is not None
+        mask
+        for node in above(softmax.inputs[0])
+        if node not in inside and (mask := _fill_mask(node)) is not None
     )
     scale = _factor(content, softmax)
     if len(masks) > 1:
         raise NotFusedError(f"{len(masks)} masks are applied to its scores; the operator takes one")
     masked, inverted = next(iter(masks), (None, False))
-    return Scores(masked, inverted, scale)
+    return Scores(masked, inverted, scale, summand)
 
 
 def _factor(product: ir.Node, softmax: ir.Node) -> float:
     """What a product is multiplied with on its way to the Softmax."""
-    scale, value = 1.0, product.outputs[0]
-    while True:
-        users = [u for u in value.consumers() if u.op_type != "Shape"]
-        if softmax in users:
-            return scale
-        if len(users) != 1:
-            raise NotFusedError("its scores are used by more than its Softmax")
-        node = users[0]
+    scale = 1.0
+    for node, other in _way(product, softmax):
         if node.op_type in ("Mul", "Div"):
-            left, right = node.inputs
-            number = scalar(right if left is value else left)
+            number = scalar(other)
             if number is None:
                 raise NotFusedError("its scores are scaled by more than one number")
             scale *= number if node.op_type == "Mul" else 1 / number
+    return scale
+
+
+def _summand(content: ir.Node, softmax: ir.Node) -> ir.Value | None:
+    """What is added to scores on their way to the Softmax, beside a mask."""
+    summands = [_unmasked(other) for node, other in _way(content, softmax) if node.op_type == "Add"]
+    found = [value for value in summands if scalar(value) is None]
+    if len(found) > 1:
+        raise NotFusedError(f"{len(found)} values are added to its scores; an operator takes one")
+    return found[0] if found else None
+
+
+def _unmasked(value: ir.Value | None) -> ir.Value | None:
+    """A value before a mask was written into it."""
+    node = value.producer() if value is not None else None
+    mask = _fill_mask(node) if node is not None else None
+    if node is None or mask is None:
+        return value
+    _, inverted = mask
+    return node.inputs[1 if inverted else 2]
+
+
+def _way(product: ir.Node, softmax: ir.Node) -> Iterator[tuple[ir.Node, ir.Value | None]]:
+    """The nodes from a product to the Softmax, each with the first of its other inputs."""
+    value = product.outputs[0]
+    while True:
+        users = [u for u in value.consumers() if u.op_type != "Shape"]
+        if softmax in users:
+            return
+        if len(users) != 1:
+            raise NotFusedError("its scores are used by more than its Softmax")
+        node = users[0]
+        yield node, next((v for v in node.inputs if v is not value), None)
         value = node.outputs[0]
 
 

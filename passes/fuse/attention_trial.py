@@ -53,6 +53,8 @@ class AttentionTrial:
             arrays = self._projections(batch, frames, past)
             mask = self._mask(batch, frames, frames + past)
             scores = self.parts.scores
+            if scores.summand is not None:
+                arrays[scores.summand] = self._bias(scores.summand, batch, frames, frames + past)
             masked = scores.masked
             given = arrays if masked is None else arrays | {masked: mask ^ scores.inverted}
             arrays |= self._read(arrays)
@@ -101,9 +103,11 @@ class AttentionTrial:
         heads, size = self.node.attributes.get_ints("shape")
         for place, value in enumerate(self.node.inputs[:-1]):
             assert value is not None
+            if value in arrays:
+                continue
             if (array := constant(value)) is not None:
                 found[value] = array
-            elif value not in arrays:
+            else:
                 source = self.parts.sources[place]
                 found[value] = arrays[source.value]
                 if source.by_head:
@@ -118,15 +122,28 @@ class AttentionTrial:
                     found[value] = columns * np.float32(self.parts.positions.factor)
         return found
 
+    def _bias(self, summand: ir.Value, batch: int, frames: int, keys: int) -> Array:
+        """Random; without a mask the last item has a query whose scores are all the lowest."""
+        heads, _ = self.node.attributes.get_ints("shape")
+        sizes = _sizes(summand, (batch, heads, frames, keys))
+        bias = np.random.default_rng(frames + 1).standard_normal(sizes, np.float32)
+        if self.parts.scores.masked is None:
+            bias[-1, :, 0] = np.finfo(np.float32).min
+        return bias
+
     def _mask(self, batch: int, frames: int, keys: int) -> Array:
         """Random; the last batch item has a query without keys and a key that no query has."""
         masked = self.parts.scores.masked
         if masked is None:
             return np.zeros((1, 1, 1, 1), bool)
-        assert masked.shape is not None, "the pass asks for it"
-        wanted = (batch, 1, frames, keys)
-        sizes = [1 if masked.shape[axis] == 1 else size for axis, size in enumerate(wanted)]
+        sizes = _sizes(masked, (batch, 1, frames, keys))
         mask = np.random.default_rng(frames).random(sizes) < 0.4
         mask[-1, 0, 0, :] = True
         mask[-1, 0, 1:, 1] = True
         return mask
+
+
+def _sizes(value: ir.Value, wanted: tuple[int, ...]) -> list[int]:
+    """Sizes of a value that broadcasts."""
+    assert value.shape is not None, "the pass asks for it"
+    return [1 if value.shape[axis] == 1 else size for axis, size in enumerate(wanted)]

@@ -1,10 +1,12 @@
-"""The operators RelPosAttention and DotProductAttention: attention from projections to context.
+"""RelPosAttention, DotProductAttention, BiasedAttention: attention from projections to context.
 
-DotProductAttention is scaled dot-product attention (Vaswani et al. 2017), RelPosAttention
-Transformer-XL's (Dai et al. 2019) as Conformers use it. With i a query, j a key and the distance
-between them counted from Tq - 1 (the first query's last key) down, their scores are
+DotProductAttention is scaled dot-product attention (Vaswani et al. 2017), BiasedAttention that of
+T5 (Raffel et al. 2020), whose scores get a number for every distance, or of any other summand,
+RelPosAttention Transformer-XL's (Dai et al. 2019) as Conformers use it. With i a query, j a key and
+the distance between them counted from Tq - 1 (the first query's last key) down, their scores are
 
     score[i, j] = q_i · k_j · scale
+    score[i, j] = q_i · k_j · scale + bias[i, j]
     score[i, j] = ((q_i + u) · k_j + (q_i + w) · p_{Tq - 1 - i + j}) · scale
 
 then a mask, the Softmax over the keys and the average of the values. The projections are read where
@@ -20,9 +22,12 @@ K        float32   [B, Tk, features]            keys, from columns[1] on; may be
 V        float32   [B, Tk, features]            values, from columns[2] on; may be the same as Q
 P        float32   [B or 1, Tq + Tk - 1,        projected positions, from columns[3] on, or dh
                    features]                    that all heads share (Shaw et al. 2018);
-                                                RelPosAttention alone, as the next two
+                                                RelPosAttention alone, as bias_u and bias_v
 bias_u   float32   [H, dh]                      added to the queries that meet keys
 bias_v   float32   [H, dh]                      added to the queries that meet positions
+bias     float32   [B or 1, H or 1, Tq or 1,    added to the scores of BiasedAttention; where
+                   Tk]                          these fall below half the lowest number of float32,
+                                                the key does not count
 mask     bool      [B or 1, 1, Tq or 1, Tk or   true where a key does not count;
                    1]                           [[[[false]]]] where all count
 ======== ========= ============================ ================================================
@@ -48,6 +53,7 @@ from .quantlinear import DOMAIN
 
 RELATIVE: Final = "RelPosAttention"
 PLAIN: Final = "DotProductAttention"
+BIASED: Final = "BiasedAttention"
 #: The kernels keep a block of queries in registers and near memory.
 MOST_HEAD_SIZE: Final = 256
 
@@ -74,11 +80,10 @@ _BODY: Final = """
   keys = Transpose <perm = [0, 2, 3, 1]> (k)
   values = Transpose <perm = [0, 2, 1, 3]> (v)
 {scores}
-  scores = Mul (sum, factor)
-  masked = Where (mask, lowest, scores)
+  masked = Where (hidden, lowest, scores)
   probabilities = Softmax <axis = -1> (masked)
   of_masked = Mul (probabilities, share)
-  weights = Where (mask, of_masked, probabilities)
+  weights = Where (hidden, of_masked, probabilities)
   context = MatMul (weights, values)
   turned = Transpose <perm = [0, 2, 1, 3]> (context)
   y_shape = Concat <axis = 0> (kept, width)
@@ -93,15 +98,28 @@ _PROJECTION: Final = """
   {name} = Reshape ({name}_columns, {shape})
 """
 
-_SCORES_OF_KEYS: Final = """
+_SCALED: Final = """
+  scores = Mul (sum, factor)
+  hidden = Identity (mask)
+"""
+
+_SUM_OF_KEYS: Final = """
   queries = Transpose <perm = [0, 2, 1, 3]> (q)
   sum = MatMul (queries, keys)
+"""
+
+_SCALED_AND_BIASED: Final = """
+  scaled = Mul (sum, factor)
+  scores = Add (scaled, bias)
+  bound = Constant <value_float = -1.7014117e38> ()
+  fallen = Less (scores, bound)
+  hidden = Or (mask, fallen)
 """
 
 # The shift reads [Tq, Tq + Tk - 1] scores by distance as one flat row, from element Tq - 1 on in
 # rows that are one shorter: row i then begins at its own first distance. A single query has a
 # single row, which is not shorter than its keys.
-_SCORES_OF_KEYS_AND_POSITIONS: Final = """
+_SUM_OF_KEYS_AND_POSITIONS: Final = """
   q_with_u = Add (q, bias_u)
   q_with_v = Add (q, bias_v)
   left = Transpose <perm = [0, 2, 1, 3]> (q_with_u)
@@ -129,16 +147,21 @@ _SCORES_OF_KEYS_AND_POSITIONS: Final = """
 
 _INPUTS: Final = {
     PLAIN: ("Q", "K", "V", "mask"),
+    BIASED: ("Q", "K", "V", "bias", "mask"),
     RELATIVE: ("Q", "K", "V", "P", "bias_u", "bias_v", "mask"),
 }
-_SCORES: Final = {PLAIN: _SCORES_OF_KEYS, RELATIVE: _SCORES_OF_KEYS_AND_POSITIONS}
+_SCORES: Final = {
+    PLAIN: _SUM_OF_KEYS + _SCALED,
+    BIASED: _SUM_OF_KEYS + _SCALED_AND_BIASED,
+    RELATIVE: _SUM_OF_KEYS_AND_POSITIONS + _SCALED,
+}
 
 
 def attention_function(op_type: str, opset: int = 17) -> ir.Function:
     """The function that defines an operator; it goes into every model that uses it.
 
     Args:
-        op_type: ``RelPosAttention`` or ``DotProductAttention``.
+        op_type: ``RelPosAttention``, ``DotProductAttention`` or ``BiasedAttention``.
         opset: The model's version of the standard domain, at least 15.
 
     Raises:
@@ -178,8 +201,8 @@ def attention_node(
     """A node of the operator that takes these inputs; the model also needs the function.
 
     Args:
-        inputs: Q, K, V, P, bias_u, bias_v, mask; without the three before the mask a node of
-            ``DotProductAttention``.
+        inputs: Those of an operator, in its order: Q, K, V, mask of ``DotProductAttention``; bias
+            before the mask of ``BiasedAttention``; P, bias_u, bias_v of ``RelPosAttention``.
         shape: [H, dh].
         columns: First columns of queries, keys, values and positions in their inputs.
         scale: Factor of the scores.
@@ -189,7 +212,7 @@ def attention_node(
     Raises:
         ConfpressError: The head is too wide for the kernels.
     """
-    op_type = PLAIN if len(inputs) == len(_INPUTS[PLAIN]) else RELATIVE
+    op_type = {len(names): name for name, names in _INPUTS.items()}.get(len(inputs), RELATIVE)
     heads, size = shape
     if size > MOST_HEAD_SIZE:
         raise ConfpressError(

@@ -39,11 +39,14 @@ struct Rows {
   }
 };
 
-struct Mask {
-  const uint8_t* data;
-  size_t batch;  // bytes from one batch item, query and key to the next; 0 where they share one
-  size_t query;
-  size_t key;
+// A value of every query and key; null where there is none.
+template <class T>
+struct OfPairs {
+  const T* data = nullptr;
+  size_t batch = 0;  // elements from one batch item to the next, and so on; 0 where they share one
+  size_t head = 0;
+  size_t query = 0;
+  size_t key = 0;
 };
 
 // Scores of queries and keys alone.
@@ -51,6 +54,16 @@ struct OfKeys {
   static constexpr const char* kName = "DotProductAttention";
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kBool};
   static constexpr bool kPositions = false;
+  static constexpr bool kBias = false;
+};
+
+// And what is added to them.
+struct OfKeysAndBias {
+  static constexpr const char* kName = "BiasedAttention";
+  static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat,
+                                                 ort::kBool};
+  static constexpr bool kPositions = false;
+  static constexpr bool kBias = true;
 };
 
 // And of queries and relative positions.
@@ -59,6 +72,7 @@ struct OfKeysAndPositions {
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat,
                                                  ort::kFloat, ort::kFloat, ort::kBool};
   static constexpr bool kPositions = true;
+  static constexpr bool kBias = false;
 };
 
 // What the queries meet beside keys; no table and null where they meet nothing.
@@ -106,7 +120,8 @@ class Attention {
     const Rows q = rows_of(context.input(0), "Q", columns_[0], heads_);
     const Rows k = rows_of(context.input(1), "K", columns_[1], heads_);
     const Rows v = rows_of(context.input(2), "V", columns_[2], heads_);
-    const Mask mask = mask_of(context.input(std::size(kInputs) - 1), q.batches, q.rows, k.rows);
+    const OfPairs<uint8_t> mask =
+        mask_of(context.input(std::size(kInputs) - 1), q.batches, q.rows, k.rows);
     if (k.batches != q.batches || v.batches != q.batches || v.rows != k.rows) {
       throw error("inputs Q, K and V have different batches or frames.");
     }
@@ -114,7 +129,8 @@ class Attention {
                                   static_cast<int64_t>(heads_ * size_)});
     if (q.batches * q.rows == 0) return;
     if (k.rows == 0) throw Error(std::string(kName) + " has queries and no keys.");
-    run(context, q, k, v, positions_of(context, q.batches, q.rows + k.rows - 1), mask, y);
+    run(context, q, k, v, positions_of(context, q.batches, q.rows + k.rows - 1), mask,
+        bias_of(context, q.batches, q.rows, k.rows), y);
   }
 
  private:
@@ -161,8 +177,31 @@ class Attention {
     return tensor.as<float>();
   }
 
-  static Mask mask_of(const Tensor& tensor, size_t batches, size_t queries, size_t keys) {
-    const std::array<size_t, 4> wanted = {batches, 1, queries, keys};
+  OfPairs<float> bias_of(const KernelContext& context, size_t batches, size_t queries,
+                         size_t keys) const {
+    if constexpr (Scores::kBias) {
+      const auto bias = of_pairs<float>(context.input(3), "bias", {batches, heads_, queries, keys});
+      if (bias.key == 0 && keys > 1) {
+        throw error("input bias has one value for " + std::to_string(keys) + " keys.");
+      }
+      return bias;
+    } else {
+      return {};
+    }
+  }
+
+  static OfPairs<uint8_t> mask_of(const Tensor& tensor, size_t batches, size_t queries,
+                                  size_t keys) {
+    auto mask = of_pairs<uint8_t>(tensor, "mask", {batches, 1, queries, keys});
+    const bool shared = mask.batch + mask.query + mask.key == 0;
+    if (shared && *mask.data == 0) mask.data = nullptr;
+    return mask;
+  }
+
+  // A tensor that broadcasts to [batch, heads, queries, keys].
+  template <class T>
+  static OfPairs<T> of_pairs(const Tensor& tensor, const char* name,
+                             const std::array<size_t, 4>& wanted) {
     std::array<size_t, 4> strides{};
     bool fits = tensor.shape.size() == wanted.size();
     size_t stride = 1;
@@ -173,19 +212,19 @@ class Attention {
       stride *= size;
     }
     if (!fits) {
-      throw error("input mask has the shape " + text_of(tensor.shape) +
-                  " which does not broadcast to [" + std::to_string(batches) + ", 1, " +
-                  std::to_string(queries) + ", " + std::to_string(keys) + "].");
+      throw error(std::string("input ") + name + " has the shape " + text_of(tensor.shape) +
+                  " which does not broadcast to [" + std::to_string(wanted[0]) + ", " +
+                  std::to_string(wanted[1]) + ", " + std::to_string(wanted[2]) + ", " +
+                  std::to_string(wanted[3]) + "].");
     }
-    const auto* data = tensor.as<uint8_t>();
-    const bool absent = stride == 1 && *data == 0;
-    return {absent ? nullptr : data, strides[0], strides[2], strides[3]};
+    return {tensor.as<T>(), strides[0], strides[1], strides[2], strides[3]};
   }
 
   // Packs keys, values and positions of every head, then computes blocks of queries. Every element
   // of y is computed by one task in one order, so the number of threads does not change a bit.
   void run(const KernelContext& context, const Rows& q, const Rows& k, const Rows& v,
-           const Positions& met, const Mask& mask, float* y) const {
+           const Positions& met, const OfPairs<uint8_t>& mask, const OfPairs<float>& bias,
+           float* y) const {
     const Rows& p = met.table;
     const size_t width = kernel_.width;
     const size_t keys_size = ceil_div(k.rows, width) * width * size_;
@@ -238,6 +277,8 @@ class Attention {
           mask.query,
           mask.key,
           uniform_,
+          bias.data == nullptr ? nullptr : bias.data + batch * bias.batch + head * bias.head,
+          bias.query,
           y + batch * q.rows * heads_ * size_ + head * size_,
           heads_ * size_,
       };
@@ -254,6 +295,7 @@ class Attention {
 };
 
 const OperatorEntry plain{operator_of<Attention<OfKeys>>()};
+const OperatorEntry biased{operator_of<Attention<OfKeysAndBias>>()};
 const OperatorEntry relative{operator_of<Attention<OfKeysAndPositions>>()};
 
 }  // namespace

@@ -27,9 +27,11 @@ struct AttentionHead {
   float scale;
   const uint8_t* mask;  // of query i and key j at i * mask_query + j * mask_key; null without one
   size_t mask_query;
-  size_t mask_key;  // 0 or 1
-  bool uniform;     // a query without keys averages all values instead of none
-  float* y;         // [queries, head_size], rows y_stride apart
+  size_t mask_key;    // 0 or 1
+  bool uniform;       // a query without keys averages all values instead of none
+  const float* bias;  // added to query i's score of key j, at i * bias_query + j; null without one
+  size_t bias_query;
+  float* y;  // [queries, head_size], rows y_stride apart
   size_t y_stride;
 };
 

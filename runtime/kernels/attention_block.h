@@ -89,7 +89,8 @@ class AttentionBlock {
     const uint8_t* mask = nullptr;
     for (size_t row = 0; row < rows_; ++row) {
       if (row == 0 || head_.mask_query != 0) mask = mask_of(row, begin, count, space);
-      weigh(row, mask, count, first_keys, kPositions ? by_distance_[row] + first - row : nullptr);
+      weigh(row, mask, count, first_keys, kPositions ? by_distance_[row] + first - row : nullptr,
+            bias_of(row, begin));
     }
     const FloatProduct product{
         scores_[0], kKeyBlock, head_.values + begin * kWidth, head_.key_count * kWidth, count,
@@ -118,7 +119,7 @@ class AttentionBlock {
 
   // Turns a row's scores into exp(score - largest), zero where masked.
   void weigh(size_t row, const uint8_t* mask, size_t count, bool first_keys,
-             [[maybe_unused]] const float* distances) {
+             [[maybe_unused]] const float* distances, [[maybe_unused]] const float* bias) {
     float* scores = scores_[row];
     Vec most = L::all(kMasked);
     for_registers(count, [&](auto registers, size_t i) {
@@ -129,6 +130,15 @@ class AttentionBlock {
         CONFPRESS_EACH(j, n) score[j] = L::add(score[j], L::load(distances + i + j * kWidth));
       }
       CONFPRESS_EACH(j, n) score[j] = L::mul(score[j], L::all(head_.scale));
+      if constexpr (!kPositions) {
+        if (bias != nullptr) {
+          CONFPRESS_EACH(j, n) {
+            const size_t at = i + j * kWidth;
+            score[j] = L::add(score[j], count - at < kWidth ? L::load(bias + at, count - at)
+                                                            : L::load(bias + at));
+          }
+        }
+      }
       if (mask != nullptr || i + n * kWidth > count) {
         CONFPRESS_EACH(j, n) {
           score[j] = L::select(kept(mask, i + j * kWidth, count), score[j], L::all(kMasked));
@@ -181,6 +191,12 @@ class AttentionBlock {
     for (size_t i = 0; i < head_.head_size; i += kWidth) {
       L::store(context_ + row * stride_ + i, L::mul(L::load(context_ + row * stride_ + i), factor));
     }
+  }
+
+  // What is added to a row's scores from a key on, or null.
+  const float* bias_of(size_t row, size_t begin) const {
+    if (head_.bias == nullptr) return nullptr;
+    return head_.bias + (queries_.begin + row) * head_.bias_query + begin;
   }
 
   // The mask of a row's keys with kWidth readable bytes everywhere, or null.

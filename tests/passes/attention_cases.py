@@ -9,18 +9,26 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from confpress.passes.operators.attention import PLAIN, RELATIVE, attention_function, attention_node
+from confpress.passes.operators.attention import (
+    BIASED,
+    PLAIN,
+    RELATIVE,
+    attention_function,
+    attention_node,
+)
 from confpress.passes.operators.functions import define
 
 Floats = npt.NDArray[np.float32]
 MaskKind = Literal["none", "keys", "full", "band"]
+BiasKind = Literal["none", "heads", "full", "keys"]
 
 
 @dataclass(frozen=True)
 class AttentionCase:
     """One problem; `packed` reads queries, keys and values from one value.
 
-    Without `tables` of positions it is one of DotProductAttention; a `shared` one serves all heads.
+    Without `tables` of positions it is one of DotProductAttention, or, with a bias that all heads
+    or all of a batch may share, of BiasedAttention; a `shared` table serves all heads.
     """
 
     batch: int
@@ -33,6 +41,7 @@ class AttentionCase:
     uniform: bool = False
     tables: int = 1
     shared: bool = False
+    bias: BiasKind = "none"
 
     @property
     def columns(self) -> tuple[int, ...]:
@@ -42,17 +51,19 @@ class AttentionCase:
 
     @property
     def operator(self) -> str:
-        return RELATIVE if self.tables else PLAIN
+        return RELATIVE if self.tables else PLAIN if self.bias == "none" else BIASED
 
     @property
     def scale(self) -> float:
         return float(self.size**-0.5)
 
     def model(self, opset: int = 17) -> onnx.ModelProto:
-        """Inputs q (k, v) (p u w) mask, output y."""
+        """Inputs q (k, v) (p u w) (bias) mask, output y."""
         floats = {"q": ["b", "t", "f"], "k": ["b", "s", "f"], "v": ["b", "s", "f"]}
         if self.tables:
             floats |= {"p": ["c", "r", "g"], "u": ["h", "d"], "w": ["h", "d"]}
+        if self.bias != "none":
+            floats["bias"] = ["i", "j", "m", "n"]
         values = {name: ir.val(name, ir.DataType.FLOAT, axes) for name, axes in floats.items()}
         values["mask"] = ir.val("mask", ir.DataType.BOOL, ["x", 1, "y", "z"])
         if self.packed:
@@ -78,7 +89,7 @@ class AttentionCase:
         return ir.to_proto(model)
 
     def feeds(self, seed: int = 0) -> dict[str, np.ndarray]:
-        """Random inputs; a mask has a query without keys."""
+        """Random inputs; a mask has a query without keys, a bias of keys rules the last one out."""
         generator = np.random.default_rng(seed)
         width = self.heads * self.size
         features = 3 * width + 4
@@ -97,6 +108,12 @@ class AttentionCase:
             for name in ("k", "v"):
                 shape = (self.batch, self.keys, features)
                 arrays[name] = generator.standard_normal(shape, np.float32)
+        if self.bias != "none":
+            items = 1 if self.bias == "heads" else self.batch
+            pairs = (1, 1) if self.bias == "keys" else (self.heads, self.queries)
+            arrays["bias"] = generator.standard_normal((items, *pairs, self.keys), np.float32)
+            if self.bias == "keys" and self.keys > 1:
+                arrays["bias"][..., -1] = -np.inf
         rows = self.queries if self.mask in ("full", "band") else 1
         if self.mask == "none":
             arrays["mask"] = np.zeros((1, 1, 1, 1), bool)
@@ -126,7 +143,11 @@ class AttentionCase:
                     column = self.columns[3] + (0 if self.shared else place)
                     p = x["p"][b % self.tables, :, column : column + self.size]
                     scores = self._scores(*parts[:2], p, x["u"][h], x["w"][h])
-                weights = self._weights(scores * self.scale, mask[b, 0])
+                scores = scores * self.scale
+                if self.bias != "none":
+                    shape = (self.batch, self.heads, self.queries, self.keys)
+                    scores = scores + np.broadcast_to(x["bias"], shape)[b, h]
+                weights = self._weights(scores, mask[b, 0])
                 y[b, :, place : place + self.size] = weights @ parts[2]
         return y
 

@@ -22,6 +22,9 @@ CASES = (
     AttentionCase(1, 5, 5, 2, 3, tables=0),
     AttentionCase(2, 4, 4, 2, 3, "full", packed=True, tables=0),
     AttentionCase(2, 3, 7, 1, 4, "full", uniform=True, tables=0),
+    AttentionCase(2, 3, 7, 2, 4, "full", tables=0, bias="full"),
+    AttentionCase(2, 5, 5, 3, 4, packed=True, tables=0, bias="heads"),
+    AttentionCase(2, 4, 6, 2, 4, uniform=True, tables=0, bias="keys"),
 )
 #: Of float32 sums of a dozen terms of order 1.
 TOLERANCE = 2e-6

@@ -34,6 +34,11 @@ CASES = (
     AttentionCase(2, 25, 25, 4, 44, "full", packed=True, tables=0),
     AttentionCase(2, 49, 530, 2, 20, "keys", tables=0),
     AttentionCase(2, 30, 257, 1, 17, "full", uniform=True, tables=0),
+    AttentionCase(1, 1, 1, 1, 1, tables=0, bias="full"),
+    AttentionCase(2, 25, 47, 3, 20, "full", tables=0, bias="full"),
+    AttentionCase(2, 49, 530, 2, 17, "keys", packed=False, tables=0, bias="heads"),
+    AttentionCase(2, 60, 340, 1, 12, "band", uniform=True, tables=0, bias="full"),
+    AttentionCase(3, 33, 33, 2, 44, packed=True, tables=0, bias="keys"),
 )
 #: Of float32 sums in another order; outputs are averages of values of order 1.
 TOLERANCE = 5e-6
@@ -94,8 +99,29 @@ def test_keys_outside_the_context_are_not_read(library: str) -> None:
     np.testing.assert_array_equal(_run(case.model(), feeds, library), clean)
 
 
-def test_threads_do_not_change_a_bit(library: str) -> None:
-    case = AttentionCase(2, 70, 290, 3, 44, "full")
+@pytest.mark.parametrize("uniform", [False, True])
+@pytest.mark.parametrize("lowest", [-np.inf, np.finfo(np.float32).min])
+def test_the_lowest_bias_is_a_mask(library: str, uniform: bool, lowest: float) -> None:
+    """Also of all keys of a query, and of the first block of keys; the body says the same."""
+    case = AttentionCase(1, 30, 300, 2, 12, uniform=uniform, tables=0, bias="full")
+    feeds = case.feeds()
+    hidden = np.random.default_rng(1).random((1, 1, 30, 300)) < 0.4
+    hidden[..., 3, :] = hidden[..., 5, :280] = True
+    masked = feeds | {"mask": hidden}
+    feeds["bias"][np.broadcast_to(hidden, feeds["bias"].shape)] = lowest
+    y = _run(case.model(), feeds, library)
+    np.testing.assert_array_equal(y, _run(case.model(), masked, library))
+    np.testing.assert_allclose(y, _run(case.model(), feeds), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        AttentionCase(2, 70, 290, 3, 44, "full"),
+        AttentionCase(2, 30, 290, 3, 12, "keys", tables=0, bias="heads"),
+    ],
+)
+def test_threads_do_not_change_a_bit(library: str, case: AttentionCase) -> None:
     model, feeds = case.model(), case.feeds()
     alone = _run(model, feeds, library, 1)
     for threads in (2, 3, 5):
@@ -143,6 +169,23 @@ def test_malformed_inputs_are_sentences(library: str, name: str, tables: int) ->
     change, sentence = MALFORMED[name]
     change(feeds)
     with pytest.raises(Exception, match=f"{case.operator}'s .*{sentence}"):
+        _run(case.model(), feeds, library)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ((2, 3, 4, 4), r"has the shape \[2, 3, 4, 4\] which does not broadcast to \[2, 2, 4, 4\]"),
+        ((2, 2, 4, 5), r"has the shape \[2, 2, 4, 5\] which"),
+        ((2, 2, 4, 1), "has one value for 4 keys"),
+    ],
+)
+def test_biases_of_other_shapes_are_sentences(
+    library: str, shape: tuple[int, ...], sentence: str
+) -> None:
+    case = AttentionCase(2, 4, 4, 2, 3, tables=0, bias="full")
+    feeds = case.feeds() | {"bias": np.zeros(shape, np.float32)}
+    with pytest.raises(Exception, match=f"BiasedAttention's input bias {sentence}"):
         _run(case.model(), feeds, library)
 
 
