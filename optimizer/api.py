@@ -38,7 +38,7 @@ def optimize(
             known, that the results are compared with the original on.
         selection: Folder or manifest of speech with texts that formats are chosen by, where the
             recipe limits their word errors.
-        target: `portable`, `cpu`, or several; None is what the recipe says.
+        target: `portable`, `cpu`, `cuda`, or several; None is what the recipe says.
         frontend: Description of the features; None is the one beside the model.
         tokens: Vocabulary; None is the one beside the model.
         decisions: `decisions.json` of an earlier run of the same model, whose measured choices

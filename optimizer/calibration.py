@@ -29,6 +29,8 @@ def load_recordings(path: Path, frontend: FrontEnd, recipe: Recipe) -> Calibrati
 
 def why_no_ranges(model: ir.Model, recordings: CalibrationSet | None, recipe: Recipe) -> str | None:
     """Why nothing is to be calibrated, in a sentence; None if something is."""
+    if recipe.why_no_int8 is not None:
+        return recipe.why_no_int8
     if recipe.quantize.convolution == "float32":
         return "the recipe keeps convolutions in float32"
     values = values_to_calibrate(model)

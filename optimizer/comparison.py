@@ -23,7 +23,7 @@ _SAME: Sequence[tuple[str, Callable[[Report], Hashable]]] = (
     ("were timed on different machines or with other libraries, so that speed-ups compare, but "
      "not milliseconds",
      lambda report: (report.environment.cpu, tuple(report.environment.libraries.items()))),
-    ("were timed on audio of different length, batch or threads",
+    ("were timed on audio of different length, batch or threads, or not all on the CPU",
      lambda report: report.benchmark and (
          report.benchmark.cases[0].seconds,
          report.benchmark.cases[0].batch,
@@ -53,8 +53,8 @@ class ComparedRow(Record):
     summary: SummaryRow = Field(description="its figures; the name tells the result too")
     unbeaten: bool = Field(
         description="whether no other model is at least as small, as fast and as right, and "
-        "better in one of them (time in that of the original of its result); false where something "
-        "was not measured"
+        "better in one of them (time in that of the original of its result, on the same kind of "
+        "processor); false where something was not measured"
     )
 
 
@@ -155,7 +155,8 @@ def _is_unbeaten(row: SummaryRow, rows: Sequence[tuple[str, SummaryRow]]) -> boo
     figures = _figures(row)
     if figures is None:
         return False
-    others = [found for _, other in rows if (found := _figures(other)) is not None]
+    same = [other for _, other in rows if other.provider == row.provider]
+    others = [found for other in same if (found := _figures(other)) is not None]
     return not any(
         other != figures and all(a <= b for a, b in zip(other, figures, strict=True))
         for other in others

@@ -26,7 +26,7 @@ def _on_one_clock(rows: list[SummaryRow]) -> list[SummaryRow]:
         return rows
     return [
         row
-        if row.p50_ms is None
+        if row.p50_ms is None or row.provider != rows[0].provider
         else row.model_copy(update={"p50_ms": original / (row.faster or 1)})
         for row in rows
     ]

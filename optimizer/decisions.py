@@ -33,7 +33,8 @@ class Findings(Record):
     )
     calibrated_on: tuple[str, ...] = Field(
         default=(),
-        description="hash of the audio of every recording that set the ranges or the formats",
+        description="hash of the audio of every recording that set the ranges, the formats or the "
+        "parts in float32",
     )
     selected_on: tuple[str, ...] = Field(
         default=(),
@@ -46,6 +47,11 @@ class Findings(Record):
     )
     slower: Mapping[Target, tuple[Fusion, ...]] = Field(
         default={}, description="fusions without which a target's model is faster, by target"
+    )
+    float32_parts: tuple[str, ...] | None = Field(
+        default=None,
+        description="layers and blocks that stay float32 on target `cuda`; none where it was not "
+        "made",
     )
 
 

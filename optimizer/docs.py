@@ -76,6 +76,7 @@ _REPORT_INTRODUCTION = """\
 | `interchange.onnx` | the optimised model in standard ONNX operators, QDQ nodes state its formats |
 | `portable/model.onnx` | for any stock ONNX Runtime |
 | `cpu/model.onnx` | for ONNX Runtime with the kernel library; correct without it |
+| `cuda/model.onnx` | for onnxruntime-gpu; only where it is asked for |
 | `tokens.txt`, `frontend.json` | vocabulary and features, beside each model so that it runs alone |
 | `report.html` | the evidence for people: one file, opens offline |
 | `report.json` | the same for machines: `Report` below |
@@ -97,7 +98,8 @@ says why.
 A stage that is `lossless` was compared with the original at two lengths and two batch sizes
 (`proof`); a run in which one differs by more than its tolerance is an error and writes nothing.
 `validation` compares each model with the original, `lowering` each target with
-`interchange.onnx`, so that what quantisation costs and what lowering costs are told apart.
+`interchange.onnx`, so that what quantisation costs and what lowering costs are told apart (not
+`cuda`, which is made from the model as it was before `quantize`).
 """
 
 

@@ -23,6 +23,7 @@ from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
 from ..runtime.validate import SECONDS, Validation, validate
 from .gate import Verdict, judge
+from .gpu_evidence import CUDA, GpuEvidence, measure_on_gpu, note_of, skip_gpu
 from .job import Job
 from .pipeline import INTERCHANGE
 from .planned import check_planned
@@ -48,7 +49,9 @@ class Evidence:
         validation: Every model against the original, by name.
         lowering: Every target against the interchange model, by target.
         verdict: The answer about the word error rate.
-        benchmark: Latency of the original and the targets.
+        benchmark: Latency of the original and the targets of the CPU.
+        cuda_note: What the figures of target ``cuda`` are of; None where it was not made.
+        gpu: What a GPU tells of target ``cuda``; None without one.
         modules: Each target against the original, module by module, by name.
         profile: Time by module and operator, by name.
         notes: What was left out and why.
@@ -59,6 +62,8 @@ class Evidence:
     lowering: dict[str, Validation] = field(default_factory=dict)
     verdict: Verdict | None = None
     benchmark: BenchResult | None = None
+    cuda_note: str | None = None
+    gpu: GpuEvidence | None = None
     modules: dict[str, tuple[ModuleDifference, ...]] = field(default_factory=dict)
     profile: dict[str, ModuleProfile] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -99,7 +104,10 @@ def gather(models: Mapping[str, AsrModel], words: Words) -> Evidence:
         )
     targets = {name: model for name, model in models.items() if name != INTERCHANGE}
     for name, model in targets.items():
-        evidence.audit[name] = _audit(name, model, steps, kernels)
+        if name == CUDA:
+            evidence.cuda_note = note_of(words.why_no_gpu)
+        else:
+            evidence.audit[name] = _audit(name, model, steps, kernels)
     _validate(models, evidence, words)
     limit = job.recipe.validation.max_wer_increase
     if limit is not None:
@@ -109,7 +117,7 @@ def gather(models: Mapping[str, AsrModel], words: Words) -> Evidence:
         steps.recorder.skip(*_BENCHMARK, "the recipe switches it off")
         evidence.notes.append("Latency was not measured: the recipe switches it off.")
         return evidence
-    _measure(job, targets, evidence, steps, kernels)
+    _measure(targets, evidence, words)
     return evidence
 
 
@@ -138,11 +146,16 @@ def _validate(models: Mapping[str, AsrModel], evidence: Evidence, words: Words) 
         )
     for name, model in models.items():
         found = words.steps.run(
-            digest(words.key, name, _identity(job.original, models[INTERCHANGE], model)),
+            digest(
+                words.key,
+                name,
+                words.options_of(name),
+                _identity(job.original, models[INTERCHANGE], model),
+            ),
             f"validate.{name}",
             "compare with the original",
             _MODEL,
-            partial(_judge_model, words, models[INTERCHANGE], model),
+            partial(_judge_model, words, models[INTERCHANGE], name, model),
         )
         evidence.validation[name] = found.validation
         if found.lowering is not None:
@@ -152,13 +165,30 @@ def _validate(models: Mapping[str, AsrModel], evidence: Evidence, words: Words) 
             evidence.notes.append(found.note)
 
 
-def _judge_model(words: Words, interchange: AsrModel, model: AsrModel, _: Notes) -> ModelEvidence:
+def _judge_model(
+    words: Words, interchange: AsrModel, name: str, model: AsrModel, _: Notes
+) -> ModelEvidence:
     """A target by numbers and words; the interchange model by numbers, to tell errors apart."""
     job, options = words.job, words.options
     if model is interchange:
         # Slow where nothing fuses its QDQ nodes: one length tells quantisation and lowering apart.
         found = _validate_briefly(job.original, model, options=options)
         return ModelEvidence(validation=found, lowering=None, modules=(), note=None)
+    validation = validate(
+        job.original,
+        model,
+        job.validation,
+        options=options,
+        candidate_options=words.options_of(name),
+        reference_heard=words.heard,
+        cache=words.features,
+        known=words.known,
+    )
+    if name == CUDA:
+        # It was not lowered from the interchange model, and float16 flows between its modules;
+        # times along a stream would be those of a processor that it is not made for, or of two.
+        validation = validation.model_copy(update={"stream": None})
+        return ModelEvidence(validation=validation, lowering=None, modules=(), note=None)
     modules: tuple[ModuleDifference, ...] = ()
     note = None
     try:
@@ -166,15 +196,7 @@ def _judge_model(words: Words, interchange: AsrModel, model: AsrModel, _: Notes)
     except ConfpressError as error:
         note = f"Errors were not told module by module: {error}"
     return ModelEvidence(
-        validation=validate(
-            job.original,
-            model,
-            job.validation,
-            options=options,
-            reference_heard=words.heard,
-            cache=words.features,
-            known=words.known,
-        ),
+        validation=validation,
         lowering=_validate_briefly(interchange, model, options=options),
         modules=modules,
         note=note,
@@ -186,15 +208,9 @@ def _identity(*models: AsrModel) -> list[tuple[Path, str]]:
     return [(model.path, model_digest(model.path)) for model in models]
 
 
-def _measure(
-    job: Job,
-    targets: Mapping[str, AsrModel],
-    evidence: Evidence,
-    steps: Steps,
-    kernels: bool,
-) -> None:
+def _measure(targets: Mapping[str, AsrModel], evidence: Evidence, words: Words) -> None:
     """Latency and profile, each measured in one go: an interrupted measurement begins anew."""
-    recipe = job.recipe.bench
+    job, steps, recipe = words.job, words.steps, words.job.recipe.bench
     speech = job.validation or (job.calibration.utterances if job.calibration else ())
     durations, batches = _cases(job, evidence)
     options = BenchOptions(
@@ -203,12 +219,24 @@ def _measure(
         threads=recipe.threads,
         rounds=recipe.rounds,
         memory=recipe.memory,
-        kernels=kernels,
+        kernels=words.has_kernels,
     )
-    compared = {ORIGINAL: job.original, **targets}
     machine = describe_environment().model_copy(update={"load_average": None})
     audio = [job.content[utterance.path] for utterance in speech]
-    key = digest(job.key, machine, options, audio, _identity(*compared.values()))
+    base = digest(job.key, machine, options, audio)
+    cuda = targets.get(CUDA)
+    if cuda is not None and words.why_no_gpu is not None:
+        skip_gpu(words.why_no_gpu, steps)
+    elif cuda is not None:
+        key = digest(base, CUDA, _identity(job.original, cuda))
+        evidence.gpu = measure_on_gpu(key, job.original, cuda, options, speech, steps)
+        evidence.notes.append(f"Target cuda: {evidence.gpu.placement.sentence}")
+    compared = {name: model for name, model in targets.items() if name != CUDA}
+    if not compared:
+        steps.recorder.skip(*_BENCHMARK, "cuda is the only target, and it is not for the CPU")
+        return
+    compared = {ORIGINAL: job.original, **compared}
+    key = digest(base, _identity(*compared.values()))
     evidence.benchmark = steps.run(
         key,
         *_BENCHMARK,

@@ -15,6 +15,7 @@ from ..runtime.inputs import SpeechSource
 from ..runtime.interface import FloatArray
 from ..runtime.progress import progress
 from ..runtime.runner import Runner
+from ..runtime.session import DEFAULT_OPTIONS, SessionOptions
 from ..runtime.speech.manifest import Utterance
 
 #: Of audio; errors hardly depend on it.
@@ -32,29 +33,40 @@ def parts_of(model: ir.Model) -> tuple[str, ...]:
 
 
 def float32_parts(
-    model: ir.Model, source: AsrModel, least_db: float, utterances: Sequence[Utterance] = ()
+    model: ir.Model,
+    source: AsrModel,
+    least_db: float,
+    utterances: Sequence[Utterance] = (),
+    *,
+    longest: float | None = None,
+    options: SessionOptions = DEFAULT_OPTIONS,
 ) -> tuple[str, ...]:
     """The parts to be kept float32 so that the outputs' error stays small, worst first.
 
-    Float16 is computed by the CPU provider here, which rounds between operators alone.
+    The CPU provider computes float16 in float32 and rounds between operators alone.
 
     Args:
         model: Lowered, with layer ids; not changed.
         source: The file it came from, with its front end.
         least_db: What signal over error of the outputs must reach, in dB.
         utterances: Speech of which some seconds are taken; noise without it.
+        longest: Seconds of audio that the model takes at most; None is any length.
+        options: How it is run.
 
     Raises:
         ConfpressError: the model cannot be run.
     """
-    speech = SpeechSource(source.frontend, utterances)
-    batch = speech.batch(speech.frames(_SECONDS), source.interface.batch or 1)
-    right = _scores(model, batch)
+    speech, face = SpeechSource(source.frontend, utterances), source.interface
+    frames = speech.frames(_SECONDS if longest is None else min(_SECONDS, longest))
+    if face.frames is not None and not face.states:
+        frames = face.frames
+    batch = speech.batch(frames, face.batch or 1)
+    right = _scores(model, batch, options)
     parts = parts_of(model)
 
     def error_db(keep: Sequence[str]) -> float:
         half = run([Float16(keep=tuple(keep))], model.clone()).model
-        return _db(right, _scores(half, batch))
+        return _db(right, _scores(half, batch, options))
 
     if error_db(()) >= least_db:
         return ()
@@ -71,8 +83,10 @@ def float32_parts(
     return tuple(keep)
 
 
-def _scores(model: ir.Model, batch: Sequence[FloatArray]) -> npt.NDArray[np.float64]:
-    scores = Runner.start(model).scores(batch)
+def _scores(
+    model: ir.Model, batch: Sequence[FloatArray], options: SessionOptions
+) -> npt.NDArray[np.float64]:
+    scores = Runner.start(model, options).scores(batch)
     return np.concatenate([np.asarray(each, np.float64).ravel() for each in scores])
 
 

@@ -27,6 +27,7 @@ from .decisions import Decisions, Findings
 from .format_pass import choose, formats_stage, given_plan
 from .fusion_choice import choose_fusions
 from .gate import TargetVerdict, judge_model
+from .half_choice import choose_float32
 from .job import Job
 from .proof import Prover
 from .recipe import Fusion, Target
@@ -55,6 +56,7 @@ _CHOOSE_FORMATS = ("choose_formats", "find a number format for each linear layer
 _WRITTEN: TypeAdapter[str | None] = TypeAdapter(str | None)
 _VERDICT = TypeAdapter(TargetVerdict)
 _FUSIONS: TypeAdapter[tuple[Fusion, ...]] = TypeAdapter(tuple[Fusion, ...])
+_PARTS: TypeAdapter[tuple[str, ...]] = TypeAdapter(tuple[str, ...])
 _PLAN = TypeAdapter(FormatPlan)
 _RANGES: TypeAdapter[Mapping[str, Range]] = TypeAdapter(Mapping[str, Range])
 
@@ -118,14 +120,21 @@ class Pipeline:
         heard = digest(point.key, self._audio())
         findings = self._choose_formats(point, findings, heard)
         formats = formats_stage(job.calibration, heard, job.cache)
-        for stage in (formats, QUANTIZE, VERSIONS):
+        point = self._stage(formats, point, findings)
+        lowered: dict[Target, _Point] = {}
+        if "cuda" in job.recipe.lower.targets:
+            # Before int8 with frames quantised one by one, which the CUDA provider has not.
+            findings = self._choose_float32(point, findings)
+            lowered["cuda"] = self._stage(LOWER["cuda"], point, findings, slot="cuda")
+        for stage in (QUANTIZE, VERSIONS):
             point = self._stage(stage, point, findings)
         models = {INTERCHANGE: self._finish(point, self.folder / f"{INTERCHANGE}.onnx")}
         for target in job.recipe.lower.targets:
-            findings = self._choose_fusions(target, point, findings)
-            lowered = self._stage(LOWER[target], point, findings, slot=target)
+            if target not in lowered:
+                findings = self._choose_fusions(target, point, findings)
+                lowered[target] = self._stage(LOWER[target], point, findings, slot=target)
             path = self.folder / target / job.original.search.file
-            models[target] = self._finish(lowered, path)
+            models[target] = self._finish(lowered[target], path)
             job.original.search.copy_to(path.parent)
         Decisions(model=job.model, findings=findings).write(self.folder)
         return models
@@ -263,6 +272,29 @@ class Pipeline:
         if given is None:
             chosen_by = {job.content[utterance.path] for utterance in job.selection}
             found["selected_on"] = tuple(sorted(chosen_by))
+        return findings.model_copy(update=found)
+
+    def _choose_float32(self, point: _Point, findings: Findings) -> Findings:
+        """Finds the parts that target `cuda` keeps in float32."""
+        job = self.job
+        step = ("float32.cuda", "find the blocks that lose too much in float16")
+        if findings.float32_parts is not None:
+            self.steps.recorder.skip(*step, f"the blocks are those of {job.inputs.decisions}")
+            return findings
+        audio, how = self._audio(), self.words.options_of("cuda")
+
+        def make(notes: Notes) -> tuple[str, ...]:
+            speech = () if job.calibration is None else job.calibration.utterances
+            parts, notes.result = choose_float32(
+                point.open(), job.original, job.recipe, speech, how
+            )
+            return parts
+
+        key = digest(point.key, step, job.recipe.cuda, job.recipe.positions, audio, how)
+        parts = self.steps.run(key, *step, _PARTS, make)
+        found: dict[str, object] = {"float32_parts": parts}
+        if audio:
+            found["calibrated_on"] = tuple(sorted(set(audio)))
         return findings.model_copy(update=found)
 
     def _choose_fusions(self, target: Target, point: _Point, findings: Findings) -> Findings:

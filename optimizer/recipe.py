@@ -24,7 +24,7 @@ from .presets import DEFAULT, PRESETS
 from .recipe_errors import did_you_mean
 from .toml_file import check, read_toml
 
-Target = Literal["portable", "cpu"]
+Target = Literal["portable", "cpu", "cuda"]
 Fusion = Literal[
     "subsampling",
     "attention",
@@ -268,13 +268,13 @@ class LowerSection(Section):
         default=("portable", "cpu"),
         min_length=1,
         description="`portable`: any stock ONNX Runtime. `cpu`: with Confpress' kernel library, "
-        "and still correct without it",
+        "and still correct without it. `cuda`: float16 for onnxruntime-gpu",
     )
     without: tuple[Fusion, ...] = Field(
         default=(),
         description="fusions that are left out: `subsampling`, `attention`, `convolution` and "
         "`norms` of `cpu`, `norm_sums` and `query_blocks` of `portable`, `masked_codes`, "
-        "`depthwise`, `zero_masks` and `mask_channel` of both",
+        "`depthwise`, `zero_masks` and `mask_channel` of both; `cuda` has none",
     )
     instructions: Instructions = Field(
         default="here",
@@ -294,6 +294,22 @@ class LowerSection(Section):
         if len(set(self.targets)) != len(self.targets):
             raise ValueError("each target may be named once")
         return self
+
+
+class CudaSection(Section):
+    """Target `cuda`: float16, and the low-bit weights that `formats` chooses; no int8 frames."""
+
+    least_db: float = Field(
+        default=40.0,
+        ge=0,
+        description="signal over error of the outputs, in dB, that float16 must keep; as many "
+        "blocks stay float32 as that needs, worst first",
+    )
+    sparse: bool = Field(
+        default=False,
+        description="whether layers that keep at most 8 of every 64 weights become "
+        "`SparseLinearHalf` of the kernel library, which nobody has timed on a GPU",
+    )
 
 
 class ProofSection(Section):
@@ -374,6 +390,7 @@ class Recipe(Section):
     quantize: QuantizeSection = QuantizeSection()
     formats: FormatsSection = FormatsSection()
     lower: LowerSection = LowerSection()
+    cuda: CudaSection = CudaSection()
     proof: ProofSection = ProofSection()
     validation: ValidationSection = ValidationSection()
     bench: BenchSection = BenchSection()
@@ -383,6 +400,13 @@ class Recipe(Section):
         """Whether the recipe keeps every layer in float32."""
         formats = {self.quantize.linear, self.quantize.convolution}
         return formats == {"float32"} and self.formats.choice == "none"
+
+    @property
+    def why_no_int8(self) -> str | None:
+        """Why `quantize` has nothing to do for the targets, in a sentence; None if it has."""
+        if self.lower.targets == ("cuda",):
+            return "target cuda, the only one, multiplies in float16"
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data, under the names that TOML uses."""

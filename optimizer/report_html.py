@@ -20,6 +20,7 @@ def render(report: Report) -> str:
     """The report as HTML; nothing in it is loaded from elsewhere."""
     return template("report.html.j2").render(
         report=report,
+        names={model.path: model.name for model in report.models},
         recipe=_recipe_lines(report),
         text=text,
         bars=plots.bars(report.summary),

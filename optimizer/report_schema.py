@@ -12,6 +12,7 @@ from ..runtime.bench import BenchResult
 from ..runtime.environment import Environment
 from ..runtime.layerwise import ModuleDifference
 from ..runtime.module_profile import ModuleProfile
+from ..runtime.placement import Placement
 from ..runtime.record import Record
 from ..runtime.speech import Interval
 from ..runtime.validate import Validation
@@ -61,6 +62,10 @@ class SummaryRow(Record):
     )
     p50_ms: float | None = Field(description="median latency in ms; none if not measured")
     faster: float | None = Field(description="the original's median divided by this one")
+    provider: str = Field(default="cpu", description="what latency was measured on")
+    note: str | None = Field(
+        default=None, description="what its figures are of, where that must be known; a sentence"
+    )
 
 
 class Report(Record):
@@ -98,7 +103,16 @@ class Report(Record):
     modules: Mapping[str, tuple[ModuleDifference, ...]] = Field(
         description="each target against the original, module by module: where the error enters"
     )
-    benchmark: BenchResult | None = Field(description="latency, models in turn")
+    benchmark: BenchResult | None = Field(
+        description="latency of the original and the targets of the CPU, models in turn"
+    )
+    benchmark_cuda: BenchResult | None = Field(
+        default=None,
+        description="latency of the original and target `cuda`, both on the GPU; none without one",
+    )
+    placement: Placement | None = Field(
+        default=None, description="where operators of target `cuda` run; none without a GPU"
+    )
     profile: Mapping[str, ModuleProfile] = Field(
         description="time by module and by operator, by model"
     )

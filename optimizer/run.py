@@ -112,6 +112,8 @@ def run_pipeline(
             validation=evidence.validation,
             lowering=evidence.lowering,
             benchmark=evidence.benchmark,
+            benchmark_cuda=None if evidence.gpu is None else evidence.gpu.benchmark,
+            placement=None if evidence.gpu is None else evidence.gpu.placement,
             modules=evidence.modules,
             profile=evidence.profile,
             environment=describe_environment(),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ..passes.lower.cpu import LowerCpu
+from ..passes.lower.cuda import LowerCuda
+from ..passes.lower.float16 import Float16
 from ..passes.lower.portable import LowerPortable
 from ..passes.prune import RemovePruned
 from ..passes.quantize import Quantize
@@ -68,6 +70,8 @@ def _positions(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
 
 
 def _smooth(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
+    if recipe.why_no_int8 is not None:
+        return Skip(recipe.why_no_int8)
     passes: list[Pass] = []
     if recipe.quantize.linear != "float32":
         passes.append(Smooth(strength=recipe.smooth.strength))
@@ -92,6 +96,8 @@ def _sparsify(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
 
 
 def _quantize(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
+    if recipe.why_no_int8 is not None:
+        return Skip(recipe.why_no_int8)
     if recipe.lossless:
         return Skip("the recipe keeps every layer in float32")
     options = recipe.quantize
@@ -217,7 +223,12 @@ def _cpu(recipe: Recipe) -> Sequence[Pass]:
     return [SevenBits(), lower] if recipe.lower.instructions == "avx2" else [lower]
 
 
-#: From the interchange model to a target's.
+def _cuda(recipe: Recipe, findings: Findings) -> Sequence[Pass]:
+    keep = findings.float32_parts or ()
+    return [LowerCuda(sparse=recipe.cuda.sparse), Float16(keep=keep), MinimiseVersions()]
+
+
+#: To a target's model: from the interchange model; for `cuda`, from what it was before `quantize`.
 LOWER: Mapping[Target, Stage] = {
     "portable": Stage(
         "lower.portable",
@@ -229,6 +240,12 @@ LOWER: Mapping[Target, Stage] = {
         "lower.cpu",
         "turn QDQ nodes, attention, convolution modules and norms into operators of our kernels",
         _lower("cpu", _cpu),
+        lossless=False,
+    ),
+    "cuda": Stage(
+        "lower.cuda",
+        "turn low-bit layers into operators of the CUDA provider, and the rest to float16",
+        _cuda,
         lossless=False,
     ),
 }

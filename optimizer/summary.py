@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..runtime.bench import Timing
 from ..runtime.validate import RateComparison
 from .evidence import Evidence
+from .gpu_evidence import CUDA
 from .pipeline import INTERCHANGE
 from .report_schema import ORIGINAL, ModelRecord, SummaryRow
 
@@ -24,25 +25,35 @@ def summarise(models: Sequence[ModelRecord], evidence: Evidence) -> tuple[Summar
         for name, validation in evidence.validation.items()
         if validation.speech is not None
     }
-    timings: Sequence[Timing | None] = [None] * len(shown)
-    if evidence.benchmark is not None:
-        timings = evidence.benchmark.cases[0].timings
+    timings = _timings(evidence)
     original = shown[0]
     # Every comparison has the original's rate, on the same utterances.
     first = next((comparison for comparison in words.values() if comparison is not None), None)
     return tuple(
-        _row(model, original, words.get(model.name, first), timing)
-        for model, timing in zip(shown, timings, strict=True)
+        _row(model, original, words.get(model.name, first), timings, evidence) for model in shown
     )
+
+
+def _timings(evidence: Evidence) -> dict[str, tuple[Timing, str]]:
+    """Latency in the first case and its provider, by path; the CPU's where there are both."""
+    gpu = evidence.gpu.benchmark if evidence.gpu is not None else None
+    measured = [found for found in (gpu, evidence.benchmark) if found is not None]
+    return {
+        timing.model: (timing, found.provider)
+        for found in measured
+        for timing in found.cases[0].timings
+    }
 
 
 def _row(
     model: ModelRecord,
     original: ModelRecord,
     words: RateComparison | None,
-    timing: Timing | None,
+    timings: Mapping[str, tuple[Timing, str]],
+    evidence: Evidence,
 ) -> SummaryRow:
     is_original = model.name == ORIGINAL
+    timing, provider = timings.get(model.path, (None, "cpu"))
     rate = None
     if words is not None:
         rate = words.reference if is_original else words.candidate
@@ -55,4 +66,6 @@ def _row(
         wer_increase=words.difference_interval if words and not is_original else None,
         p50_ms=timing.p50_ms if timing else None,
         faster=timing.speedup.median if timing and timing.speedup else None,
+        provider=provider,
+        note=evidence.cuda_note if model.name == CUDA else None,
     )

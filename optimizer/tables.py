@@ -43,13 +43,21 @@ _SUMMARY = (
 def print_summary(report: Report) -> None:
     """Size, words and latency of the original and the results."""
     print_table("", _SUMMARY, [_row(row) for row in report.summary])
+    _print_notes(report.summary)
 
 
 def print_comparison(found: Comparison) -> None:
     """The same of several results, and what keeps their figures from being compared."""
     rows = [[*_row(row.summary), "not beaten" if row.unbeaten else ""] for row in found.rows]
     print_table("", [*_SUMMARY, Column("")], rows)
+    _print_notes([row.summary for row in found.rows])
     for note in found.notes:
+        print_line(note)
+
+
+def _print_notes(rows: Sequence[SummaryRow]) -> None:
+    """What figures are of, each sentence once."""
+    for note in dict.fromkeys(row.note for row in rows if row.note is not None):
         print_line(note)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from pydantic import TypeAdapter
 from ..passes.errors import ConfpressError
 from ..runtime.asr import AsrModel, FeatureCache, Transcript, transcribe
 from ..runtime.fingerprint import digest
+from ..runtime.gpu import why_no_gpu
 from ..runtime.kernels import library_path
 from ..runtime.machine import usable_cores
 from ..runtime.session import DEFAULT_OPTIONS, SessionOptions, create_session
@@ -41,6 +43,17 @@ class Words:
         except ConfpressError:
             return False
         return True
+
+    @cached_property
+    def why_no_gpu(self) -> str | None:
+        """Why target `cuda` cannot run on a GPU here, in a sentence; None where it can."""
+        return why_no_gpu()
+
+    def options_of(self, target: str) -> SessionOptions:
+        """`options` for a target's model: on the GPU if it is made for one and one is there."""
+        if target != "cuda" or self.why_no_gpu is not None:
+            return self.options
+        return dataclasses.replace(self.options, provider="cuda")
 
     @property
     def options(self) -> SessionOptions:

@@ -49,8 +49,8 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
 @click.option(
     "--target",
     metavar="LIST",
-    help="`portable` (stock ONNX Runtime), `cpu` (with the kernel library), or both with a comma "
-    "[portable,cpu].",
+    help="`portable` (stock ONNX Runtime), `cpu` (with the kernel library), `cuda` (float16 for "
+    "onnxruntime-gpu), or several with commas [portable,cpu].",
 )
 @click.option(
     "--calibration",
@@ -153,7 +153,8 @@ def command(
 ) -> int:
     """Optimises MODEL, a Conformer-CTC in ONNX, and writes the result folder OUT.
 
-    OUT holds `portable/model.onnx` and `cpu/model.onnx`, the models to deploy;
+    OUT holds `portable/model.onnx` and `cpu/model.onnx`, the models to deploy (and, where asked
+    for, `cuda/model.onnx`, which is measured only where a GPU is);
     `interchange.onnx`, the same in standard operators; `report.html` and `report.json`, the
     evidence; `decisions.json`, what was measured and built on; `manifest.json`, the hash of every
     file. It appears whole or not at all, and replaces an earlier result of Confpress, but no
@@ -166,6 +167,7 @@ def command(
       confpress optimize model.onnx -o out --calibration calls/ --validation test.tsv \\
           --max-wer-increase 0.5
       confpress optimize model.onnx -o out --preset lossless --target portable
+      confpress optimize model.onnx -o out --target cuda --validation test.tsv
       confpress optimize model.onnx -o out --calibration calls/ --max-size 9 --repair gptq
       confpress optimize model.onnx -o out --calibration calls/ --selection more.tsv \\
           --max-wer-increase 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ from ...runtime.asr import AsrModel
 from ...runtime.ctc import CTC_FILE
 from ...runtime.transducer import ENCODER_FILE
 from ..manifest import Manifest, verify
+from ..recipe import Target
 from ..report_schema import REPORT_JSON, Report
 
 #: Targets in the order in which a package takes them, where it may take any.
@@ -55,7 +57,11 @@ def open_source(folder: Path, target: str | None, allowed: Sequence[str] = TARGE
     if not folder.is_dir():
         raise ConfpressError(f"there is no result folder {folder}.")
     manifest = verify(folder)
-    found = [name for name in TARGETS if any(f"{name}/{f}" in manifest.files for f in _FILES)]
+    found = [
+        name
+        for name in get_args(Target)
+        if any(f"{name}/{file}" in manifest.files for file in _FILES)
+    ]
     if target is not None and target not in allowed:
         raise ConfpressError(
             f"this package is made from the model of target {' or '.join(allowed)}, not {target}."

@@ -110,7 +110,8 @@ class _Rewriter:
                 node.replace_input_with(index, self._half(node, value))
         for value in node.outputs:
             if value.dtype is _FLOAT:
-                value.dtype = _HALF
+                # A new type: a clone of the model shares the old one.
+                value.type = ir.TensorType(_HALF)
 
     def widen_inputs(self, node: ir.Node) -> None:
         """Before a node that stays as it is; what it reads that was made float16 is cast back."""

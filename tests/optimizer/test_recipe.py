@@ -51,7 +51,7 @@ def test_a_whole_number_is_taken_for_seconds(tmp_path: Path) -> None:
         ("[bench]\nrounds = '5'", ["line 2", 'bench.rounds = "5"', "integer"]),
         ("bench.rounds = 0", ["line 1", "bench.rounds = 0", "3"]),
         ("[bench]\nseconds = [nan]", ["line 2", "bench.seconds", "finite"]),
-        ("[lower]\ntargets = ['gpu']", ["line 2", "lower.targets", "'portable' or 'cpu'"]),
+        ("[lower]\ntargets = ['gpu']", ["line 2", "lower.targets", "'portable', 'cpu' or 'cuda'"]),
         ("[lower]\ntargets = ['cpu', 'cpu']", ["[lower]", "once"]),
         ("[positions]\nmode = 'trim'", ["line 1", "[positions]", "max_seconds"]),
         ("[bench]\nrounds == 5", ["is not TOML", "line 2"]),

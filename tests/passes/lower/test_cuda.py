@@ -9,6 +9,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 import pytest
 from confpress.passes.format_plan import FormatPlan, LayerFormat
 from confpress.passes.lower.cuda import LowerCuda, pack_bits
@@ -175,3 +176,12 @@ def test_activations_that_were_quantised_are_not() -> None:
     assert "activations are not quantised" in result.changes[0].what
     (actual,) = evaluate(model, X)
     np.testing.assert_allclose(actual, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_a_clone_in_float16_leaves_the_model_as_it_was() -> None:
+    model = parse(TEXT, w=RANDOM.standard_normal((200, 32)).astype(np.float32), c=BIAS)
+    common.ShapeInferencePass()(model)
+    right = evaluate(model, X)[0]
+    Float16()(model.clone())
+    np.testing.assert_array_equal(evaluate(model, X)[0], right)
+    assert {value.dtype for node in model.graph for value in node.outputs} == {ir.DataType.FLOAT}
