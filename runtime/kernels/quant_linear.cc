@@ -1,14 +1,12 @@
 // QuantLinear: Y = activation(X Wᵀ + b), int8 weights and activations;
 // passes/operators/quantlinear.py defines it and draws its layout.
 #include <algorithm>
-#include <tuple>
 
 #include "activated_operators.h"
 #include "cpu_path.h"
 #include "custom_op.h"
+#include "dense_int8_layer.h"
 #include "int7_weights.h"
-#include "linear_inputs.h"
-#include "linear_int8.h"
 #include "quantized_frames.h"
 #include "task_grid.h"
 
@@ -48,41 +46,30 @@ class QuantLinear {
   static constexpr char kOp[] = "QuantLinear";
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kInt8, ort::kFloat, ort::kFloat};
 
-  QuantLinear(const KernelInfo& info, Activation activation) : activation_(activation) {
-    std::tie(rows_, columns_) = shape_attribute(kOp, info, kMostColumns);
-    strips_ = ceil_div(rows_, kStripRows);
-    groups_ = ceil_div(columns_, kGroupColumns);
-
-    const Tensor weights = info.constant(1, "W");
-    const Tensor scales = info.constant(2, "scales");
-    const Tensor bias = info.constant(3, "bias");
-    require(
-        kOp, weights, "W", ort::kInt8,
-        {static_cast<int64_t>(strips_), static_cast<int64_t>(groups_), kStripRows, kGroupColumns});
-    require(kOp, scales, "scales", ort::kFloat, {static_cast<int64_t>(rows_)});
-    require(kOp, bias, "bias", ort::kFloat, {static_cast<int64_t>(rows_)});
-    weights_ = weights.as<int8_t>();
-    kernel_ = &kernel_of(cpu_path_choice().chosen.path, weights_, strips_ * groups_ * kGroupBytes);
-    scales_ = padded(scales.as<float>(), rows_, strips_ * kStripRows);
-    bias_ = padded(bias.as<float>(), rows_, strips_ * kStripRows);
-    offsets_ = offsets();
-  }
+  QuantLinear(const KernelInfo& info, Activation activation)
+      : activation_(activation),
+        layer_(kOp, info),
+        kernel_(kernel_of(cpu_path_choice().chosen.path, layer_.weights,
+                          layer_.strips * layer_.groups * kGroupBytes)),
+        scales_(padded(layer_.scales, layer_.rows, layer_.strips * kStripRows)),
+        bias_(padded(layer_.bias, layer_.rows, layer_.strips * kStripRows)),
+        offsets_(offsets()) {}
 
   void compute(KernelContext& context) const {
-    const Frames frames = frames_of(kOp, context, columns_, rows_);
+    const Frames frames = frames_of(kOp, context, layer_.columns, layer_.rows);
     if (frames.count > 0) run(context, frames.x, frames.count, frames.y);
   }
 
  private:
   // What the kernels' stored codes add by their zero point, taken off again.
   std::vector<int32_t> offsets() const {
-    std::vector<int32_t> values(strips_ * kStripRows, 0);
-    const int8_t* w = weights_;
-    for (size_t strip = 0; strip < strips_; ++strip) {
-      for (size_t group = 0; group < groups_; ++group) {
+    std::vector<int32_t> values(layer_.strips * kStripRows, 0);
+    const int8_t* w = layer_.weights;
+    for (size_t strip = 0; strip < layer_.strips; ++strip) {
+      for (size_t group = 0; group < layer_.groups; ++group) {
         for (size_t row = 0; row < kStripRows; ++row, w += kGroupColumns) {
           values[strip * kStripRows + row] -=
-              kernel_->quantizer->zero_point * (w[0] + w[1] + w[2] + w[3]);
+              kernel_.quantizer->zero_point * (w[0] + w[1] + w[2] + w[3]);
         }
       }
     }
@@ -92,29 +79,32 @@ class QuantLinear {
   // Quantises all frames, then multiplies. Every element of y is computed by one task in one order
   // of integer additions, so the number of threads does not change a bit.
   void run(const KernelContext& context, const float* x, size_t frames, float* y) const {
-    const QuantizedFrames quantized(context, *kernel_->quantizer, x, frames, columns_);
-    const LinearInt8Problem problem{
-        quantized.codes(), quantized.codes_stride(), quantized.scales(), weights_, groups_,
-        offsets_.data(),   scales_.data(),           bias_.data(),       y,        rows_,
-        activation_};
-    const TaskGrid grid(frames, kernel_->tile_frames * kTilesOfTask, strips_, kernel_->tile_strips,
-                        groups_ * kGroupBytes);
+    const QuantizedFrames quantized(context, *kernel_.quantizer, x, frames, layer_.columns);
+    const LinearInt8Problem problem{quantized.codes(),
+                                    quantized.codes_stride(),
+                                    quantized.scales(),
+                                    layer_.weights,
+                                    layer_.groups,
+                                    offsets_.data(),
+                                    scales_.data(),
+                                    bias_.data(),
+                                    y,
+                                    layer_.rows,
+                                    activation_};
+    const TaskGrid grid(frames, kernel_.tile_frames * kTilesOfTask, layer_.strips,
+                        kernel_.tile_strips, layer_.groups * kGroupBytes);
     context.parallel_for(grid.count(), [&](size_t task) noexcept {
       const auto [frame_range, strip_range] = grid[task];
-      kernel_->multiply(problem, frame_range, strip_range);
+      kernel_.multiply(problem, frame_range, strip_range);
     });
   }
 
-  const LinearInt8Kernel* kernel_ = nullptr;
   const Activation activation_;
-  size_t rows_ = 0;
-  size_t columns_ = 0;
-  size_t strips_ = 0;
-  size_t groups_ = 0;
-  const int8_t* weights_ = nullptr;  // the initializer's own memory
-  std::vector<float> scales_;
-  std::vector<float> bias_;
-  std::vector<int32_t> offsets_;
+  const DenseInt8Layer layer_;
+  const LinearInt8Kernel& kernel_;
+  const std::vector<float> scales_;
+  const std::vector<float> bias_;
+  const std::vector<int32_t> offsets_;
 };
 
 const ActivatedEntries<QuantLinear> entries;

@@ -7,7 +7,7 @@ namespace {
 
 template <class Kind>
 struct DeviceThreads {
-  typename SparseBlock<Kind>::Registers registers;
+  typename ProductBlock<Kind>::Registers registers;
 
   template <class Phase>
   __device__ __forceinline__ void each(const Phase& phase) {
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kThreads)
             const __grid_constant__ Plan plan) {
   __shared__ SharedMemory<Kind> shared;
   DeviceThreads<Kind> threads;
-  SparseBlock<Kind>(problem, plan, shared, blockIdx.x).run(threads);
+  ProductBlock<Kind>(problem, plan, shared, blockIdx.x).run(threads);
 }
 
 const char* text_of(cudaError_t error) {
@@ -44,7 +44,7 @@ const char* launch(const typename Kind::Problem& problem, void* stream) {
   if (error != cudaSuccess) return text_of(error);
   const Plan plan =
       plan_of<Kind>(problem.shape.frames, problem.shape.rows, kBlocks * multiprocessors);
-  const int64_t blocks = SparseBlock<Kind>::count(problem.shape, plan);
+  const int64_t blocks = ProductBlock<Kind>::count(problem.shape, plan);
   if (blocks > INT32_MAX) return "there are more frames than a grid of thread blocks holds";
   product<Kind><<<static_cast<unsigned>(blocks), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
       problem, plan);
@@ -56,6 +56,7 @@ template const char* launch<SparseWidened>(const SparseWidened::Problem&, void*)
 template const char* launch<SparseFloat<float>>(const SparseFloat<float>::Problem&, void*);
 template const char* launch<SparseFloat<Half>>(const SparseFloat<Half>::Problem&, void*);
 template const char* launch<SparseInt8>(const SparseInt8::Problem&, void*);
+template const char* launch<DenseInt8>(const DenseInt8::Problem&, void*);
 
 bool has_gpu() {
   int count = 0;

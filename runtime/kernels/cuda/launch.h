@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "dense_int8.h"
 #include "sparse_float.h"
 #include "sparse_int8.h"
 

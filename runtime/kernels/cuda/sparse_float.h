@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "half.h"
-#include "sparse_block.h"
+#include "product_block.h"
 
 namespace confpress::cuda {
 

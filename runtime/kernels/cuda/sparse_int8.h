@@ -1,16 +1,9 @@
 // Sparse int8 weights and frames that are quantised to int8 as they are loaded; sums are int32.
 // passes/operators/sparselinear.py draws the layout.
-//
-// Every block of threads finds its frames' scales itself: nothing is kept between two launches, so
-// there is no memory to ask for, and X is read once more.
 #pragma once
 
-#include <cfloat>
-#include <cmath>
-
-#include "../frame_codes.h"
 #include "../sparse_weights.h"
-#include "sparse_block.h"
+#include "frames_int8.h"
 
 namespace confpress::cuda {
 
@@ -30,80 +23,32 @@ CONFPRESS_HOST_DEVICE uint32_t bytes_of(uint32_t low, uint32_t high) {
 #endif
 }
 
-// sum + a · b of four int8 each.
-CONFPRESS_HOST_DEVICE int32_t dot(uint32_t a, uint32_t b, int32_t sum) {
-#if defined(__CUDA_ARCH__)
-  return __dp4a(static_cast<int>(a), static_cast<int>(b), sum);
-#else
-  for (int i = 0; i < 4; ++i) {
-    sum += static_cast<int8_t>(a >> 8 * i) * static_cast<int8_t>(b >> 8 * i);
-  }
-  return sum;
-#endif
-}
-
 struct SparseInt8 {
   using Element = int8_t;
   using Sum = int32_t;
   static constexpr int kVector = sizeof(Chunk);
   static constexpr int kRows = 2;
-  static constexpr int kMostFrames = kMostFrameLanes * kVector;
-  static constexpr int kLanes = 32;  // threads that look for a frame's largest magnitude
   struct Problem {
     Shape shape;
     const float* x;           // [frames, columns]
     const uint32_t* weights;  // [strips, blocks, slots, 16], four int8 each
     const uint32_t* columns;  // the same shape, four uint8 each, 0..63
     int slots;
-    const float* scales;  // [rows]
-    const float* bias;    // [rows]
-    float* y;             // [frames, rows]
-    Activation activation;
+    Int8Output output;
   };
-  struct Frames {
-    float scales[kMostFrames];  // NaN where a frame holds an infinity or NaN
-  };
-  // One element more than lanes, as in the sums.
-  struct Scratch {
-    float largest[kMostFrames][kLanes + 1];
-  };
+  using Frames = Int8Frames<kMostFrameLanes * kVector>;
+  using Scratch = typename Frames::Scratch;
 
   template <class Threads, class Shared>
   static CONFPRESS_HOST_DEVICE void prepare(const Problem& p, Threads& threads, Shared& shared,
                                             int64_t first_frame, int frames) {
-    const int64_t left = p.shape.frames - first_frame;
-    const int existing = static_cast<int>(frames < left ? frames : left);
-    threads.each([&](int thread, auto&) {
-      const int lane = thread % kLanes;
-      for (int frame = thread / kLanes; frame < existing; frame += kThreads / kLanes) {
-        const float* x = p.x + (first_frame + frame) * p.shape.columns;
-        float largest = kEpsilon;
-        for (int column = lane; column < p.shape.columns; column += kLanes) {
-          const float magnitude = std::fabs(x[column]);
-          // NaN compares with nothing, and counts as infinity.
-          if (!(magnitude <= largest)) largest = magnitude <= FLT_MAX ? magnitude : HUGE_VALF;
-        }
-        shared.scratch.largest[frame][lane] = largest;
-      }
-    });
-    threads.each([&](int thread, auto&) {
-      if (thread >= existing) return;
-      float largest = kEpsilon;
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const float each = shared.scratch.largest[thread][lane];
-        if (each > largest) largest = each;
-      }
-      const float none = largest - largest;  // NaN of an infinity
-      shared.frames.scales[thread] = largest / kQmax + none;
-    });
+    shared.frames.find(p.x + first_frame * p.shape.columns, p.shape.columns,
+                       existing_frames(p.shape, first_frame, frames), threads, shared.scratch);
   }
 
   static CONFPRESS_HOST_DEVICE int8_t element(const Problem& p, const Frames& frames,
                                               int64_t first_frame, int frame, int column) {
-    const float s = frames.scales[frame];
-    if (!(s <= FLT_MAX)) return 0;
-    const float x = p.x[(first_frame + frame) * p.shape.columns + column];
-    return static_cast<int8_t>(std::rint(x / s));
+    return frames.code(p.x[(first_frame + frame) * p.shape.columns + column], frame);
   }
 
   template <class Read>
@@ -132,9 +77,7 @@ struct SparseInt8 {
 
   static CONFPRESS_HOST_DEVICE void store(const Problem& p, const Frames& frames,
                                           int64_t first_frame, int frame, int row, int32_t sum) {
-    const float product = static_cast<float>(sum) * frames.scales[frame];
-    const float z = product * p.scales[row] + p.bias[row];
-    p.y[(first_frame + frame) * p.shape.rows + row] = portable::activate(p.activation, z);
+    p.output.store(first_frame + frame, frames.scales[frame], row, p.shape.rows, sum);
   }
 
  private:

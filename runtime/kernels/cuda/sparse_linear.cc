@@ -34,10 +34,7 @@ class SparseLinear {
                                       reinterpret_cast<const uint32_t*>(layer_.weights),
                                       reinterpret_cast<const uint32_t*>(layer_.places),
                                       static_cast<int>(layer_.slots.size() / layer_.blocks),
-                                      layer_.scales,
-                                      layer_.bias,
-                                      frames.y,
-                                      activation_};
+                                      {layer_.scales, layer_.bias, frames.y, activation_}};
     check(kOp, launch<SparseInt8>(problem, context.stream()), "multiply");
   }
 

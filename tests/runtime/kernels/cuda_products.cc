@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "cuda/dense_int8.h"
 #include "cuda/sparse_float.h"
 #include "cuda/sparse_int8.h"
 
@@ -13,7 +14,7 @@ using namespace confpress::cuda;
 
 template <class Kind>
 struct HostThreads {
-  std::vector<typename SparseBlock<Kind>::Registers> registers{kThreads};
+  std::vector<typename ProductBlock<Kind>::Registers> registers{kThreads};
   bool backwards = false;
 
   template <class Phase>
@@ -32,9 +33,9 @@ void run(const typename Kind::Problem& problem, int64_t wanted) {
   const Plan plan = plan_of<Kind>(problem.shape.frames, problem.shape.rows, wanted);
   const auto shared = std::make_unique<SharedMemory<Kind>>();
   HostThreads<Kind> threads;
-  const int64_t count = SparseBlock<Kind>::count(problem.shape, plan);
+  const int64_t count = ProductBlock<Kind>::count(problem.shape, plan);
   for (int64_t block = 0; block < count; ++block) {
-    SparseBlock<Kind>(problem, plan, *shared, block).run(threads);
+    ProductBlock<Kind>(problem, plan, *shared, block).run(threads);
   }
 }
 
@@ -75,9 +76,26 @@ extern "C" void sparse_float16(const Half* x, const Half* weights, const uint8_t
 extern "C" void sparse_int8(const float* x, const uint32_t* weights, const uint32_t* columns,
                             const float* scales, const float* bias, float* y,
                             const int64_t (&sizes)[3], int slots, int activation, int64_t wanted) {
-  run<SparseInt8>({shape_of(sizes), x, weights, columns, slots, scales, bias, y,
-                   static_cast<Activation>(activation)},
+  run<SparseInt8>({shape_of(sizes),
+                   x,
+                   weights,
+                   columns,
+                   slots,
+                   {scales, bias, y, static_cast<Activation>(activation)}},
                   wanted);
+}
+
+extern "C" void dense_int8(const float* x, const uint32_t* weights, const float* scales,
+                           const float* bias, float* y, const int64_t (&sizes)[3], int activation,
+                           int64_t wanted) {
+  const int64_t in_groups[3] = {sizes[0], sizes[1],
+                                static_cast<int64_t>(ceil_div(sizes[2], DenseInt8::kGroup))};
+  run<DenseInt8>({shape_of(in_groups),
+                  static_cast<int>(sizes[2]),
+                  x,
+                  weights,
+                  {scales, bias, y, static_cast<Activation>(activation)}},
+                 wanted);
 }
 
 // The threads of a plan along frames, rows and blocks of columns; kind: 4, 8 or 16 frames a thread.

@@ -15,6 +15,7 @@ import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.operators.activated import ACTIVATIONS
 from confpress.passes.operators.functions import define_operator
+from confpress.passes.operators.quantlinear import pack_int8
 from confpress.passes.operators.sparselinear import Pattern, pack_sparse
 from confpress.passes.operators.sparselinear_float import pack_sparse_float
 from confpress.passes.operators.sparselinear_half import (
@@ -26,7 +27,7 @@ from confpress.runtime.kernels import describe
 from confpress.runtime.session import SessionOptions, create_session
 from numpy.testing import assert_array_equal
 
-from ...passes.quant_layers import activated, initializer, layer_model
+from ...passes.quant_layers import QuantLayer, activated, initializer, layer_model
 from ...passes.sparse_layers import SparseLayer
 from .native import ROOT, require
 
@@ -105,6 +106,16 @@ def test_products_of_floats(
         assert (np.abs(y - expected) <= tolerance).all(), activation
 
 
+def sparse_int8(products: ctypes.CDLL, layer: SparseLayer, x: Floats, wanted: int) -> Floats:
+    """The output of SparseLinear's CUDA product."""
+    packed, places = pack_sparse(layer.codes, layer.pattern)
+    y = np.full((len(x), len(layer.codes)), np.nan, np.float32)
+    arrays = [x, packed, places, layer.scales, layer.bias, y]
+    sizes = (len(x), *layer.codes.shape)
+    call(products.sparse_int8, arrays, sizes, packed.shape[2], 0, wanted)
+    return y
+
+
 @pytest.mark.parametrize("wanted", WANTED)
 @pytest.mark.parametrize("pattern", [Pattern(4, 64), Pattern(16, 16), Pattern(32, 64)], ids=str)
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (5, 33, 130), (130, 70, 192), (257, 16, 64)], ids=str)
@@ -115,21 +126,54 @@ def test_products_of_int8_equal_the_definition(
     layer = SparseLayer.balanced(rows, columns, pattern, seed=3)
     x = np.random.default_rng(2).standard_normal((frames, columns)).astype(np.float32)
     x[frames // 2] = 0
-    packed, places = pack_sparse(layer.codes, pattern)
-    y = np.full((frames, rows), np.nan, np.float32)
-    arrays = [x, packed, places, layer.scales, layer.bias, y]
-    call(products.sparse_int8, arrays, sizes, packed.shape[2], 0, wanted)
-    assert_array_equal(y, layer.linear(x))
+    assert_array_equal(sparse_int8(products, layer, x, wanted), layer.linear(x))
 
 
-def test_frames_with_nan_and_infinity_are_nan_and_others_are_not(products: ctypes.CDLL) -> None:
+def dense_int8(
+    products: ctypes.CDLL, layer: QuantLayer, x: Floats, wanted: int, activation: str = ""
+) -> Floats:
+    """The output of QuantLinear's CUDA product."""
+    y = np.full((len(x), len(layer.codes)), np.nan, np.float32)
+    arrays = [x, pack_int8(layer.codes), layer.scales, layer.bias, y]
+    sizes = (len(x), *layer.codes.shape)
+    call(products.dense_int8, arrays, sizes, ACTIVATIONS.index(activation), wanted)
+    return y
+
+
+# The last two have several tiles of frames and of rows, and several blocks of 64 groups.
+DENSE = [(1, 1, 1), (3, 16, 4), (5, 33, 130), (32, 64, 256), (33, 70, 259), (70, 530, 1030)]
+
+
+@pytest.mark.parametrize("wanted", WANTED)
+@pytest.mark.parametrize("sizes", DENSE, ids=str)
+def test_products_of_dense_int8_equal_the_definition(
+    products: ctypes.CDLL, sizes: tuple[int, int, int], wanted: int
+) -> None:
+    frames, rows, columns = sizes
+    layer = QuantLayer.random(rows, columns, seed=3)
+    layer.codes[0, 0] = -128
+    x = np.random.default_rng(2).standard_normal((frames, columns)).astype(np.float32)
+    x[frames // 2] = 0
+    assert_array_equal(dense_int8(products, layer, x, wanted), layer.linear(x))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_dense_int8_ends_with_its_activation(products: ctypes.CDLL, activation: str) -> None:
+    layer = QuantLayer.random(20, 30)
+    x = np.random.default_rng(2).standard_normal((3, 30)).astype(np.float32)
+    expected = activated(activation, layer.linear(x))
+    y = dense_int8(products, layer, x, 1, activation)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_frames_with_nan_and_infinity_are_nan_and_others_are_not(
+    products: ctypes.CDLL, dense: bool
+) -> None:
     layer = SparseLayer.balanced(20, 70, Pattern(16, 16))
     x = np.random.default_rng(2).standard_normal((4, 70)).astype(np.float32)
     x[1, 69], x[2, 3] = np.nan, -np.inf
-    packed, places = pack_sparse(layer.codes, layer.pattern)
-    y = np.zeros((4, 20), np.float32)
-    arrays = [x, packed, places, layer.scales, layer.bias, y]
-    call(products.sparse_int8, arrays, (4, 20, 70), packed.shape[2], 0, 1)
+    y = (dense_int8 if dense else sparse_int8)(products, layer, x, 1)
     assert_array_equal(np.isnan(y).all(1), [False, True, True, False])
     assert_array_equal(y[[0, 3]], layer.linear(x[[0, 3]]))
 
@@ -195,10 +239,12 @@ def test_body_of_half_computes_in_float32(activation: str) -> None:
     np.testing.assert_allclose(y, activated(activation, z), rtol=2**-11, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["cuda/sparse_linear", "cuda/sparse_linear_float", "library"])
+@pytest.mark.parametrize(
+    "name", ["../library", "quant_linear", "sparse_linear", "sparse_linear_float"]
+)
 def test_operators_compile_without_cuda(name: str) -> None:
     require("c++")
-    source = ROOT / "runtime" / "kernels" / f"{name}.cc"
+    source = ROOT / "runtime" / "kernels" / "cuda" / f"{name}.cc"
     flags = ["-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", '-DCONFPRESS_CUDA="sm"']
     subprocess.run(["c++", *flags, source], check=True)
 
@@ -242,11 +288,13 @@ def test_library_names_its_architectures() -> None:
 def test_on_a_gpu(activation: str, frames: int) -> None:
     if not describe().cuda:
         pytest.skip("the installed library was built without -DCONFPRESS_CUDA=ON")
-    half, integer = (
-        half_model(sparse_weight(70, 200, 7).astype(np.float16), activation),
-        SparseLayer.balanced(70, 200, Pattern(16, 16)).model(activation).SerializeToString(),
+    half = half_model(sparse_weight(70, 200, 7).astype(np.float16), activation)
+    integers = (
+        layer.model(activation).SerializeToString()
+        for layer in (SparseLayer.balanced(70, 200, Pattern(16, 16)), QuantLayer.random(70, 200))
     )
-    for model, dtype, tolerance in ((half, np.float16, 2e-3), (integer, np.float32, 1e-5)):
+    models = [(half, np.float16, 2e-3), *((each, np.float32, 1e-5) for each in integers)]
+    for model, dtype, tolerance in models:
         x = np.random.default_rng(0).standard_normal((frames, 200)).astype(dtype)
         try:
             session = create_session(model, SessionOptions(provider="cuda"))

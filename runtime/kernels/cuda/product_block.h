@@ -92,7 +92,7 @@ struct SharedMemory {
 };
 
 template <class Kind>
-class SparseBlock {
+class ProductBlock {
  public:
   static constexpr int kVector = Kind::kVector;
   static constexpr int kRows = Kind::kRows;
@@ -102,8 +102,8 @@ class SparseBlock {
     Sum sums[kRows][kVector];
   };
 
-  CONFPRESS_HOST_DEVICE SparseBlock(const typename Kind::Problem& problem, const Plan& plan,
-                                    SharedMemory<Kind>& shared, int64_t index)
+  CONFPRESS_HOST_DEVICE ProductBlock(const typename Kind::Problem& problem, const Plan& plan,
+                                     SharedMemory<Kind>& shared, int64_t index)
       : p_(problem), plan_(plan), shared_(shared) {
     const int64_t tiles = ceil_div(p_.shape.rows, tile_rows(plan));
     first_row_ = static_cast<int>(index % tiles) * tile_rows(plan);
