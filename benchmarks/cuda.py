@@ -8,8 +8,8 @@ as it has them; a part or a row that fails is written down with its reason, and 
 
 `words`: word error rates of the float16 and low-bit models on the GPU against float32 on the
 CPU.
-`layers`: balanced-sparse layers against dense ones, float32 without and with TF32 and float16,
-under CUDA graphs, with the floor that bytes and operations set.
+`layers`: balanced-sparse and dense int8 layers against dense ones, float32 without and with TF32
+and float16, under CUDA graphs, with the floor that bytes and operations set.
 `models`: whole models at batch 1 and 32 of 10 s and at chunks of 0.64 s, where their operators run,
 and what is copied between devices.
 
@@ -52,13 +52,14 @@ from confpress.runtime.speech.manifest import Utterance, load_utterances
 from cuda_layers import Peaks, Timing, measure
 
 #: Data sheets, dense and without boost beyond what they say: gigabytes/s, TFLOPS of float32, TF32
-#: and float16 with sums in float32.
+#: and float16 with sums in float32; and what 64 lanes of `dp4a` a multiprocessor do at that rate: 4
+#: times float32 on the first, 2 times on the others, which have 128 lanes for float32.
 PEAKS: Final = {
-    "A100-SXM4-40GB": Peaks(1555, 19.5, 156, 312),
-    "A100-SXM4-80GB": Peaks(2039, 19.5, 156, 312),
-    "H100 80GB HBM3": Peaks(3350, 67, 494, 989),
-    "H100 PCIe": Peaks(2000, 51, 378, 756),
-    "H200": Peaks(4800, 67, 494, 989),
+    "A100-SXM4-40GB": Peaks(1555, 19.5, 156, 312, 78),
+    "A100-SXM4-80GB": Peaks(2039, 19.5, 156, 312, 78),
+    "H100 80GB HBM3": Peaks(3350, 67, 494, 989, 134),
+    "H100 PCIe": Peaks(2000, 51, 378, 756, 102),
+    "H200": Peaks(4800, 67, 494, 989, 134),
 }
 SHAPES = "256x1024,512x512,512x2048,2048x512,4096x4096,4096x8192"
 FRAMES = "1,16,64,128,400"
@@ -224,7 +225,7 @@ def _ends(interval: Any) -> tuple[float, float]:
 
 
 def layers(job: Job, shapes: str, frames: str, peaks: Peaks | None) -> None:
-    """Sparse layers against dense ones."""
+    """Our layers against ONNX Runtime's dense ones."""
     timings: list[Timing] = []
     failures: list[str] = []
     for shape in shapes.split(","):
@@ -358,8 +359,8 @@ def _placed(job: Job, model: AsrModel | None) -> Any:
 @click.option("--rounds", type=click.IntRange(min=3), default=21, show_default=True)
 @click.option(
     "--peaks",
-    metavar="GB/s,FLOAT32,TF32,FLOAT16",
-    help="Of the data sheet, in TFLOPS, for GPUs that this program does not know.",
+    metavar="GB/s,FLOAT32,TF32,FLOAT16,DP4A",
+    help="10^12 operations a second, for GPUs that this program does not know.",
 )
 def main(
     model: Path,

@@ -1,4 +1,4 @@
-"""Layers on a GPU: balanced-sparse products against ONNX Runtime's dense ones; part of cuda.py."""
+"""Layers on a GPU: our products against ONNX Runtime's dense ones; part of cuda.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from confpress.passes.operators import sparselinear, sparselinear_float, sparselinear_half
+from confpress.passes.operators import (
+    quantlinear,
+    sparselinear,
+    sparselinear_float,
+    sparselinear_half,
+)
 from confpress.passes.operators.functions import define_operator
 from confpress.runtime.bound import bound_call
 from confpress.runtime.session import Provider, SessionOptions, create_session, run_session
@@ -30,12 +35,13 @@ _COPIES: Final = (4, 32)
 
 @dataclass(frozen=True)
 class Peaks:
-    """What a GPU's data sheet promises, dense: gigabytes and 10^12 operations a second."""
+    """What a GPU promises, dense: gigabytes and 10^12 operations a second."""
 
     gigabytes: float
     float32: float
     tf32: float
     float16: float
+    dp4a: float
 
 
 @dataclass(frozen=True)
@@ -88,12 +94,13 @@ def sides() -> Iterator[Side]:
     yield Side("float32", _dense(np.float32), np.float32, 1, 4, "float32", no_tf32)
     yield Side("float32, TF32", _dense(np.float32), np.float32, 1, 4, "tf32", tf32)
     yield Side("float16", _dense(np.float16), np.float16, 1, 2, "float16")
+    yield Side("int8", _int8(None), np.float32, 1, 1, "dp4a")
     for name, kept in KEPT.items():
         share = kept / 64
         yield Side(f"sparse float32 {name}", _float(kept), np.float32, share, 5 * share, "float32")
         yield Side(f"sparse float16 {name}", _half(kept), np.float16, share, 3 * share, "float32")
         if kept in sparselinear.KEPT:
-            yield Side(f"sparse int8 {name}", _int8(kept), np.float32, share, 2 * share, "float32")
+            yield Side(f"sparse int8 {name}", _int8(kept), np.float32, share, 2 * share, "dp4a")
 
 
 def measure(
@@ -106,7 +113,7 @@ def measure(
     graph: bool,
     peaks: Peaks | None,
 ) -> Timing:
-    """Times one shape on all sides in turn, and holds the sparse ones against their bodies.
+    """Times one shape on all sides in turn, and holds our operators against their bodies.
 
     A layer's time is that of many copies, with weights of their own, less that of one, divided by
     how many more they are: what a run costs by itself falls out.
@@ -124,7 +131,7 @@ def measure(
         options = SessionOptions(provider=provider, provider_options=extra)
         feeds = {"x": x.astype(side.dtype)}
         one = side.model(weights[:1])
-        if "sparse" in side.name:
+        if one.functions:
             timing.error[side.name] = _error(one, feeds, SessionOptions(provider=provider))
         calls += [
             bound_call(create_session(model, options), feeds, provider)
@@ -186,7 +193,7 @@ def _float(kept: int) -> Make:
         values = _values(i, packed, columns, _bias(weight))
         return sparselinear_float.sparse_float_node(x, *values, shape=weight.shape), values
 
-    return _sparse(np.float32, node, sparselinear_float.sparse_float_function)
+    return _ours(np.float32, node, sparselinear_float.sparse_float_function)
 
 
 def _half(kept: int) -> Make:
@@ -195,23 +202,28 @@ def _half(kept: int) -> Make:
         values = _values(i, *sparselinear_half.pack_sparse_half(half), _bias(weight))
         return sparselinear_half.sparse_half_node(x, *values, shape=weight.shape), values
 
-    return _sparse(np.float16, node, sparselinear_half.sparse_half_function)
+    return _ours(np.float16, node, sparselinear_half.sparse_half_function)
 
 
-def _int8(kept: int) -> Make:
-    pattern = sparselinear.Pattern(kept, sparselinear.BLOCK)
+def _int8(kept: int | None) -> Make:
+    """SparseLinear, or QuantLinear where all weights are kept."""
 
     def node(i: int, x: ir.Value, weight: Floats) -> tuple[ir.Node, list[ir.Value]]:
         scales = (np.abs(weight).max(axis=1) / 127).astype(np.float32)
-        codes = np.rint(_kept(weight, kept) / scales[:, None]).astype(np.int8)
-        packed = sparselinear.pack_sparse(codes, pattern)
+        chosen = weight if kept is None else _kept(weight, kept)
+        codes = np.rint(chosen / scales[:, None]).astype(np.int8)
+        if kept is None:
+            values = _values(i, quantlinear.pack_int8(codes), scales, _bias(weight))
+            return quantlinear.quant_linear_node(x, *values, shape=weight.shape), values
+        packed = sparselinear.pack_sparse(codes, sparselinear.Pattern(kept, sparselinear.BLOCK))
         values = _values(i, *packed, scales, _bias(weight))
         return sparselinear.sparse_node(x, *values, shape=weight.shape), values
 
-    return _sparse(np.float32, node, sparselinear.sparse_function)
+    dense = quantlinear.quant_linear_function
+    return _ours(np.float32, node, dense if kept is None else sparselinear.sparse_function)
 
 
-def _sparse(
+def _ours(
     dtype: npt.DTypeLike,
     node_of: Callable[[int, ir.Value, Floats], tuple[ir.Node, list[ir.Value]]],
     function: Callable[..., ir.Function],
