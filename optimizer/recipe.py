@@ -98,7 +98,10 @@ class RelativeShiftSection(Switch):
 
 
 class SoftmaxMaskSection(Switch):
-    """Moves masks behind a Softmax to its much smaller product with the values."""
+    """Moves masks behind a Softmax to its much smaller product with the values.
+
+    A mask of some items of a batch becomes one of all.
+    """
 
 
 class SubsamplingSection(Switch):

@@ -18,6 +18,7 @@ from ..passes.rewrites.fold_scales import FoldScales
 from ..passes.rewrites.frame_mask import FrameMask
 from ..passes.rewrites.frames_major import FramesMajor
 from ..passes.rewrites.gemm import GemmToMatMul
+from ..passes.rewrites.item_mask import ItemMask
 from ..passes.rewrites.merge_linears import MergeLinears
 from ..passes.rewrites.pointwise import PointwiseConvToMatMul
 from ..passes.rewrites.positions import Positions
@@ -159,8 +160,8 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "softmax_mask",
-        "mask rows of a product instead of probabilities",
-        _switched("softmax_mask", lambda recipe: [SoftmaxMask()]),
+        "mask rows of a product instead of probabilities, all items of a batch at once",
+        _switched("softmax_mask", lambda recipe: [ItemMask(), SoftmaxMask()]),
     ),
     Stage(
         "subsampling",

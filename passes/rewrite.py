@@ -126,3 +126,9 @@ def scalar(value: ir.Value | None) -> float | None:
     """The number of a constant with one element, or None."""
     array = constant(value)
     return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+
+
+def producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node of a standard operator that computes a value, or None where another does."""
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == op_type and not node.domain else None

@@ -21,7 +21,7 @@ import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult, layer_of
 from ..linear import only_user
-from ..rewrite import Patch, replace_value, scalar
+from ..rewrite import Patch, producer, replace_value, scalar
 
 #: exp(-10,000 - max) is zero in float32 for every max above -9,800: any sane score.
 _LARGEST_FILL = -1e4
@@ -76,10 +76,10 @@ def _masked_twice(where: ir.Node) -> _MaskedTwice | None:
     """Reads the idiom from its second mask, or None."""
     if where.op_type != "Where" or where.domain or scalar(where.inputs[1]) != 0:
         return None
-    softmax = _producer(where.inputs[2], "Softmax")
+    softmax = producer(where.inputs[2], "Softmax")
     if softmax is None or softmax.attributes.get_int("axis", -1) not in (-1, 3):
         return None
-    first = _producer(softmax.inputs[0], "Where")
+    first = producer(softmax.inputs[0], "Where")
     if first is None or first.inputs[0] is not where.inputs[0]:
         return None
     fill = scalar(first.inputs[1])
@@ -133,8 +133,3 @@ def _fully_masked(patch: Patch, mask: ir.Value) -> ir.Value:
     if mask.shape is not None:
         rows.shape = ir.Shape([*mask.shape[:-1], 1])
     return rows
-
-
-def _producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == op_type and not node.domain else None

@@ -127,7 +127,7 @@ def seamless_m4t() -> tuple[nn.Module, Inputs]:
 def granite_speech() -> tuple[nn.Module, Inputs]:
     config = granite.GraniteSpeechEncoderConfig(
         input_dim=160, num_layers=LAYERS, hidden_dim=WIDTH, num_heads=HEADS,
-        dim_head=WIDTH // HEADS, output_dim=VOCABULARY, context_size=20, max_pos_emb=32,
+        dim_head=WIDTH // HEADS, output_dim=VOCABULARY, context_size=28, max_pos_emb=32,
         conv_kernel_size=9,
     )  # fmt: skip
     return Encoder(granite.GraniteSpeechCTCEncoder(config), "last_hidden_state"), _features(160)
