@@ -1,9 +1,11 @@
-// What a tile of a linear layer ends with, on any Lanes: the scales and the bias of integer sums,
-// the activation, and Y. Besides what activations need, Lanes has here
+// What a tile of a linear layer begins and ends with, on any Lanes: the start of integer sums;
+// their scales and bias, the activation, and Y. Besides what activations need, Lanes has here
 //   Ints, floats(ints)   a register of int32, and the same numbers as floats
+//   load_ints(p)         a register of int32
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "activation_lanes.h"
 #include "held.h"
@@ -11,6 +13,16 @@
 #define CONFPRESS_INLINE [[gnu::always_inline]] static inline
 
 namespace confpress {
+
+// The sums of all frames start with the rows' offsets.
+template <class L, int kFrames, int kRegisters>
+CONFPRESS_INLINE void start_sums(const int32_t* offsets,
+                                 typename L::Ints (&sums)[kFrames][kRegisters]) {
+  CONFPRESS_EACH(r, kRegisters) {
+    const auto of_rows = L::load_ints(offsets + r * L::kWidth);
+    CONFPRESS_EACH(f, kFrames) sums[f][r] = of_rows;
+  }
+}
 
 // Some frames' rows of Y, `left` of them within Y.
 struct RowsOfY {

@@ -1,11 +1,11 @@
 // 4 frames x 1 strip, AVX2: 8 accumulators of 8 rows.
-#include "linear_int8_avx2.h"
+#include "linear_dense_avx2.h"
 #include "product_int7_avx2.h"
 
 namespace confpress {
 namespace {
 
-using Tiles = LinearInt8Avx2Tiles<Int7Product, 4>;
+using Tiles = LinearDenseAvx2Tiles<Int7Product, 4>;
 
 }  // namespace
 

@@ -1,11 +1,11 @@
 // 6 frames x 1 strip, AVX-VNNI: 12 accumulators of 8 rows.
-#include "linear_int8_avx2.h"
+#include "linear_dense_avx2.h"
 #include "product_avxvnni.h"
 
 namespace confpress {
 namespace {
 
-using Tiles = LinearInt8Avx2Tiles<UnsignedProduct, 6>;
+using Tiles = LinearDenseAvx2Tiles<UnsignedProduct, 6>;
 
 }  // namespace
 

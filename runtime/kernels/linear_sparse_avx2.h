@@ -5,8 +5,6 @@
 #include "linear_sparse.h"
 #include "sparse_tile_avx2.h"
 
-#define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
-
 namespace confpress {
 
 // Product is a type of the including file's own.
@@ -20,12 +18,7 @@ struct LinearSparseAvx2Tiles {
     const size_t stride = p.codes_stride;
     const size_t row = strip * kStripRows;
     __m256i sums[kFrames][Tiles::kHalves];
-    CONFPRESS_UNROLL
-    for (int h = 0; h < Tiles::kHalves; ++h) {
-      const __m256i offsets = avx2::Lanes::load_ints(p.offsets + row + h * Tiles::kLanes);
-      CONFPRESS_UNROLL
-      for (int f = 0; f < kFrames; ++f) sums[f][h] = offsets;
-    }
+    start_sums<avx2::Lanes>(p.offsets + row, sums);
     const CodesOfFrames codes{held(p.codes + frame * stride), stride, held(3 * stride)};
     Tiles::template add_slots<kReach>(p, strip, codes, sums);
     finish<avx2::Lanes>(p, sums, frame, row);
@@ -37,5 +30,3 @@ struct LinearSparseAvx2Tiles {
 };
 
 }  // namespace confpress
-
-#undef CONFPRESS_UNROLL

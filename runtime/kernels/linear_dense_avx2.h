@@ -4,13 +4,11 @@
 #include "dense_tile_avx2.h"
 #include "linear_epilogue.h"
 
-#define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
-
 namespace confpress {
 
 // Product is a type of the including file's own.
 template <class Product, int kMostFrames>
-struct LinearInt8Avx2Tiles {
+struct LinearDenseAvx2Tiles {
   using Tiles = DenseAvx2Tiles<Product, kMostFrames>;
   static constexpr int kTileFrames = Tiles::kTileFrames;
 
@@ -19,12 +17,7 @@ struct LinearInt8Avx2Tiles {
     const size_t stride = p.codes_stride;
     const size_t row = strip * kStripRows;
     __m256i sums[kFrames][Tiles::kHalves];
-    CONFPRESS_UNROLL
-    for (int h = 0; h < Tiles::kHalves; ++h) {
-      const __m256i offsets = avx2::Lanes::load_ints(p.offsets + row + h * Tiles::kLanes);
-      CONFPRESS_UNROLL
-      for (int f = 0; f < kFrames; ++f) sums[f][h] = offsets;
-    }
+    start_sums<avx2::Lanes>(p.offsets + row, sums);
     const auto* codes = static_cast<const std::byte*>(p.codes) + frame * stride;
     Tiles::add_groups(
         p.weights + strip * p.groups * kGroupBytes, p.groups,
@@ -35,10 +28,8 @@ struct LinearInt8Avx2Tiles {
   }
 
   static void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
-    Tiles::template multiply<LinearInt8Avx2Tiles>(p, frames, strips);
+    Tiles::template multiply<LinearDenseAvx2Tiles>(p, frames, strips);
   }
 };
 
 }  // namespace confpress
-
-#undef CONFPRESS_UNROLL
