@@ -221,6 +221,8 @@ def batch_dependence(runner: Runner, batch: Sequence[FloatArray]) -> OutputDiffe
     """How much the scores of an utterance depend on what runs in the same batch.
 
     Where the model takes batches of one size only, an utterance alone is a batch of its copies.
+    Encoders that subsample a mask (ESPnet's) count more frames of the same utterance where it is
+    padded: compared are those that both have.
 
     Args:
         runner: The model.
@@ -234,8 +236,12 @@ def batch_dependence(runner: Runner, batch: Sequence[FloatArray]) -> OutputDiffe
     """
     size = runner.interface.batch or 1
     alone = [runner.scores([features] * size)[0] for features in batch]
+    together = runner.scores(batch)
+    shared = [min(len(a), len(b)) for a, b in zip(alone, together, strict=True)]
+    expected = [scores[:count] for scores, count in zip(alone, shared, strict=True)]
+    actual = [scores[:count] for scores, count in zip(together, shared, strict=True)]
     face = runner.interface
-    return difference(face.scores, batch, alone, runner.scores(batch), not face.encoder)
+    return difference(face.scores, batch, expected, actual, not face.encoder)
 
 
 def difference(
