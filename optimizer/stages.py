@@ -20,6 +20,7 @@ from ..passes.rewrites.frames_major import FramesMajor
 from ..passes.rewrites.gemm import GemmToMatMul
 from ..passes.rewrites.item_mask import ItemMask
 from ..passes.rewrites.merge_linears import MergeLinears
+from ..passes.rewrites.packed_heads import PackedHeads
 from ..passes.rewrites.pointwise import PointwiseConvToMatMul
 from ..passes.rewrites.positions import Positions
 from ..passes.rewrites.relative_shift import RelativeShift
@@ -176,7 +177,10 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
     Stage(
         "merge_linears",
         "compute linear layers of one input together",
-        _switched("merge_linears", lambda recipe: [MergeLinears(most=recipe.merge_linears.most)]),
+        _switched(
+            "merge_linears",
+            lambda recipe: [PackedHeads(), MergeLinears(most=recipe.merge_linears.most)],
+        ),
     ),
     Stage("smooth", "move outlier channels from activations into weights", _smooth),
 )

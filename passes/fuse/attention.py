@@ -88,11 +88,10 @@ def _fuse(model: ir.Model, module: Module) -> str:
     operator = without if parts.positions is None else RELATIVE
     function = attention_function(operator, model.opset_imports.get("", 1))
     columns = [source.column for source in read]
-    node = _proven(model.graph, parts, function, inputs, shape, columns)
+    node = _proven(patch, parts, function, inputs, shape, columns)
     define(model, function)
     node.name = f"{patch.name}/{operator}"
     node.metadata_props[LAYER_KEY] = module.id
-    patch.graph.insert_before(patch.anchor, node)
     context = node.outputs[0]
     if parts.block is not None:
         context = patch.op("Reshape", context, patch.ints(0, 0, *shape))
@@ -101,7 +100,7 @@ def _fuse(model: ir.Model, module: Module) -> str:
 
 
 def _proven(
-    graph: ir.Graph,
+    patch: Patch,
     parts: AttentionParts,
     function: ir.Function,
     inputs: list[ir.Value],
@@ -115,7 +114,7 @@ def _proven(
     """
     scores = parts.scores
     given = [*(source.value for source in parts.sources), scores.masked, scores.summand]
-    region = Region(graph, [v for v in given if v is not None], parts.context)
+    region = Region(patch.graph, [v for v in given if v is not None], parts.context)
     differences = []
     for uniform, shared in itertools.product((False, True), (True, False)):
         node = attention_node(
@@ -125,6 +124,8 @@ def _proven(
             scale=parts.scale,
             uniform=uniform,
         )
+        # In the graph a refused node is an unused one, and goes with all that only it reads.
+        patch.graph.insert_before(patch.anchor, node)
         difference = AttentionTrial(node, function, region, parts, shared).difference()
         if difference <= _TOLERANCE:
             return node

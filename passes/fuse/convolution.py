@@ -96,6 +96,8 @@ def _fuse(model: ir.Model, module: Module) -> None:
         activation=parts.activation,
         name=f"{patch.name}/ConvModule",
     )
+    # In the graph a refused node is an unused one, and goes with all that only it reads.
+    patch.graph.insert_before(patch.anchor, node)
     difference = _difference(model.graph, parts, node, function)
     if difference > _TOLERANCE:
         raise NotFusedError(
@@ -103,7 +105,6 @@ def _fuse(model: ir.Model, module: Module) -> None:
         )
     define(model, function)
     node.metadata_props[LAYER_KEY] = module.id
-    patch.graph.insert_before(patch.anchor, node)
     for end in parts.ends:
         replace_value(end, node.outputs[0])
 

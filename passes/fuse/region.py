@@ -24,8 +24,10 @@ Array = npt.NDArray[Any]
 
 #: Operators that compute sizes; they pass on what is not known, as NaN in place of an integer.
 _SIZE_OPS = frozenset((
-    "Gather", "Concat", "Unsqueeze", "Squeeze", "Add", "Sub", "Mul", "Div", "Mod", "Cast",
+    "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Add", "Sub", "Mul", "Div", "Mod", "Cast",
 ))  # fmt: skip
+#: Of these, what chooses among sizes: all inputs but the first are places.
+_CHOOSING = frozenset(("Gather", "Slice", "Unsqueeze", "Squeeze"))
 #: Where a size is needed, values further away than this are not asked.
 _MOST_STEPS = 64
 
@@ -129,9 +131,9 @@ def _run(node: ir.Node, inputs: list[Array | None]) -> list[Array]:
         return [inputs[0].reshape(_sizes(inputs[0].shape, inputs[1]))]
     if node.op_type not in _SIZE_OPS:
         raise RegionError(f"the sizes that {node.op_type} '{node.name}' takes are not known")
-    second_is_index = node.op_type in ("Gather", "Unsqueeze", "Squeeze")
+    chooses = node.op_type in _CHOOSING
     floats = [
-        a if a is None or (second_is_index and i == 1) else a.astype(np.float64)
+        a if a is None or (chooses and i > 0) else a.astype(np.float64)
         for i, a in enumerate(inputs)
     ]
     known = [a for a in floats if a is not None]

@@ -108,7 +108,12 @@ def _share(sizes: list[ir.Value], known: dict[Hashable, list[ir.Value]], key: Ha
 def _are_equal(
     graph: ir.Graph, arrays: Mapping[ir.Value, Array], old: ir.Value, new: ir.Value
 ) -> bool:
-    expected = Region(graph, arrays, old).evaluate(arrays)
+    try:
+        expected = Region(graph, arrays, old).evaluate(arrays)
+    except ValueError as error:
+        raise NotFusedError(
+            "its products do not have the sizes of queries, keys and distances"
+        ) from error
     try:
         found = Region(graph, arrays, new).evaluate(arrays)
     except ValueError:  # the sizes do not fit

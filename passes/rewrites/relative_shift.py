@@ -3,8 +3,9 @@
 Transformer-XL attention scores positions for every distance, ``x[..., i, r]`` of T queries with D
 distances (2T-1, or T-1 more than there are keys where a stream has keys of earlier chunks), and
 then needs ``y[..., i, j] = x[..., i, T-1-i+j]`` for D-T+1 keys (Dai et al. 2019, appendix B).
-Exporters write Pad, Reshape, Slice, Reshape, Slice, which copies the scores three times. Read as
-one flat row, y is x from element T-1 on with rows of D-1 elements; so the Pad and its copy can go.
+Exporters write Pad (or a Concat of a column of zeros), Reshape, Slice, Reshape, Slice, which copies
+the scores three times. Read as one flat row, y is x from element T-1 on with rows of D-1 elements;
+so the column of zeros and its copy can go.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..rewrite import Patch, constant, replace_value
 
 @dataclasses.dataclass(frozen=True)
 class RelativeShift(InPlacePass):
-    """Rewrites Pad, Reshape, Slice, Reshape, Slice of [batch, heads, T, D] scores.
+    """Rewrites Pad or Concat, Reshape, Slice, Reshape, Slice of [batch, heads, T, D] scores.
 
     The shapes that the two Reshapes compute are not proven here; the pipeline compares outputs.
     Lossless: elements are only moved.
@@ -30,18 +31,47 @@ class RelativeShift(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
         for node in list(model.graph):
-            if node.op_type != "Pad" or node.domain:
+            scores = _padded(node)
+            if scores is None:
                 continue
             last = _chain_end(node)
             if last is None:
                 journal.refuse(
-                    layer_of(node), "a Pad that no Reshape, Slice, Reshape, Slice of rank 4 follows"
+                    layer_of(node),
+                    f"a {node.op_type} that no Reshape, Slice, Reshape, Slice of rank 4 follows",
                 )
                 continue
-            replace_value(last.outputs[0], _shifted(Patch(last), node.inputs[0]))
+            replace_value(last.outputs[0], _shifted(Patch(last), scores))
             journal.change(layer_of(node), "relative shift without padding")
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
+
+
+def _padded(node: ir.Node) -> ir.Value | None:
+    """What a node puts zeros in front of, or may; None for other nodes."""
+    if node.op_type == "Pad" and not node.domain:
+        return node.inputs[0]
+    if node.op_type != "Concat" or len(node.inputs) != 2:
+        return None
+    zeros, scores = node.inputs
+    shape = None if zeros is None else zeros.shape
+    if node.attributes.get_int("axis") not in (-1, 3) or shape is None or len(shape) != 4:
+        return None
+    return scores if shape[3] == 1 and _is_zero(zeros) else None
+
+
+def _is_zero(value: ir.Value | None) -> bool:
+    """Whether a value is zeros, stored or made in one of a few ways."""
+    array = constant(value)
+    if array is not None:
+        return not array.any()
+    node = None if value is None else value.producer()
+    if node is None:
+        return False
+    if node.op_type == "ConstantOfShape":
+        fill = node.attributes.get_tensor("value", None)
+        return fill is None or not fill.numpy().any()
+    return node.op_type == "Expand" and _is_zero(node.inputs[0])
 
 
 def _chain_end(pad: ir.Node) -> ir.Node | None:

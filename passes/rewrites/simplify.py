@@ -23,7 +23,7 @@ from .versions import WORKING_OPSET, quiet, raise_opset
 #: bytes; larger results would be larger files.
 FOLD_LIMIT_BYTES = 256 * 2**20
 #: Folding and sharing make room for each other; exports settle in two or three rounds.
-_MOST_ROUNDS = 8
+_MOST_ROUNDS = 10
 #: Elements of what ConstantOfShape makes that are stored without a thought.
 _SMALL = 1024
 
@@ -37,7 +37,8 @@ class Simplify(InPlacePass):
     2. Constant nodes become initializers; constant expressions are folded.
     3. Identity nodes, unused nodes and unused initializers go; a Pad before a Conv joins it.
     4. Equal initializers are stored once. Passes that change a shared one copy it first.
-    5. Shapes are inferred, which ONNX Runtime needs for its own fusions.
+    5. Shapes are inferred, which ONNX Runtime needs for its own fusions; sizes that this makes
+       known are folded in turn.
 
     Lossless: outputs are equal up to float rounding of folded expressions.
     """
@@ -55,11 +56,17 @@ class Simplify(InPlacePass):
             step(model)
         if raise_opset(model, WORKING_OPSET):
             journal.change("opset", f"raised to {WORKING_OPSET}")
+        inferred = False
         for _ in range(_MOST_ROUNDS):
-            if not self._round(model):
+            if self._round(model):
+                inferred = False
+            elif inferred:
                 break
-        common.NameFixPass()(model)
-        common.ShapeInferencePass()(model)
+            else:
+                _infer_shapes(model)
+                inferred = True
+        if not inferred:
+            _infer_shapes(model)
         for name, count in _census(model).items():
             if count != before[name]:
                 journal.change(name, f"{before[name]:,} to {count:,}")
@@ -79,6 +86,11 @@ class Simplify(InPlacePass):
         ):
             modified |= step(model).modified
         return modified
+
+
+def _infer_shapes(model: ir.Model) -> None:
+    common.NameFixPass()(model)
+    common.ShapeInferencePass()(model)
 
 
 def _fold(model: ir.Model, limit_bytes: int) -> ir.passes.PassResult:

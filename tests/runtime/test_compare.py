@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.compare import batch_dependence, compare_outputs, difference
 from confpress.runtime.inputs import SpeechSource
+from confpress.runtime.interface import FloatArray
 from confpress.runtime.model_file import load_model
 from confpress.runtime.runner import Runner
 from confpress.runtime.speech import FrontEnd
@@ -82,6 +83,22 @@ def test_padding_is_left_out(make_ctc: MakeModel, size: int | str) -> None:
     found = batch_dependence(runner(path), batch)
     assert found.max_abs < 1e-5
     assert found.argmax_agreement == 1.0
+
+
+def test_frames_that_padding_adds_are_left_out(
+    make_ctc: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoders that subsample a mask count more frames of an utterance among longer ones."""
+    model = runner(make_ctc())
+    scores = model.scores
+
+    def padded(batch: Sequence[FloatArray]) -> list[FloatArray]:
+        found = scores(batch)
+        return found if len(batch) == 1 else [np.pad(each, ((0, 2), (0, 0))) for each in found]
+
+    monkeypatch.setattr(model, "scores", padded)
+    found = batch_dependence(model, SpeechSource(FrontEnd()).batch(100, 3, ragged=True))
+    assert found.max_abs < 1e-5
 
 
 def test_outputs_must_have_the_same_names(make_ctc: MakeModel) -> None:

@@ -59,9 +59,11 @@ def test_queries_scaled_before_their_bias_are_refused() -> None:
     half.outputs[0].name = "halved"
     model.graph.insert_before(bias, half)
     bias.replace_input_with(0, half.outputs[0])
+    before = operators(model)
     result = FuseAttention()(model)
     assert not result.modified
     assert "differs from the operator by" in result.refusals[0].reason
+    assert operators(model) == before
 
 
 def test_another_shift_is_refused() -> None:

@@ -147,3 +147,14 @@ def test_sizes_are_computed_once_for_layers_with_one_table() -> None:
         given = feeds if tables == 1 else {**feeds, "b_pe": feeds["pe"]}
         assert difference(_two_layers(tables), model, given) < 1e-5
     assert counts[1] * 2 == counts[2]
+
+
+def test_scores_that_are_not_shifted_stay() -> None:
+    model = relative_attention()
+    shifted = next(n for n in model.graph if n.op_type == "Pad").inputs[0]
+    last = [n for n in model.graph if n.op_type == "Slice"][-1]
+    replace_value(last.outputs[0], shifted)
+    common.RemoveUnusedNodesPass()(model)
+    result = QueryBlocks()(common.ShapeInferencePass()(model).model)
+    assert not result.modified
+    assert "the sizes of queries, keys and distances" in result.refusals[0].reason

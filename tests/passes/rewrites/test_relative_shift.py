@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from confpress.passes.rewrites.relative_shift import RelativeShift
 
@@ -45,6 +46,49 @@ def test_same_elements_without_pad(frames: int, past: int) -> None:
     assert RelativeShift()(model).modified
     assert "Pad" not in operators(model)
     assert difference(model, original, {"x": scores(frames, past)}) == 0
+
+
+@pytest.mark.parametrize(
+    "zeros",
+    [
+        "ConstantOfShape (column)",
+        "Expand (nothing, column)",
+    ],
+)
+def test_a_column_of_zeros_is_a_pad(zeros: str) -> None:
+    """As ESPnet and wav2vec2-conformer write it."""
+    text = SHIFT.replace(
+        "padded = Pad (x, pads)",
+        f"""before = Shape <start = 0, end = 3> (x)
+  single = Constant <value_ints = [1]> ()
+  nothing = Constant <value_float = 0.0> ()
+  column = Concat <axis = 0> (before, single)
+  zeros = {zeros}
+  padded = Concat <axis = -1> (zeros, x)""",
+    ).replace(", int64[8] pads", "")
+    model, original = parse(text), parse(text)
+    next(n for n in model.graph if n.outputs[0].name == "zeros").outputs[0].shape = ir.Shape(
+        ["b", "h", "t", 1]
+    )
+    assert RelativeShift()(model).modified
+    assert operators(model).count("Concat") == 1
+    assert difference(model, original, {"x": scores(7)}) == 0
+
+
+def test_a_column_of_ones_is_not() -> None:
+    text = SHIFT.replace(
+        "padded = Pad (x, pads)",
+        """before = Shape <start = 0, end = 3> (x)
+  single = Constant <value_ints = [1]> ()
+  column = Concat <axis = 0> (before, single)
+  ones = ConstantOfShape <value = float[1] {1.0}> (column)
+  padded = Concat <axis = -1> (ones, x)""",
+    ).replace(", int64[8] pads", "")
+    model = parse(text)
+    next(n for n in model.graph if n.outputs[0].name == "ones").outputs[0].shape = ir.Shape(
+        ["b", "h", "t", 1]
+    )
+    assert not RelativeShift()(model).modified
 
 
 def test_result_is_the_shift_of_transformer_xl() -> None:
