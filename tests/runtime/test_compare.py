@@ -89,15 +89,16 @@ def test_frames_that_padding_adds_are_left_out(
     make_ctc: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Encoders that subsample a mask count more frames of an utterance among longer ones."""
-    model = runner(make_ctc())
-    scores = model.scores
+    scores = Runner.scores
 
-    def padded(batch: Sequence[FloatArray]) -> list[FloatArray]:
-        found = scores(batch)
+    def padded(self: Runner, batch: Sequence[FloatArray]) -> list[FloatArray]:
+        found = scores(self, batch)
         return found if len(batch) == 1 else [np.pad(each, ((0, 2), (0, 0))) for each in found]
 
-    monkeypatch.setattr(model, "scores", padded)
-    found = batch_dependence(model, SpeechSource(FrontEnd()).batch(100, 3, ragged=True))
+    monkeypatch.setattr(Runner, "scores", padded)
+    found = batch_dependence(
+        runner(make_ctc()), SpeechSource(FrontEnd()).batch(100, 3, ragged=True)
+    )
     assert found.max_abs < 1e-5
 
 
