@@ -479,6 +479,9 @@ Case attention_case(const ort::CustomOp* op, Bytes& bytes) {
     c.info.ints["columns"].pop_back();
     c.shapes.erase(c.shapes.begin() + 3, c.shapes.end() - 1);
   }
+  if (op->GetInputTypeCount(op) > c.shapes.size()) {  // with a bias
+    c.shapes.insert(c.shapes.end() - 1, Shape{bytes.rarely() ? 1 : batches, heads, queries, keys});
+  }
   return c;
 }
 
