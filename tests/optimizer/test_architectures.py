@@ -1,4 +1,4 @@
-"""The lossless pipeline on the Conformers of ``transformers``: float32 outputs stay.
+"""The lossless pipeline on Conformers of ``transformers`` and other toolkits: float32 outputs stay.
 
 With `-m evidence -rP` each case prints its largest difference, relative to the largest output, and
 the modules that target `cpu` fused.
@@ -28,7 +28,8 @@ from confpress.runtime.model_file import load_model
 from confpress.runtime.session import create_session, run_session
 
 from tests.passes.prune.exports import randomise
-from tests.passes.structure.zoo import ARCHITECTURES, FRAMES, export
+from tests.passes.structure.toolkits import TOOLKITS
+from tests.passes.structure.zoo import ARCHITECTURES, FRAMES, export, export_built
 
 TOLERANCE = 1e-4
 #: Batch and length, as shares of the exported example's.
@@ -52,6 +53,21 @@ def test_rewritten_models_compute_the_same(
         export(name, exporter, opset, path, prepare=randomise)
     except Exception as error:  # torch cannot export every model at every opset
         pytest.skip(f"torch cannot export it: {str(error)[:100]}")
+    _compare(name, exporter, path)
+
+
+@pytest.mark.evidence
+@pytest.mark.parametrize(("exporter", "opset"), [("torchscript", 17), ("dynamo", 18)])
+@pytest.mark.parametrize("name", TOOLKITS)
+def test_other_toolkits(name: str, exporter: str, opset: int, tmp_path: Path) -> None:
+    build, package = TOOLKITS[name]
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    path = tmp_path / "model.onnx"
+    export_built(build, exporter, opset, path, prepare=randomise)
+    _compare(name, exporter, path)
+
+
+def _compare(name: str, exporter: str, path: Path) -> None:
     original = create_session(path)
     given = [f for size in SIZES if runs(original, f := feeds(original, *size))]
     assert given, "the exported model itself runs at none of the sizes"
@@ -89,9 +105,10 @@ def feeds(session: ort.InferenceSession, batch: int, share: float) -> Arrays:
             shape = (batch, length, *each.shape[2:])
             made[each.name] = random.standard_normal(shape).astype(np.float32)
         else:
-            lengths = np.linspace(frames, frames / 2, batch)
+            lengths = np.linspace(frames, frames / 2, batch).astype(np.int64)
             valid = np.arange(frames)[None] < lengths[:, None]
-            made[each.name] = valid.astype(bool if "bool" in each.type else np.int64)
+            mask = valid.astype(bool if "bool" in each.type else np.int64)
+            made[each.name] = lengths if len(each.shape) == 1 else mask
     return made
 
 

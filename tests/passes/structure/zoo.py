@@ -246,13 +246,25 @@ def export(
     Returns:
         The parameters by the names that the exporter's scopes begin with.
     """
+    return export_built(ARCHITECTURES[name].build, exporter, opset, path, prepare)
+
+
+def export_built(
+    build: Callable[[], tuple[nn.Module, Inputs]],
+    exporter: str,
+    opset: int,
+    path: Path,
+    prepare: Callable[[nn.Module], None] = lambda model: None,
+) -> dict[str, torch.Tensor]:
+    """Exports what a function builds, as :func:`export` does."""
     torch.manual_seed(0)
-    model, inputs = ARCHITECTURES[name].build()
+    model, inputs = build()
     model.eval()
     prepare(model)
     if opset < 14:
         _attend_eagerly(model)
     names = ["features", "mask"][: len(inputs)]
+    free = ["batch", "time"]
     quiet = io.StringIO()
     with (
         contextlib.redirect_stdout(quiet),
@@ -263,11 +275,16 @@ def export(
         warnings.simplefilter("ignore")
         options: dict[str, Any] = {"opset_version": opset, "input_names": names}
         if exporter == "torchscript":
-            axes = {each: {0: "batch", 1: "time"} for each in names}
+            axes = {
+                name: dict(enumerate(free[: each.dim()]))
+                for name, each in zip(names, inputs, strict=True)
+            }
             torch.onnx.export(model, inputs, path, dynamo=False, dynamic_axes=axes, **options)
         else:
-            sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-            shapes = tuple(sizes for _ in inputs)
+            shapes = tuple(
+                dict.fromkeys(range(min(2, each.dim())), torch.export.Dim.DYNAMIC)
+                for each in inputs
+            )
             torch.onnx.export(
                 model, inputs, path, dynamo=True, dynamic_shapes=shapes, verbose=False, **options
             )

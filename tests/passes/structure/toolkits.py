@@ -1,0 +1,101 @@
+"""Small seeded Conformers of other toolkits, where those are installed.
+
+ESPnet, SpeechBrain and the package ``conformer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from .zoo import BATCH, FRAMES, HEADS, LAYERS, UNITS, WIDTH, Inputs
+
+MELS = 80
+KERNEL = 15
+
+
+class OfLengths(nn.Module):
+    """Gives back the first output of an encoder of features and lengths."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return self.encoder(features, lengths)[0]
+
+
+def _inputs() -> Inputs:
+    return torch.randn(BATCH, FRAMES, MELS), torch.tensor([FRAMES, FRAMES - 40])
+
+
+def _espnet(kind: str, name: str, **options: Any) -> tuple[nn.Module, Inputs]:
+    module = import_module(f"espnet2.asr.encoder.{kind}")
+    encoder = getattr(module, name)(
+        input_size=MELS, output_size=WIDTH, attention_heads=HEADS, num_blocks=LAYERS,
+        input_layer="conv2d", linear_units=UNITS, rel_pos_type="latest",
+        pos_enc_layer_type="rel_pos", **options,
+    )  # fmt: skip
+    return OfLengths(encoder), _inputs()
+
+
+def espnet_conformer() -> tuple[nn.Module, Inputs]:
+    return _espnet(
+        "conformer_encoder", "ConformerEncoder", macaron_style=True, cnn_module_kernel=KERNEL,
+        selfattention_layer_type="rel_selfattn", activation_type="swish",
+    )  # fmt: skip
+
+
+def espnet_e_branchformer() -> tuple[nn.Module, Inputs]:
+    return _espnet(
+        "e_branchformer_encoder", "EBranchformerEncoder", cgmlp_linear_units=UNITS,
+        attention_layer_type="rel_selfattn", use_ffn=True, macaron_ffn=True,
+    )  # fmt: skip
+
+
+class SpeechBrain(nn.Module):
+    """An encoder with its positions, behind one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        conformer = import_module("speechbrain.lobes.models.transformer.Conformer")
+        positions = import_module("speechbrain.nnet.attention")
+        swish = import_module("speechbrain.nnet.activations").Swish
+        self.project = nn.Linear(MELS, WIDTH)
+        self.positions = positions.RelPosEncXL(WIDTH)
+        self.encoder = conformer.ConformerEncoder(
+            num_layers=LAYERS, d_model=WIDTH, d_ffn=UNITS, nhead=HEADS, kernel_size=KERNEL,
+            activation=swish, dropout=0.0, attention_type="RelPosMHAXL",
+        )  # fmt: skip
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        x = self.project(features)
+        padding = torch.arange(x.shape[1])[None] >= lengths[:, None]
+        encoded, _ = self.encoder(x, src_key_padding_mask=padding, pos_embs=self.positions(x))
+        return encoded
+
+
+def speechbrain_conformer() -> tuple[nn.Module, Inputs]:
+    return SpeechBrain(), _inputs()
+
+
+def lucidrains_conformer() -> tuple[nn.Module, Inputs]:
+    conformer = import_module("conformer").Conformer(
+        dim=WIDTH, depth=LAYERS, dim_head=WIDTH // HEADS, heads=HEADS, ff_mult=2,
+        conv_expansion_factor=2, conv_kernel_size=KERNEL,
+    )  # fmt: skip
+    # It knows no lengths.
+    return nn.Sequential(nn.Linear(MELS, WIDTH), conformer), _inputs()[:1]
+
+
+#: What builds a model, and the package that it needs.
+TOOLKITS: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], str]] = {
+    "espnet conformer": (espnet_conformer, "espnet2"),
+    "espnet e-branchformer": (espnet_e_branchformer, "espnet2"),
+    "speechbrain conformer": (speechbrain_conformer, "speechbrain"),
+    "lucidrains conformer": (lucidrains_conformer, "conformer"),
+}
