@@ -97,7 +97,8 @@ def test_an_unknown_preset_and_target(refuses: Refuses, tiny_ctc: Path, out: Pat
     assert "'defualt'; did you mean 'default'?" in refuses(
         "optimize", tiny_ctc, "-o", out, "--preset", "defualt"
     )
-    assert "'portable' or 'cpu'" in refuses("optimize", tiny_ctc, "-o", out, "--target", "gpu")
+    said = refuses("optimize", tiny_ctc, "-o", out, "--target", "gpu")
+    assert "'portable', 'cpu' or 'cuda'" in said
 
 
 def test_unreadable_audio(refuses: Refuses, tiny_ctc: Path, speech_folder: Path, out: Path) -> None:
