@@ -236,10 +236,9 @@ def batch_dependence(runner: Runner, batch: Sequence[FloatArray]) -> OutputDiffe
     """
     size = runner.interface.batch or 1
     alone = [runner.scores([features] * size)[0] for features in batch]
-    together = runner.scores(batch)
-    shared = [min(len(a), len(b)) for a, b in zip(alone, together, strict=True)]
-    expected = [scores[:count] for scores, count in zip(alone, shared, strict=True)]
-    actual = [scores[:count] for scores, count in zip(together, shared, strict=True)]
+    pairs = list(zip(alone, runner.scores(batch), strict=True))
+    expected = [one[: len(other)] for one, other in pairs]
+    actual = [other[: len(one)] for one, other in pairs]
     face = runner.interface
     return difference(face.scores, batch, expected, actual, not face.encoder)
 

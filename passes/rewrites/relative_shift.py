@@ -17,7 +17,7 @@ import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult, layer_of
 from ..linear import only_user
-from ..rewrite import Patch, constant, replace_value
+from ..rewrite import Patch, constant, producer, replace_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,9 @@ class RelativeShift(InPlacePass):
 
 def _padded(node: ir.Node) -> ir.Value | None:
     """What a node puts zeros in front of, or may; None for other nodes."""
-    if node.op_type == "Pad" and not node.domain:
+    if node.domain:
+        return None
+    if node.op_type == "Pad":
         return node.inputs[0]
     if node.op_type != "Concat" or len(node.inputs) != 2:
         return None
@@ -65,13 +67,11 @@ def _is_zero(value: ir.Value | None) -> bool:
     array = constant(value)
     if array is not None:
         return not array.any()
-    node = None if value is None else value.producer()
-    if node is None:
-        return False
-    if node.op_type == "ConstantOfShape":
-        fill = node.attributes.get_tensor("value", None)
+    if (made := producer(value, "ConstantOfShape")) is not None:
+        fill = made.attributes.get_tensor("value", None)
         return fill is None or not fill.numpy().any()
-    return node.op_type == "Expand" and _is_zero(node.inputs[0])
+    spread = producer(value, "Expand")
+    return spread is not None and _is_zero(spread.inputs[0])
 
 
 def _chain_end(pad: ir.Node) -> ir.Node | None:
