@@ -4,6 +4,7 @@
 #pragma once
 
 #include "conv2d_places.h"
+#include "held.h"
 
 #define CONFPRESS_INLINE [[gnu::always_inline]] static inline
 #define CONFPRESS_UNROLL _Pragma("GCC unroll 16")
@@ -89,6 +90,27 @@ CONFPRESS_INLINE void store_totals(const Conv2dProblem& p, size_t place, size_t 
     case ConvActivation::kSilu:
       return store_activated<L, ConvActivation::kSilu>(p, place, channel, totals);
   }
+}
+
+// A tile's outputs. `add(tap, codes, sums)` adds what a tap over time gives, of which place i has
+// its piece of codes at `codes[i]`.
+template <class L, int kPlaces, int kRegisters, class Add>
+CONFPRESS_INLINE void compute_tile(const Conv2dProblem& p, size_t place, size_t channel,
+                                   const Add& add) {
+  PlaceRows<kPlaces> places(p, place);
+  ConvTotals<L, kPlaces, kRegisters> totals;
+  start_totals<L>(p, channel, totals);
+  for (size_t tap = 0; tap < p.window.time.taps; ++tap) {
+    places.enter(tap);
+    const std::byte* codes[kPlaces];
+    CONFPRESS_UNROLL
+    for (int i = 0; i < kPlaces; ++i) codes[i] = held(places.codes(i));
+    typename L::Ints sums[kPlaces][kRegisters];
+    start_sums<L>(p, places, tap, channel, sums);
+    add(tap, codes, sums);
+    add_scaled<L>(p, places, tap, channel, sums, totals);
+  }
+  store_totals<L>(p, place, channel, totals);
 }
 
 }  // namespace confpress

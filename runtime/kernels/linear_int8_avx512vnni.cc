@@ -3,8 +3,6 @@
 #include "linear_epilogue.h"
 #include "linear_int8.h"
 
-#define CONFPRESS_UNROLL _Pragma("GCC unroll 16")
-
 namespace confpress {
 namespace {
 
@@ -18,12 +16,7 @@ struct FrameTiles {
     const size_t strip_bytes = p.groups * kGroupBytes;
     const size_t row = strip * kStripRows;
     __m512i sums[kFrames][kStrips];
-    CONFPRESS_UNROLL
-    for (int s = 0; s < kStrips; ++s) {
-      const __m512i start = _mm512_loadu_si512(p.offsets + row + s * kStripRows);
-      CONFPRESS_UNROLL
-      for (int f = 0; f < kFrames; ++f) sums[f][s] = start;
-    }
+    start_sums<avx512::Lanes>(p.offsets + row, sums);
     const auto group_of = [&](int f, size_t group) __attribute__((always_inline)) {
       return codes + f * p.codes_stride + group * kGroupColumns;
     };

@@ -33,47 +33,32 @@ __m256i channel_sums(__m256i low, __m256i high) {
   return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xd8);
 }
 
-// Adds what one tap over time gives.
-template <int kPlaces>
-void add_row(const QuantConv2dProblem& p, PlaceRows<kPlaces>& places, size_t tap, size_t channel,
-             ConvTotals<Lanes, kPlaces, 1>& totals) {
-  const int8_t* weights =
-      p.weights_at(tap, channel / kConvStrip) + channel % kConvStrip * kConvGroup;
-  places.enter(tap);
-  __m256i low[kPlaces];
-  __m256i high[kPlaces];
-  CONFPRESS_UNROLL
-  for (int i = 0; i < kPlaces; ++i) low[i] = high[i] = _mm256_setzero_si256();
-  const std::byte* codes[kPlaces];
-  CONFPRESS_UNROLL
-  for (int i = 0; i < kPlaces; ++i) codes[i] = places.codes(i);
-  const size_t groups = p.groups_of_piece();
-  for (size_t group = 0; group < groups; ++group, weights += kConvGroupBytes) {
-    const __m256i w_low = widened(weights);
-    const __m256i w_high = widened(weights + kConvGroupBytes / 4);
-    CONFPRESS_UNROLL
-    for (int i = 0; i < kPlaces; ++i) {
-      const __m256i x = broadcast_group(codes[i] + group * kConvGroup * sizeof(int16_t));
-      low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(x, w_low));
-      high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(x, w_high));
-    }
-  }
-  __m256i sums[kPlaces][1];
-  start_sums<Lanes>(p, places, tap, channel, sums);
-  CONFPRESS_UNROLL
-  for (int i = 0; i < kPlaces; ++i) {
-    sums[i][0] = _mm256_add_epi32(sums[i][0], channel_sums(low[i], high[i]));
-  }
-  add_scaled<Lanes>(p, places, tap, channel, sums, totals);
-}
-
 template <int kPlaces>
 void tile(const QuantConv2dProblem& p, size_t place, size_t channel) {
-  PlaceRows<kPlaces> places(p, place);
-  ConvTotals<Lanes, kPlaces, 1> totals;
-  start_totals<Lanes>(p, channel, totals);
-  for (size_t tap = 0; tap < p.window.time.taps; ++tap) add_row(p, places, tap, channel, totals);
-  store_totals<Lanes>(p, place, channel, totals);
+  const size_t of_channel = channel % kConvStrip * kConvGroup;
+  const auto add = [&](size_t tap, const auto& codes, auto& sums) __attribute__((always_inline)) {
+    const int8_t* weights = p.weights_at(tap, channel / kConvStrip) + of_channel;
+    __m256i low[kPlaces];
+    __m256i high[kPlaces];
+    CONFPRESS_UNROLL
+    for (int i = 0; i < kPlaces; ++i) low[i] = high[i] = _mm256_setzero_si256();
+    const size_t groups = p.groups_of_piece();
+    for (size_t group = 0; group < groups; ++group, weights += kConvGroupBytes) {
+      const __m256i w_low = widened(weights);
+      const __m256i w_high = widened(weights + kConvGroupBytes / 4);
+      CONFPRESS_UNROLL
+      for (int i = 0; i < kPlaces; ++i) {
+        const __m256i x = broadcast_group(codes[i] + group * kConvGroup * sizeof(int16_t));
+        low[i] = _mm256_add_epi32(low[i], _mm256_madd_epi16(x, w_low));
+        high[i] = _mm256_add_epi32(high[i], _mm256_madd_epi16(x, w_high));
+      }
+    }
+    CONFPRESS_UNROLL
+    for (int i = 0; i < kPlaces; ++i) {
+      sums[i][0] = _mm256_add_epi32(sums[i][0], channel_sums(low[i], high[i]));
+    }
+  };
+  compute_tile<Lanes, kPlaces, 1>(p, place, channel, add);
 }
 
 void half_strip(const QuantConv2dProblem& p, Range places, size_t channel) {

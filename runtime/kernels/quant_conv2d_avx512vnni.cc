@@ -4,35 +4,22 @@
 #include "lanes_avx512.h"
 #include "quant_conv2d.h"
 
-#define CONFPRESS_UNROLL _Pragma("GCC unroll 16")
-
 namespace confpress {
 namespace {
-
-using avx512::Lanes;
 
 struct PlaceTiles {
   template <int kPlaces, int kStrips>
   [[gnu::noinline]] static void tile(const QuantConv2dProblem& p, size_t place, size_t strip) {
-    const size_t channel = strip * kConvStrip;
-    PlaceRows<kPlaces> places(p, place);
-    ConvTotals<Lanes, kPlaces, kStrips> totals;
-    start_totals<Lanes>(p, channel, totals);
-    for (size_t tap = 0; tap < p.window.time.taps; ++tap) {
-      places.enter(tap);
-      __m512i sums[kPlaces][kStrips];
-      start_sums<Lanes>(p, places, tap, channel, sums);
-      const std::byte* codes[kPlaces];
-      CONFPRESS_UNROLL
-      for (int i = 0; i < kPlaces; ++i) codes[i] = places.codes(i);
-      const size_t groups = p.groups_of_piece();
-      avx512::add_groups<false>(sums, p.weights_at(tap, strip), groups * kConvGroupBytes, groups,
-                                [&](int i, size_t group) __attribute__((always_inline)) {
-                                  return codes[i] + group * kConvGroup;
-                                });
-      add_scaled<Lanes>(p, places, tap, channel, sums, totals);
-    }
-    store_totals<Lanes>(p, place, channel, totals);
+    compute_tile<avx512::Lanes, kPlaces, kStrips>(
+        p, place, strip * kConvStrip,
+        [&](size_t tap, const auto& codes, auto& sums) __attribute__((always_inline)) {
+          const auto group_of = [&](int i, size_t group) __attribute__((always_inline)) {
+            return codes[i] + group * kConvGroup;
+          };
+          const size_t groups = p.groups_of_piece();
+          avx512::add_groups<false>(sums, p.weights_at(tap, strip), groups * kConvGroupBytes,
+                                    groups, group_of);
+        });
   }
 };
 

@@ -46,9 +46,8 @@ struct SomePieces {
   CONFPRESS_INLINE const std::byte* operator[](int frame) const { return pieces[frame] + column; }
 };
 
-template <int kFrames>
 struct CodesOfPieces {
-  const std::byte* pieces[kFrames];
+  const std::byte* const* pieces;
 
   CONFPRESS_INLINE SomePieces near(size_t column) const { return {pieces, held(column)}; }
   template <int kNear>

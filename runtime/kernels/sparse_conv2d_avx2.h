@@ -6,8 +6,6 @@
 #include "sparse_conv2d.h"
 #include "sparse_tile_avx2.h"
 
-#define CONFPRESS_UNROLL _Pragma("GCC unroll 8")
-
 namespace confpress {
 
 // Product is a type of the including file's own.
@@ -19,21 +17,11 @@ struct SparseConv2dAvx2Tiles {
 
   template <SlotReach kReach, int kPlaces>
   [[gnu::noinline]] static void tile(const SparseConv2dProblem& p, size_t place, size_t strip) {
-    const size_t channel = strip * kConvStrip;
-    PlaceRows<kPlaces> places(p, place);
-    ConvTotals<Lanes, kPlaces, Sparse::kHalves> totals;
-    start_totals<Lanes>(p, channel, totals);
-    for (size_t tap = 0; tap < p.window.time.taps; ++tap) {
-      places.enter(tap);
-      CodesOfPieces<kPlaces> codes;
-      CONFPRESS_UNROLL
-      for (int i = 0; i < kPlaces; ++i) codes.pieces[i] = held(places.codes(i));
-      __m256i sums[kPlaces][Sparse::kHalves];
-      start_sums<Lanes>(p, places, tap, channel, sums);
-      Sparse::template add_slots<kReach>(p.of_tap(tap), strip, codes, sums);
-      add_scaled<Lanes>(p, places, tap, channel, sums, totals);
-    }
-    store_totals<Lanes>(p, place, channel, totals);
+    compute_tile<Lanes, kPlaces, Sparse::kHalves>(
+        p, place, strip * kConvStrip,
+        [&](size_t tap, const auto& codes, auto& sums) __attribute__((always_inline)) {
+          Sparse::template add_slots<kReach>(p.of_tap(tap), strip, CodesOfPieces{codes}, sums);
+        });
   }
 
   static void multiply(const SparseConv2dProblem& p, Range places, Range strips) noexcept {
@@ -42,5 +30,3 @@ struct SparseConv2dAvx2Tiles {
 };
 
 }  // namespace confpress
-
-#undef CONFPRESS_UNROLL

@@ -48,7 +48,8 @@ template <int kFrames, int kStrips>
 struct SparseTile {
   static constexpr int kNear = (kFrames + 1) / 2;  // frames of the first half
   static constexpr int kFar = kFrames - kNear;
-  __m512i sums[kFrames][kStrips];
+  explicit SparseTile(__m512i (&tile_sums)[kFrames][kStrips]) : sums(tile_sums) {}
+  __m512i (&sums)[kFrames][kStrips];
   __m512i found[kNear][kStrips];  // by look-ups for a frame of either half
 };
 
@@ -115,9 +116,10 @@ CONFPRESS_INLINE void add_far(Tile& t, const Slot& slot, const Half& near) {
 
 // Adds to a tile's sums the products of some strips from `strip` on.
 template <class Slot, int kFrames, class Codes>
-CONFPRESS_INLINE void add_slots(SparseTile<kFrames, Slot::kStrips>& t, const SparseWeights& w,
-                                size_t strip, const Codes& codes) {
+CONFPRESS_INLINE void add_slots(const SparseWeights& w, size_t strip, const Codes& codes,
+                                __m512i (&sums)[kFrames][Slot::kStrips]) {
   using Tile = SparseTile<kFrames, Slot::kStrips>;
+  Tile t(sums);
   const size_t strip_bytes = w.strip_bytes();
   Strips strips{w.weights + strip * strip_bytes, w.columns + strip * strip_bytes, strip_bytes};
   Slot slot;
