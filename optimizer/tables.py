@@ -39,6 +39,8 @@ _SUMMARY = (
     Column("speed-up", number=True),
 )
 
+_GPU_COLUMNS = ("GPU peak", "GPU held")
+
 
 def print_summary(report: Report) -> None:
     """Size, words and latency of the original and the results."""
@@ -238,9 +240,13 @@ def print_benchmark(found: BenchResult) -> None:
             Column("peak memory", number=True),
             Column("resident", number=True),
             Column("arena", number=True),
+            *([Column(name, number=True) for name in _GPU_COLUMNS] if _has_gpu(found) else []),
         ],
-        [_start_row(row) for row in found.models],
+        [_start_row(row, _has_gpu(found)) for row in found.models],
     )
+    starts = [row.start for row in found.models if row.start is not None]
+    for note in dict.fromkeys(start.gpu_note for start in starts if start.gpu_note is not None):
+        print_line(f"{note[0].upper()}{note[1:]}")
 
 
 def _print_throughput(found: Throughput) -> None:
@@ -317,11 +323,18 @@ def print_changes(changes: Sequence[Change]) -> None:
     )
 
 
-def _start_row(row: BenchModel) -> list[str]:
+def _has_gpu(found: BenchResult) -> bool:
+    return any(row.start is not None and row.start.gpu is not None for row in found.models)
+
+
+def _start_row(row: BenchModel, gpu: bool) -> list[str]:
     start = row.start
     if start is None:
-        return [row.model, size(row.bytes), *5 * ["–"]]
-    memory = (start.peak_bytes, start.resident_bytes, start.arena_bytes)
+        return [row.model, size(row.bytes), *(5 + gpu * len(_GPU_COLUMNS)) * ["–"]]
+    memory: list[int | None] = [start.peak_bytes, start.resident_bytes, start.arena_bytes]
+    if gpu:
+        use = start.gpu
+        memory += [None, None] if use is None else [use.peak_bytes, use.held_bytes]
     return [
         row.model,
         size(row.bytes),

@@ -19,6 +19,7 @@ import onnxruntime as ort
 from pydantic import Field
 
 from ..passes.errors import ConfpressError
+from .gpu_memory import GpuMemory, GpuUse, GpuWatch
 from .memory import give_back_freed
 from .record import Record
 from .session import GraphLevel, Provider, SessionOptions, create_session, run_session
@@ -53,6 +54,12 @@ class ProbeResult(Record):
     arena_bytes: int | None = Field(
         description="what ONNX Runtime's arena holds between runs, and gives back if asked to"
     )
+    gpu: GpuUse | None = Field(
+        default=None, description="memory of the GPU; none on another provider"
+    )
+    gpu_note: str | None = Field(
+        default=None, description="why the GPU's memory is not known; none where it is, or unused"
+    )
 
 
 def probe(request: ProbeRequest) -> ProbeResult:
@@ -86,18 +93,23 @@ def measure(request: ProbeRequest) -> ProbeResult:
         kernels=request.kernels,
         graph_level=request.graph_level,
     )
+    watch, note = _watch(request.provider)
     before = _memory()
     _reset_peak()
     start = time.perf_counter()
     session = create_session(request.model, options)
     loaded = time.perf_counter()
     after_load = _memory()
+    gpu_loaded = watch.growth() if watch else 0
     run_start = time.perf_counter()
     run_session(session, feeds)
     first = time.perf_counter()
     for _ in range(_RUNS):
         run_session(session, feeds)
     after = _memory()
+    gpu = watch and GpuUse(
+        loaded_bytes=gpu_loaded, held_bytes=watch.growth(), peak_bytes=watch.stop()
+    )
     arena = _arena(session, feeds)
 
     def growth(now: dict[str, int], key: str, base: str | None = None) -> int | None:
@@ -112,7 +124,19 @@ def measure(request: ProbeRequest) -> ProbeResult:
         resident_bytes=growth(after, "VmRSS"),
         private_bytes=growth(after, "RssAnon"),
         arena_bytes=arena,
+        gpu=gpu,
+        gpu_note=note,
     )
+
+
+def _watch(provider: Provider) -> tuple[GpuWatch | None, str | None]:
+    """What follows the GPU's memory, or why nothing does."""
+    if provider != "cuda":
+        return None, None
+    try:
+        return GpuWatch(GpuMemory()), None
+    except ConfpressError as error:
+        return None, str(error)
 
 
 def _arena(session: ort.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]]) -> int | None:
