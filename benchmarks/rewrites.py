@@ -23,7 +23,7 @@ from confpress.runtime.bench import BenchOptions, bench
 
 Change = Mapping[str, Mapping[str, Any]]
 
-#: Stages before quantisation, which serve both targets.
+#: Stages before quantisation, which serve all targets.
 STAGES = (
     "pointwise",
     "relative_shift",
@@ -38,12 +38,12 @@ TARGETS = tuple(target for target, fusions in FUSIONS.items() if fusions)
 
 
 def changes() -> dict[str, Change]:
-    """By what is left out, how a recipe says so."""
+    """By what is left out, a stage or a fusion of ``lower``, how a recipe says so."""
     fusions = dict.fromkeys(name for names in FUSIONS.values() for name in names)
     return {
         ALL: {},
         **{name: {name: {"enabled": False}} for name in STAGES},
-        **{name: {"lower": {"without": [name]}} for name in fusions},
+        **{f"lower.{name}": {"lower": {"without": [name]}} for name in fusions},
     }
 
 
@@ -64,7 +64,7 @@ def made(model: Path, work: Path, calibration: Path, name: str, change: Change) 
 @click.option("--rounds", default=20, show_default=True, help="Timed runs of each model.")
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path))
 def main(model: Path, work: Path, calibration: Path, rounds: int, markdown: Path | None) -> None:
-    """Prints, for both targets, the time without a rewrite over the time with all."""
+    """Prints, for each target, the time without a rewrite over the time with all."""
     work.mkdir(parents=True, exist_ok=True)
     folders = {n: made(model, work, calibration, n, change) for n, change in changes().items()}
     gains: dict[str, list[str]] = {name: [] for name in folders if name != ALL}

@@ -29,7 +29,7 @@ from ..operators.attention import (
 )
 from ..operators.functions import define
 from ..rewrite import Patch, constant, replace_value
-from ..structure import Kind, Module, Position, recognise
+from ..structure import ATTENDING, Module, Position, recognise
 from .attention_parts import AttentionParts, PositionParts, Scores, Source, read_attention
 from .attention_trial import AttentionTrial
 from .region import NotFusedError, Region
@@ -49,7 +49,7 @@ class FuseAttention(InPlacePass):
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
-        for module in recognise(model).of_kind(Kind.SELF_ATTENTION):
+        for module in recognise(model).of_kind(*ATTENDING):
             try:
                 operator = _fuse(model, module)
             except NotFusedError as error:

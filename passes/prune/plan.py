@@ -20,6 +20,9 @@ PARTS = {
     Kind.CONVOLUTION: "channels",
 }
 
+#: What can be dropped; the last goes as a whole or not at all.
+DROPPABLE = (*PARTS, Kind.BRANCHES)
+
 
 class Cut(BaseModel):
     """Parts of one module that go."""
@@ -118,19 +121,24 @@ def resolve(plan: Plan, structure: Structure) -> list[Item]:
 
 def _blocks(structure: Structure) -> Mapping[str, list[Module]]:
     blocks: dict[str, list[Module]] = {}
-    for module in structure.of_kind(*PARTS):
+    for module in structure.of_kind(*DROPPABLE):
         if module.layer is not None:
             blocks.setdefault(f"encoder.layers.{module.layer}", []).append(module)
     return blocks
 
 
 def _item(module: Module, cut: Literal["drop"] | Cut) -> Iterator[Item]:
-    if module.kind not in PARTS:
+    if module.kind not in DROPPABLE:
         raise ConfpressError(f"'{module.id}' is a {module.kind} module and has nothing to prune.")
     if cut == "drop":
         _check_drop(module)
         yield Item(module, None)
         return
+    if module.kind not in PARTS:
+        raise ConfpressError(
+            f"'{module.id}' holds attention and a gate side by side: it goes as a whole "
+            '("drop") or not at all.'
+        )
     part, count = PARTS[module.kind], count_parts(module)
     if cut.of is not None and cut.of != count:
         raise ConfpressError(f"the plan is for a '{module.id}' of {cut.of} {part}; it has {count}.")

@@ -18,7 +18,7 @@ import onnx_ir.passes.common as common
 from ..base import InPlacePass, Journal, PassResult
 from ..fuse.region import Array, NotFusedError, Region
 from ..rewrite import Patch, constant, replace_value
-from ..structure import Kind, Module, Position, SelfAttention, recognise
+from ..structure import ATTENDING, Module, Position, SelfAttention, recognise
 from ..structure.scores import averaging_product, score_products
 
 #: Shape takes a part of the axes from this opset on.
@@ -51,7 +51,7 @@ class QueryBlocks(InPlacePass):
             return journal.result(model)
         proven: set[Hashable] = set()
         known: dict[Hashable, list[ir.Value]] = {}
-        for module in recognise(model).of_kind(Kind.SELF_ATTENTION):
+        for module in recognise(model).of_kind(*ATTENDING):
             before = set(model.graph)
             try:
                 spelling = self._rewrite(model.graph, module, proven)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from .interface import Layout, SpeechInterface, speech_interface
 from .modules import (
+    ATTENDING,
     Activation,
+    Branches,
     Cache,
     Convolution,
     ConvolutionModule,
@@ -26,7 +28,9 @@ from .recognise import Recognise, recognise
 from .summary import LayerSummary, ModuleSummary, Summary, summarise
 
 __all__ = [
+    "ATTENDING",
     "Activation",
+    "Branches",
     "Cache",
     "Convolution",
     "ConvolutionModule",

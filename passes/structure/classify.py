@@ -7,6 +7,7 @@ import dataclasses
 from ..base import Refusal
 from .attention import recognise_attention
 from .branch import FUSED_ATTENTION_OPS, Branch, NotRecognisedError, counted
+from .branches import recognise_branches
 from .convolution import recognise_convolution
 from .feed_forward import recognise_feed_forward
 from .flow import Flow
@@ -87,7 +88,5 @@ def _attention(branch: Branch) -> Classified:
             "predictions back like this)"
         )
     if any(c.is_depthwise for c in branch.convolutions):
-        raise NotRecognisedError(
-            "attention and a depthwise convolution share it; only branches of one kind are known"
-        )
+        return Classified(branch, Kind.BRANCHES, recognise_branches(branch))
     return Classified(branch, Kind.SELF_ATTENTION, recognise_attention(branch))

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from ..operators.linear_layers import QUANTISED
 from .graph import constant_expression
 from .modules import (
+    Branches,
     Convolution,
     ConvolutionModule,
     FeedForward,
@@ -68,6 +69,14 @@ def facts_of(module: Module) -> Facts:
                 "channels": each.channels,
                 "kernel": each.kernel,
                 "glu": each.gate_half is not None,
+            }
+        case Branches() as each:
+            facts |= {
+                "heads": each.attention.heads,
+                "head_size": each.attention.head_size,
+                "position": str(each.attention.position),
+                "units": each.gate_out.in_features,
+                "kernel": max(each.depthwise.kernel),
             }
         case Subsampling() as each:
             facts |= {"factor": each.factor}

@@ -26,9 +26,14 @@ class Kind(StrEnum):
     FEED_FORWARD = "feed_forward"
     SELF_ATTENTION = "self_attention"
     CONVOLUTION = "convolution"
+    BRANCHES = "branches"
     NORM = "norm"
     HEAD = "head"
     OTHER = "other"
+
+
+#: The kinds of modules that hold self-attention.
+ATTENDING = (Kind.SELF_ATTENTION, Kind.BRANCHES)
 
 
 class Position(StrEnum):
@@ -198,6 +203,12 @@ class SelfAttention:
     position_layer: Linear | None
     softmax: ir.Node
 
+    @property
+    def layers(self) -> tuple[Linear, ...]:
+        """Its projections, those of positions included; packed ones more than once."""
+        own = (self.query, self.key, self.value, self.out)
+        return own if self.position_layer is None else (*own, self.position_layer)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConvolutionModule:
@@ -223,6 +234,23 @@ class ConvolutionModule:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Branches:
+    """Details of attention and a convolutional gate side by side.
+
+    Attributes:
+        attention: The attention.
+        gate_in: The layer whose output's halves are multiplied, one of them convolved.
+        gate_out: The layer that takes their product.
+        depthwise: The convolution of the one half.
+    """
+
+    attention: SelfAttention
+    gate_in: Linear
+    gate_out: Linear
+    depthwise: Convolution
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Subsampling:
     """Details of what lies before the first module.
 
@@ -236,7 +264,7 @@ class Subsampling:
     out: Linear | None
 
 
-Details = FeedForward | SelfAttention | ConvolutionModule | Subsampling
+Details = FeedForward | SelfAttention | ConvolutionModule | Branches | Subsampling
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -303,7 +331,9 @@ class Module:
 
     @property
     def attention(self) -> SelfAttention:
-        """The details of a self-attention module."""
+        """The details of a module's self-attention, alone or beside a convolution."""
+        if isinstance(self.details, Branches):
+            return self.details.attention
         return self.detail(SelfAttention)
 
     @property

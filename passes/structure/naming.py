@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -12,6 +12,7 @@ from ..base import LAYER_KEY, Refusal
 from .classify import Classified
 from .linear import Products
 from .modules import (
+    Branches,
     Convolution,
     ConvolutionModule,
     Details,
@@ -87,6 +88,9 @@ def _linear_roles(plan: Plan, linears: Sequence[Linear]) -> list[str]:
     details = part.details if isinstance(part, Classified) else None
     if isinstance(details, SelfAttention):
         return _attention_roles(details, linears)
+    if isinstance(details, Branches):
+        gate = {details.gate_in.node: "gate1", details.gate_out.node: "gate2"}
+        return _attention_roles(details.attention, linears, gate, rest="merge")
     if isinstance(details, ConvolutionModule):
         return [f"pointwise{i}" for i in range(1, len(linears) + 1)]
     if isinstance(details, FeedForward) and len(linears) == 3:
@@ -100,19 +104,24 @@ def _linear_roles(plan: Plan, linears: Sequence[Linear]) -> list[str]:
     return [f"linear{i}" for i in range(1, len(linears) + 1)]
 
 
-def _attention_roles(details: SelfAttention, linears: Sequence[Linear]) -> list[str]:
+def _attention_roles(
+    details: SelfAttention,
+    linears: Sequence[Linear],
+    beside: Mapping[ir.Node, str] | None = None,
+    rest: str = "other",
+) -> list[str]:
     """``linear_q``, ``linear_kv``, ...; the letters of all that one packed layer gives."""
-    letters: dict[ir.Node, str] = {}
+    letters = dict(beside or {})
     for letter, layer in (("q", details.query), ("k", details.key), ("v", details.value)):
         letters[layer.node] = letters.get(layer.node, "") + letter
     letters[details.out.node] = "out"
     if details.position_layer is not None:
         letters[details.position_layer.node] = "pos"
-    others = 0
+    unknown = 0
     roles = []
     for linear in linears:
-        others += linear.node not in letters
-        roles.append(f"linear_{letters.get(linear.node, f'other{others}')}")
+        unknown += linear.node not in letters
+        roles.append(f"linear_{letters.get(linear.node, f'{rest}{unknown}')}")
     return roles
 
 
@@ -186,14 +195,13 @@ def _details(
         return recognise_subsampling(plan.nodes, linears, convolutions)
     details = plan.part.details if isinstance(plan.part, Classified) else None
     if isinstance(details, SelfAttention):
-        pos = details.position_layer
-        return dataclasses.replace(
-            details,
-            query=names.linears[details.query.node],
-            key=names.linears[details.key.node],
-            value=names.linears[details.value.node],
-            out=names.linears[details.out.node],
-            position_layer=None if pos is None else names.linears[pos.node],
+        return _named_attention(details, names)
+    if isinstance(details, Branches):
+        return Branches(
+            attention=_named_attention(details.attention, names),
+            gate_in=names.linears[details.gate_in.node],
+            gate_out=names.linears[details.gate_out.node],
+            depthwise=names.convolutions[details.depthwise.node],
         )
     if isinstance(details, ConvolutionModule):
         return dataclasses.replace(
@@ -202,3 +210,15 @@ def _details(
             pointwise=tuple(names.linears[p.node] for p in details.pointwise),
         )
     return details
+
+
+def _named_attention(details: SelfAttention, names: _Names) -> SelfAttention:
+    pos = details.position_layer
+    return dataclasses.replace(
+        details,
+        query=names.linears[details.query.node],
+        key=names.linears[details.key.node],
+        value=names.linears[details.value.node],
+        out=names.linears[details.out.node],
+        position_layer=None if pos is None else names.linears[pos.node],
+    )

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from .modules import Kind
+from .modules import ATTENDING, Kind
 
 _NAMES = {
     Kind.SELF_ATTENTION: "self_attn",
     Kind.CONVOLUTION: "conv",
+    Kind.BRANCHES: "branches",
     Kind.FEED_FORWARD: "feed_forward",
     Kind.NORM: "norm_out",
     Kind.OTHER: "other",
@@ -65,7 +66,7 @@ def _blocks(kinds: Sequence[Kind]) -> list[int | None]:
 
 def _by_norms(kinds: Sequence[Kind]) -> list[int | None]:
     """Every norm ends a block, until a second norm after the last block that is one."""
-    mixing = [i for i, k in enumerate(kinds) if k in (Kind.SELF_ATTENTION, Kind.CONVOLUTION)]
+    mixing = [i for i, k in enumerate(kinds) if k in (*ATTENDING, Kind.CONVOLUTION)]
     last = mixing[-1] if mixing else -1
     blocks: list[int | None] = []
     index: int | None = 0
@@ -114,7 +115,7 @@ def _period(sequence: list[Kind]) -> int | None:
 
     Where no attention was recognised, a module of unknown kind stands for it.
     """
-    mixer = Kind.SELF_ATTENTION if Kind.SELF_ATTENTION in sequence else Kind.OTHER
+    mixer = next((kind for kind in ATTENDING if kind in sequence), Kind.OTHER)
     for length in range(1, len(sequence)):
         repeats, rest = divmod(len(sequence), length)
         first = sequence[:length]
@@ -126,9 +127,8 @@ def _period(sequence: list[Kind]) -> int | None:
 def _fits(block: list[Kind], kind: Kind) -> bool:
     """Whether a block can go on with a kind: one of each, and a feed-forward on either side."""
     if kind is Kind.FEED_FORWARD:
-        if Kind.SELF_ATTENTION in block:
-            return kind not in block[block.index(Kind.SELF_ATTENTION) :]
-        return kind not in block
+        attending = [i for i, each in enumerate(block) if each in ATTENDING]
+        return kind not in (block[attending[0] :] if attending else block)
     return kind not in block
 
 
@@ -172,7 +172,7 @@ def _feed_forward_numbers(kinds: Sequence[Kind], blocks: Sequence[int | None]) -
 
 def _middle(kinds: Sequence[Kind], block: Sequence[int]) -> int | None:
     """Where a block's attention stands; without one, an unknown module or the convolution."""
-    for kind in (Kind.SELF_ATTENTION, Kind.OTHER, Kind.CONVOLUTION):
+    for kind in (*ATTENDING, Kind.OTHER, Kind.CONVOLUTION):
         for position in block:
             if kinds[position] is kind:
                 return position

@@ -14,7 +14,7 @@ from .classify import Classified
 from .flow import Flow
 from .ids import block_of, module_of_layer, role_of
 from .linear import Products
-from .modules import Cache, Kind, SelfAttention
+from .modules import Branches, Cache, Details, Kind, SelfAttention
 from .numbering import number
 from .ownership import spread_ownership
 from .stream import Part, Stream, kind_of
@@ -90,11 +90,8 @@ def _subsampling(flow: Flow, stream: Stream, products: Products) -> list[Plan]:
 
 def _position_tables(stream: Stream) -> list[Plan]:
     """The positions that all attention modules share; a table of one layer belongs to it."""
-    attentions = [
-        part.details
-        for part in stream.parts
-        if isinstance(part, Classified) and isinstance(part.details, SelfAttention)
-    ]
+    details = [part.details for part in stream.parts if isinstance(part, Classified)]
+    attentions = [each for part in details if (each := _attention(part)) is not None]
     uses = Counter(value for each in attentions for value in each.position_values)
     layers = Counter(each.position_layer for each in attentions if each.position_layer)
     shared = [value for value, count in uses.items() if count == len(attentions)]
@@ -104,6 +101,12 @@ def _position_tables(stream: Stream) -> list[Plan]:
     projections = {n for layer, count in layers.items() if layer and count > 1 for n in layer.nodes}
     nodes = tuple(n for n in makers | projections if n is not None)
     return [Plan("encoder.pos_enc", Kind.POSITION_TABLE, None, nodes, None, shared[0])]
+
+
+def _attention(details: Details | None) -> SelfAttention | None:
+    if isinstance(details, Branches):
+        return details.attention
+    return details if isinstance(details, SelfAttention) else None
 
 
 def _parts(stream: Stream) -> list[Plan]:

@@ -16,7 +16,7 @@ GRAPH = """
 net (float[b, t, 6] x, float[1, r, 6] pe, bool[b, 1, t, t] mask, float[6] norm_weight,
      float[6] norm_bias, float[6, 6] w_q, float[6, 6] w_k, float[6, 6] w_v, float[6, 6] w_p,
      float[6, 6] w_out, float[2, 3] u, float[2, 3] w, int64[4] split, int64[3] joined,
-     int64[8] pads) => (float[b, t, 6] y)
+     int64[8] pads{declared}) => (float[b, t, 6] y)
 {{
   n = LayerNormalization (x, norm_weight, norm_bias)
   q_all = MatMul (n, w_q)
@@ -64,21 +64,44 @@ net (float[b, t, 6] x, float[1, r, 6] pe, bool[b, 1, t, t] mask, float[6] norm_w
   context4 = Transpose <perm = [0, 2, 1, 3]> (context)
   flat = Reshape (context4, joined)
   out = MatMul (flat, w_out)
-  y = Add (x, out)
+  {end}
 }}"""
+
+#: A gate beside the attention, both merged by a linear layer.
+GATED_END = """
+  opened = MatMul (n, w_in)
+  kept, other = Split <axis = -1, num_outputs = 2> (opened)
+  channels = Transpose <perm = [0, 2, 1]> (other)
+  convolved = Conv <kernel_shape = [3], pads = [1, 1], group = 4> (channels, filters)
+  frames = Transpose <perm = [0, 2, 1]> (convolved)
+  gated = Mul (kept, frames)
+  narrow = MatMul (gated, w_narrow)
+  both = Concat <axis = -1> (out, narrow)
+  merged = MatMul (both, w_merge)
+  y = Add (x, merged)
+"""
+GATE = {"w_in": (6, 8), "filters": (4, 1, 3), "w_narrow": (4, 6), "w_merge": (12, 6)}
 
 
 def relative_attention(
-    first: str = "one", after: str = "weights = Where (mask, none, soft)"
+    first: str = "one", after: str = "weights = Where (mask, none, soft)", *, gated: bool = False
 ) -> ir.Model:
+    """The module, on request with a convolutional gate beside it."""
     generator = np.random.default_rng(0)
     matrices = {
         name: generator.standard_normal((WIDTH, WIDTH), np.float32)
         for name in ("w_q", "w_k", "w_v", "w_p", "w_out")
     }
+    gate = GATE if gated else {}
     return parse(
-        GRAPH.format(first=first, after=after),
+        GRAPH.format(
+            first=first,
+            after=after,
+            end=GATED_END if gated else "y = Add (x, out)",
+            declared="".join(f", float{list(shape)} {name}" for name, shape in gate.items()),
+        ),
         **matrices,
+        **{name: generator.standard_normal(shape, np.float32) for name, shape in gate.items()},
         norm_weight=np.ones(WIDTH, np.float32),
         norm_bias=np.zeros(WIDTH, np.float32),
         u=generator.standard_normal((HEADS, SIZE), np.float32),

@@ -27,6 +27,16 @@ def test_same_outputs_in_one_operator(after: str) -> None:
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
 
 
+def test_attention_beside_a_convolutional_gate() -> None:
+    original, model = relative_attention(gated=True), relative_attention(gated=True)
+    result = FuseAttention()(model)
+    assert [change.where for change in result.changes] == ["encoder.layers.0.branches"]
+    assert operators(model).count("RelPosAttention") == 1
+    feeds = relative_feeds(2, 7)
+    (expected,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
 def test_scores_by_position_may_have_a_factor_of_their_own() -> None:
     """As scaled_dot_product_attention is exported: a root on either side of the product."""
 

@@ -10,6 +10,7 @@ KINDS = {
     "F": Kind.FEED_FORWARD,
     "A": Kind.SELF_ATTENTION,
     "C": Kind.CONVOLUTION,
+    "B": Kind.BRANCHES,
     "N": Kind.NORM,
     "?": Kind.OTHER,
 }
@@ -44,6 +45,7 @@ BLOCK1 = "1.ff1 1.att 1.conv 1.ff2"
         ("FACFNFACFNNFN", f"{BLOCK0} 0.norm {BLOCK1} 1.norm norm after.ff after.norm"),
         # No norms between blocks.
         ("FACFFACFN", f"{BLOCK0} {BLOCK1} norm"),
+        ("FBFFBFN", "0.ff1 0.branches 0.ff2 1.ff1 1.branches 1.ff2 norm"),
         ("ACFACFN", "0.att 0.conv 0.ff 1.att 1.conv 1.ff norm"),
         ("FACFACN", "0.ff1 0.att 0.conv 1.ff1 1.att 1.conv norm"),
         ("AFAFAF", "0.att 0.ff 1.att 1.ff 2.att 2.ff"),

@@ -37,23 +37,30 @@ def _espnet(kind: str, name: str, **options: Any) -> tuple[nn.Module, Inputs]:
     module = import_module(f"espnet2.asr.encoder.{kind}")
     encoder = getattr(module, name)(
         input_size=MELS, output_size=WIDTH, attention_heads=HEADS, num_blocks=LAYERS,
-        input_layer="conv2d", linear_units=UNITS, rel_pos_type="latest",
-        pos_enc_layer_type="rel_pos", **options,
+        input_layer="conv2d", rel_pos_type="latest", pos_enc_layer_type="rel_pos", **options,
     )  # fmt: skip
     return OfLengths(encoder), _inputs()
 
 
 def espnet_conformer() -> tuple[nn.Module, Inputs]:
     return _espnet(
-        "conformer_encoder", "ConformerEncoder", macaron_style=True, cnn_module_kernel=KERNEL,
-        selfattention_layer_type="rel_selfattn", activation_type="swish",
+        "conformer_encoder", "ConformerEncoder", linear_units=UNITS, macaron_style=True,
+        cnn_module_kernel=KERNEL, selfattention_layer_type="rel_selfattn", activation_type="swish",
     )  # fmt: skip
 
 
 def espnet_e_branchformer() -> tuple[nn.Module, Inputs]:
     return _espnet(
-        "e_branchformer_encoder", "EBranchformerEncoder", cgmlp_linear_units=UNITS,
+        "e_branchformer_encoder", "EBranchformerEncoder", linear_units=UNITS,
+        cgmlp_linear_units=UNITS,
         attention_layer_type="rel_selfattn", use_ffn=True, macaron_ffn=True,
+    )  # fmt: skip
+
+
+def espnet_branchformer() -> tuple[nn.Module, Inputs]:
+    return _espnet(
+        "branchformer_encoder", "BranchformerEncoder", cgmlp_linear_units=UNITS,
+        attention_layer_type="rel_selfattn", merge_method="concat",
     )  # fmt: skip
 
 
@@ -96,6 +103,7 @@ def lucidrains_conformer() -> tuple[nn.Module, Inputs]:
 TOOLKITS: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], str]] = {
     "espnet conformer": (espnet_conformer, "espnet2"),
     "espnet e-branchformer": (espnet_e_branchformer, "espnet2"),
+    "espnet branchformer": (espnet_branchformer, "espnet2"),
     "speechbrain conformer": (speechbrain_conformer, "speechbrain"),
     "lucidrains conformer": (lucidrains_conformer, "conformer"),
 }
