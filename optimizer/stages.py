@@ -19,6 +19,7 @@ from ..passes.rewrites.frame_mask import FrameMask
 from ..passes.rewrites.frames_major import FramesMajor
 from ..passes.rewrites.gemm import GemmToMatMul
 from ..passes.rewrites.item_mask import ItemMask
+from ..passes.rewrites.length_mask import LengthMask
 from ..passes.rewrites.merge_linears import MergeLinears
 from ..passes.rewrites.packed_heads import PackedHeads
 from ..passes.rewrites.pointwise import PointwiseConvToMatMul
@@ -161,8 +162,8 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "softmax_mask",
-        "mask rows of a product instead of probabilities, all items of a batch at once",
-        _switched("softmax_mask", lambda recipe: [ItemMask(), SoftmaxMask()]),
+        "mask rows of a product instead of probabilities, all items of a batch at once, by length",
+        _switched("softmax_mask", lambda recipe: [LengthMask(), ItemMask(), SoftmaxMask()]),
     ),
     Stage(
         "subsampling",

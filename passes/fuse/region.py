@@ -204,5 +204,5 @@ def _evaluate(
     with np.errstate(all="ignore"):
         try:
             return [np.asarray(a) for a in ReferenceEvaluator(model).run(None, dict(feeds))]
-        except TypeError as error:  # some operators turn numpy's ValueError into one
+        except (IndexError, TypeError) as error:  # where sizes do not fit, as numpy's ValueError
             raise ValueError(str(error)) from error
