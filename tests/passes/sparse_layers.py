@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from confpress.passes.operators.functions import define_operator
@@ -21,6 +22,19 @@ from confpress.passes.operators.sparselinear_uneven import (
 )
 
 from .quant_layers import QuantLayer, initializer, layer_model
+
+
+def sparse_weight(
+    rows: int, columns: int, kept: int, *, of: int = 64, seed: int = 0
+) -> npt.NDArray[np.float32]:
+    """Random weights of which so many columns keep as many in every row, at random places."""
+    generator = np.random.default_rng(seed)
+    weight = generator.standard_normal((rows, columns)).astype(np.float32)
+    order = generator.random((rows, columns))
+    for start in range(0, columns, of):
+        span = order[:, start : start + of]
+        weight[:, start : start + of][span.argsort(1).argsort(1) >= kept] = 0
+    return weight
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@
 #include "dense_int8.h"
 #include "sparse_float.h"
 #include "sparse_int8.h"
+#include "sparse_mma_block.h"
 
 namespace confpress::cuda {
 
@@ -14,10 +15,20 @@ namespace confpress::cuda {
 template <class Kind>
 const char* launch(const typename Kind::Problem& problem, void* stream);
 
+const char* launch(const SparseMmaProblem& problem, void* stream);
+
+// Whether the GPU has sparse tensor cores, and the library code for them.
+bool has_sparse_tensor_cores();
+
 // Whether there is a GPU that CUDA can use.
 bool has_gpu();
 
 // Copies from the GPU's memory or a processor's, and waits. Null, or what CUDA says against it.
 const char* copy_to_host(void* to, const void* from, size_t bytes);
+
+// Gets memory of the GPU with these values, for whatever runs later. Null, or what CUDA says
+// against it.
+const char* copy_to_gpu(void** to, const void* from, size_t bytes);
+void free_on_gpu(void* memory);
 
 }  // namespace confpress::cuda

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -32,6 +33,16 @@ def build_fuzz(folder: Path, **definitions: str) -> Path:
 def build_linear(folder: Path, **definitions: str) -> Path:
     """A library of linear layers in int8 alone, built with these definitions."""
     return _build(folder, "confpress_linear", definitions) / "libconfpress_linear.so"
+
+
+def compiled(source: Path, folder: Path) -> ctypes.CDLL:
+    """A source file of the tests, compiled by the ordinary compiler with the kernels' headers."""
+    require("c++")
+    library = folder / f"{source.stem}.so"
+    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared"]
+    includes = f"-I{ROOT / 'runtime' / 'kernels'}"
+    subprocess.run(["c++", *flags, includes, source, "-o", library], check=True)
+    return ctypes.CDLL(str(library))
 
 
 def _build(folder: Path, target: str, definitions: Mapping[str, str]) -> Path:

@@ -28,8 +28,8 @@ from confpress.runtime.session import SessionOptions, create_session
 from numpy.testing import assert_array_equal
 
 from ...passes.quant_layers import QuantLayer, activated, initializer, layer_model
-from ...passes.sparse_layers import SparseLayer
-from .native import ROOT, require
+from ...passes.sparse_layers import SparseLayer, sparse_weight
+from .native import ROOT, compiled, require
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -49,13 +49,8 @@ WANTED = (1, 1 << 20)
 @pytest.fixture(scope="module")
 def products(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """cuda_products.cc, compiled by the ordinary compiler."""
-    require("c++")
-    library = tmp_path_factory.mktemp("cuda") / "products.so"
-    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared"]
     source = Path(__file__).with_name("cuda_products.cc")
-    includes = f"-I{ROOT / 'runtime' / 'kernels'}"
-    subprocess.run(["c++", *flags, includes, source, "-o", library], check=True)
-    return ctypes.CDLL(str(library))
+    return compiled(source, tmp_path_factory.mktemp("cuda"))
 
 
 def call(function: Any, arrays: list[npt.NDArray[Any]], sizes: tuple[int, ...], *rest: int) -> None:
@@ -63,17 +58,6 @@ def call(function: Any, arrays: list[npt.NDArray[Any]], sizes: tuple[int, ...], 
     *numbers, wanted = rest
     integers = [ctypes.c_int(number) for number in numbers]
     function(*pointers, (ctypes.c_int64 * 3)(*sizes), *integers, ctypes.c_int64(wanted))
-
-
-def sparse_weight(rows: int, columns: int, kept: int, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Random weights of which each block of 64 columns keeps as many, at random places."""
-    generator = np.random.default_rng(seed)
-    weight = generator.standard_normal((rows, columns)).astype(np.float32)
-    order = generator.random((rows, columns))
-    for start in range(0, columns, 64):
-        block = order[:, start : start + 64]
-        weight[:, start : start + 64][block.argsort(1).argsort(1) >= kept] = 0
-    return weight
 
 
 @pytest.mark.parametrize("wanted", WANTED)
@@ -274,6 +258,10 @@ def test_kernels_compile_to_code_and_ptx(built: Path) -> None:
     ).stdout
     assert "sm_90.cubin" in listed
     assert "sm_90.ptx" in listed
+    code = subprocess.run(
+        ["cuobjdump", "--dump-sass", built], capture_output=True, text=True, check=True
+    ).stdout
+    assert "HMMA.SP" in code  # sparse tensor cores
 
 
 def test_library_names_its_architectures() -> None:
@@ -288,12 +276,18 @@ def test_library_names_its_architectures() -> None:
 def test_on_a_gpu(activation: str, frames: int) -> None:
     if not describe().cuda:
         pytest.skip("the installed library was built without -DCONFPRESS_CUDA=ON")
-    half = half_model(sparse_weight(70, 200, 7).astype(np.float16), activation)
+    halves = (
+        half_model(weight.astype(np.float16), activation)
+        for weight in (sparse_weight(70, 200, 7), sparse_weight(70, 200, 2, of=4))
+    )
     integers = (
         layer.model(activation).SerializeToString()
         for layer in (SparseLayer.balanced(70, 200, Pattern(16, 16)), QuantLayer.random(70, 200))
     )
-    models = [(half, np.float16, 2e-3), *((each, np.float32, 1e-5) for each in integers)]
+    models = [
+        *((each, np.float16, 2e-3) for each in halves),
+        *((each, np.float32, 1e-5) for each in integers),
+    ]
     for model, dtype, tolerance in models:
         x = np.random.default_rng(0).standard_normal((frames, 200)).astype(dtype)
         try:

@@ -1,0 +1,70 @@
+// The product on sparse tensor cores, on a processor. test_cuda_sparse_mma.py calls it.
+#include <cstring>
+#include <memory>
+
+#include "mma_threads.h"
+
+namespace {
+
+using namespace confpress;
+using namespace confpress::cuda;
+
+template <class Tile>
+void run(const SparseMmaProblem& problem, bool late) {
+  using Block = SparseMmaBlock<Tile>;
+  const auto shared = std::make_unique<typename Block::Shared>();
+  for (int64_t block = 0; block < Block::count(problem.shape); ++block) {
+    std::memset(shared.get(), 0xFF, sizeof *shared);  // NaN, so that nothing is read unset
+    HostMmaThreads<typename Block::Registers> threads(late);
+    Block(problem, *shared, block).run(threads);
+  }
+}
+
+}  // namespace
+
+// sizes: frames, rows, columns. Whether there are at most two weights in all groups of four
+// columns; only then Y is computed.
+extern "C" bool sparse_mma(const Half* x, const Half* weights, const uint8_t* columns,
+                           const float* bias, Half* y, const int64_t (&sizes)[3], int kept,
+                           int activation, bool wide, bool late) {
+  const auto blocks = static_cast<int>(ceil_div(sizes[2], kColumns));
+  const auto packed = pack_two_of_four(weights, columns, sizes[1], blocks, kept);
+  if (packed.empty()) return false;
+  const Shape shape{sizes[0], static_cast<int>(sizes[1]), static_cast<int>(sizes[2]), blocks};
+  const SparseMmaProblem problem{shape, x, packed.data(),
+                                 bias,  y, static_cast<Activation>(activation)};
+  wide ? run<WideTile>(problem, late) : run<NarrowTile>(problem, late);
+  return true;
+}
+
+// Where a lane's register lies: row and group of weights, frame and column of frames, row and frame
+// of sums; and for metadata, row and group of four of its bits.
+extern "C" void places(int lane, int reg, int (&weights)[2], int (&frames)[2], int (&sums)[2]) {
+  const RowGroup a = weights_place(lane, reg);
+  const FrameColumn b = frames_place(lane, reg);
+  const RowFrame c = sum_place(lane, reg);
+  weights[0] = a.row, weights[1] = a.group;
+  frames[0] = b.frame, frames[1] = b.column;
+  sums[0] = c.row, sums[1] = c.frame;
+}
+
+extern "C" void indices(int lane, int nibble, int (&at)[2]) {
+  const RowGroup place = indices_place(lane, nibble);
+  at[0] = place.row, at[1] = place.group;
+}
+
+// 16 rows of 64 columns with their zeros: a lane's words of weights for both steps, its metadata.
+extern "C" bool pack_rows(const Half* dense, uint32_t* values, uint32_t* metadata) {
+  DenseRows rows;
+  std::memcpy(rows.values, dense, sizeof rows.values);
+  MmaWeights packed;
+  if (!pack(rows, packed)) return false;
+  std::memcpy(values, packed.values, sizeof packed.values);
+  std::memcpy(metadata, packed.metadata, sizeof packed.metadata);
+  return true;
+}
+
+extern "C" bool is_wide(const int64_t (&sizes)[3], int multiprocessors) {
+  const Shape shape{sizes[0], static_cast<int>(sizes[1]), static_cast<int>(sizes[2]), 0};
+  return wide_tiles(shape, multiprocessors);
+}
