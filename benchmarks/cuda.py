@@ -8,8 +8,8 @@ as it has them; a part or a row that fails is written down with its reason, and 
 
 `words`: word error rates of the float16 and low-bit models on the GPU against float32 on the
 CPU.
-`layers`: balanced-sparse and dense int8 layers against dense ones, float32 without and with TF32
-and float16, under CUDA graphs, with the floor that bytes and operations set.
+`layers`: sparse layers, balanced and 2:4, and dense int8 ones against dense ones, float32 without
+and with TF32 and float16, under CUDA graphs, with the floor that bytes and operations set.
 `models`: whole models at batch 1 and 32 of 10 s and at chunks of 0.64 s, where their operators run,
 and what is copied between devices.
 
@@ -145,18 +145,26 @@ def passes_of(name: str, model: ir.Model) -> list[ir.passes.PassBase]:
         case "FP8 weights":
             form = LayerFormat(weight="fp8")
         case _:
-            return [Sparsify(pattern="8:64", least_energy=0.0), LowerCuda(sparse=True)]
+            pattern = name.removeprefix("sparse ")
+            return [Sparsify(pattern=pattern, least_energy=0.0), LowerCuda(sparse=True)]
     return [Quantize(convolution="float32", plan=plan_of(model, form)), LowerCuda()]
 
 
-MODELS: Final = ("float16", "int8 weights", "int4 weights", "FP8 weights", "sparse 87.5%")
+MODELS: Final = (
+    "float16",
+    "int8 weights",
+    "int4 weights",
+    "FP8 weights",
+    "sparse 8:64",
+    "sparse 2:4",
+)
 
 
 def models(job: Job) -> Iterator[tuple[str, AsrModel | None, str]]:
     """Every model that can be made and loaded, and why the others cannot."""
     yield "float32", job.original, ""
     for name in MODELS:
-        path = job.folder / f"{name.replace(' ', '-').replace('%', '')}.onnx"
+        path = job.folder / f"{name.replace(' ', '-').replace(':', '-')}.onnx"
 
         def make(name: str = name, path: Path = path) -> AsrModel:
             model = load_model(job.original.path)

@@ -310,8 +310,8 @@ class CudaSection(Section):
     )
     sparse: bool = Field(
         default=False,
-        description="whether layers that keep at most 8 of every 64 weights become "
-        "`SparseLinearHalf` of the kernel library, which nobody has timed on a GPU",
+        description="whether layers that keep at most 8 of every 64 weights, or 2 of every 4, "
+        "become `SparseLinearHalf` of the kernel library, which nobody has timed on a GPU",
     )
 
 

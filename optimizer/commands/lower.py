@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 @click.option(
     "--sparse",
     is_flag=True,
-    help="For `cuda`: float32 layers that keep at most 8 of 64 weights become SparseLinearHalf of "
-    "the kernel library, which nobody has timed on a GPU.",
+    help="For `cuda`: float32 layers that keep at most 8 of 64 weights, or 2 of every 4, become "
+    "SparseLinearHalf of the kernel library, which nobody has timed on a GPU.",
 )
 @speech_option
 @json_option

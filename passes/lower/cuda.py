@@ -27,6 +27,7 @@ from ..operators.sparselinear import BLOCK
 from ..operators.sparselinear_float import kept_of
 from ..operators.sparselinear_half import (
     FAMILY,
+    is_two_of_four,
     pack_sparse_half,
     sparse_half_function,
     sparse_half_node,
@@ -57,8 +58,9 @@ class LowerCuda(InPlacePass):
 
     Attributes:
         sparse: Make ``confpress.v1.SparseLinearHalf`` of float32 layers of which every block of 64
-            inputs keeps few weights. Nobody has timed it against dense float16 yet, so it is off.
-        kept: The most weights of a block for which that is done.
+            inputs keeps few weights, or every four inputs two. Nobody has timed it against dense
+            float16 yet, so it is off.
+        kept: The most weights of a block that are few.
     """
 
     sparse: bool = False
@@ -207,10 +209,16 @@ def _make_sparse(model: ir.Model, layer: MatMulLayer, most: int, journal: Journa
         return
     rows = np.ascontiguousarray(stored.T)
     kept = kept_of(rows)
-    if kept > most:
-        if np.count_nonzero(rows) <= rows.size * most / BLOCK:
+    if kept <= most:
+        form = f"{kept}:{BLOCK}"
+    elif is_two_of_four(rows):
+        form = "2:4, for GPUs with sparse tensor cores: compute capability 8.0 or later"
+    else:
+        if np.count_nonzero(rows) <= rows.size / 2:
             journal.refuse(
-                layer.id, f"some row keeps {kept} weights in a block of {BLOCK}, more than {most}"
+                layer.id,
+                f"some row keeps {kept} weights in a block of {BLOCK}, more than {most}, and more "
+                "than two in some four, which sparse tensor cores do not take",
             )
         return
     patch = Patch(layer.node)
@@ -231,4 +239,4 @@ def _make_sparse(model: ir.Model, layer: MatMulLayer, most: int, journal: Journa
     result = patch.op("Cast", node.outputs[0], to=int(ir.DataType.FLOAT))
     result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), layer.output.shape
     replace_value(layer.output, result)
-    journal.change(layer.id, f"{FAMILY} ({kept}:{BLOCK})")
+    journal.change(layer.id, f"{FAMILY} ({form})")

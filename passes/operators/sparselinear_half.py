@@ -1,8 +1,9 @@
 """The operators SparseLinearHalf: :mod:`.sparselinear_float` with X, W and Y in float16.
 
 For GPUs, where float16 halves what is read. Sums, bias and activation are float32, and Y is rounded
-once; kernels differ from the body by the order of float32 sums alone. The CPU has no kernel for
-them and runs the body.
+once; kernels differ from the body by the order and the rounding of float32 sums alone. The CPU has
+no kernel for them and runs the body. Weights of which every four neighbouring columns keep two go
+to sparse tensor cores where the GPU has them (docs/cuda.md).
 
 =========== ========= ============================ =============================================
 input       type      shape                        meaning
@@ -28,10 +29,16 @@ import onnx_ir as ir
 from .activated import ACTIVATED, operator
 from .functions import function_of
 from .quantlinear import DOMAIN, OUTPUT, frame_node
+from .sparselinear import in_spans
 from .sparselinear_float import BODY, pack_sparse_float
 
 #: The operator without an activation.
 FAMILY: Final = "SparseLinearHalf"
+
+
+def is_two_of_four(weight: npt.NDArray[np.generic]) -> bool:
+    """Whether every row of a weight [N, K] has at most two non-zeros in every four columns."""
+    return int(np.count_nonzero(in_spans(weight, 4), axis=2).max(initial=0)) <= 2
 
 
 def pack_sparse_half(

@@ -113,6 +113,24 @@ def test_sparse_layers_are_made_where_they_are_asked_for() -> None:
     np.testing.assert_allclose(actual, expected, atol=5e-3 * np.abs(expected).max())
 
 
+def test_two_of_four_inputs_are_sparse_too() -> None:
+    weight = RANDOM.standard_normal((200, 32)).astype(np.float32)
+    weight[np.arange(200) % 4 >= 2] = 0
+    model = layer(weight)
+    (expected,) = evaluate(model, X)
+    (change,) = LowerCuda(sparse=True)(model).changes
+    assert "2:4, for GPUs with sparse tensor cores" in change.what
+    (actual,) = evaluate(model, X)
+    np.testing.assert_allclose(actual, expected, atol=5e-3 * np.abs(expected).max())
+
+
+def test_zeros_in_no_pattern_of_the_gpu_are_refused() -> None:
+    weight = RANDOM.standard_normal((200, 32)).astype(np.float32)
+    weight[np.arange(200) % 16 >= 7] = 0
+    (refusal,) = LowerCuda(sparse=True)(layer(weight)).refusals
+    assert "more than two in some four, which sparse tensor cores do not take" in refusal.reason
+
+
 def test_float16_is_near_float32_and_keeps_the_types_outside() -> None:
     model = layer(RANDOM.standard_normal((200, 32)).astype(np.float32))
     (expected,) = evaluate(model, X)
