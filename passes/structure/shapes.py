@@ -19,6 +19,10 @@ from .macs import COUNTED_OPS
 
 #: Only sizes and small index tables need to be folded, not weights.
 _FOLD_BYTES = 16 * 1024
+#: GreaterOrEqual and LessOrEqual, of which masks are made, have shape inference from here on; since
+#: the opset before, operators got new types and attributes, but no other meaning.
+_COMPARISONS_OPSET = 16
+_OLDEST_PLAIN_OPSET = 13
 
 
 def shapes_at(model: ir.Model, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -40,6 +44,9 @@ def shapes_at(model: ir.Model, inputs: Mapping[str, tuple[int, ...]]) -> dict[st
     for node in graph:
         for value in node.outputs:
             value.shape = None
+    version = graph.opset_imports.get("", 1)
+    if version >= _OLDEST_PLAIN_OPSET:
+        graph.opset_imports[""] = max(version, _COMPARISONS_OPSET)
     _write_out_lowered(graph)
     _fold(model)
     shapes: dict[str, tuple[int, ...]] = {}

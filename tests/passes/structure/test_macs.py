@@ -65,3 +65,11 @@ def test_the_model_is_left_as_it_was() -> None:
     assert shapes["y"] == (3, 5, D)
     assert [n.op_type for n in model.graph] == before
     assert model.graph.inputs[0].shape == ir.Shape(["B", "T", D])
+
+
+def test_masks_of_older_opsets_hide_no_sizes() -> None:
+    body = (
+        "m = GreaterOrEqual (x, x)  c = Where (m, x, x)  t = Transpose <perm = [0, 2, 1]> (c)"
+        "  y = MatMul (c, t)"
+    )
+    assert macs(body, opset=13)[-1] == 2 * 10 * 10 * D
