@@ -52,7 +52,10 @@ def _padded(node: ir.Node) -> ir.Value | None:
     if node.domain:
         return None
     if node.op_type == "Pad":
-        return node.inputs[0]
+        source = node.inputs[0]
+        # Frames of a causal convolution have three axes.
+        known = source is not None and source.shape is not None and len(source.shape) != 4
+        return None if known else source
     if node.op_type != "Concat" or len(node.inputs) != 2:
         return None
     zeros, scores = node.inputs

@@ -10,13 +10,13 @@ import dataclasses
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
-from onnxscript import rewriter
 from onnxscript.optimizer import fold_constants_ir
-from onnxscript.rewriter.rules.common import fuse_pad_into_conv_rule
 
 from ..base import InPlacePass, Journal, PassResult
 from ..rewrite import constant
 from .identities import RemoveIdentities
+from .pad import PadIntoConv
+from .shapes import infer_shapes
 from .versions import WORKING_OPSET, quiet, raise_opset
 
 #: Constants computed from weights (a transposed or scaled matrix) are folded up to this many
@@ -79,7 +79,7 @@ class Simplify(InPlacePass):
         _lay_out_folded(model)
         for step in (
             RemoveIdentities(),
-            rewriter.RewritePass([fuse_pad_into_conv_rule]),
+            PadIntoConv(),
             common.DeduplicateHashedInitializersPass(),
             common.CommonSubexpressionEliminationPass(),
             common.RemoveUnusedNodesPass(),
@@ -90,7 +90,7 @@ class Simplify(InPlacePass):
 
 def _infer_shapes(model: ir.Model) -> None:
     common.NameFixPass()(model)
-    common.ShapeInferencePass()(model)
+    infer_shapes(model)
 
 
 def _fold(model: ir.Model, limit_bytes: int) -> ir.passes.PassResult:

@@ -14,12 +14,14 @@ TAPS = 5
 
 GRAPH = """
 <ir_version: 10, opset_import: ["": 21]>
-net (float[b, t, 6] x, bool[b, 1, t] mask, float[6] norm_weight, float[6] norm_bias,
+net (float[b, t, 6] x, bool[b, 1, m] mask, float[6] norm_weight, float[6] norm_bias,
      float[6, 12] w_in, float[12] b_in, float[6, 1, 5] filters, float[6] bias, float[6, 6] w_out)
   => (float[b, t, 6] y)
 {{
   n = LayerNormalization (x, norm_weight, norm_bias)
-  product = MatMul (n, w_in)
+  back = Constant <value_ints = [0, 4, 0, 0, 0, 0]> ()
+  begun = {front}
+  product = MatMul (begun, w_in)
   both = Add (product, b_in)
   turned = Transpose <perm = [0, 2, 1]> (both)
   left, right = Split <axis = 1, num_outputs = 2> (turned)
@@ -45,9 +47,12 @@ def _model(
     pads: str = "[2, 2]",
     cleared: str = "zero, gated",
     fill: str = "0.0",
+    front: str = "Identity (n)",
 ) -> ir.Model:
     generator = np.random.default_rng(0)
-    text = GRAPH.format(gate=gate, activation=activation, pads=pads, cleared=cleared, fill=fill)
+    text = GRAPH.format(
+        gate=gate, activation=activation, pads=pads, cleared=cleared, fill=fill, front=front
+    )
     model = parse(
         text,
         norm_weight=np.ones(WIDTH, np.float32),
@@ -91,6 +96,15 @@ def test_same_outputs_in_one_operator(options: dict[str, str]) -> None:
         feeds = _feeds(batch, frames)
         (wanted,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
         np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-4)
+
+
+def test_frames_may_be_put_in_front_of_the_first_layer() -> None:
+    options = {"front": "Pad (n, back)", "pads": "[0, 0]"}
+    original, model = _model(**options), _model(**options)
+    assert len(FuseConvModule()(model).changes) == 1
+    feeds = {"x": _feeds(2, 7)["x"], "mask": _feeds(2, 7 + TAPS - 1)["mask"]}
+    (wanted,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

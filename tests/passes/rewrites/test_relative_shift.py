@@ -105,9 +105,19 @@ def test_other_pads_are_refused() -> None:
     model = parse(
         """
     <ir_version: 10, opset_import: ["": 21]>
-    net (float[b, 4] x, int64[4] pads) => (float[b, 5] y) { y = Pad (x, pads) }""",
-        pads=np.array([0, 1, 0, 0], np.int64),
+    net (float[b, 2, 3, 4] x, int64[8] pads) => (float[b, 2, 3, 5] y) { y = Pad (x, pads) }""",
+        pads=np.array([0, 0, 0, 1, 0, 0, 0, 0], np.int64),
     )
     result = RelativeShift()(model)
     assert not result.modified
     assert "Reshape" in result.refusals[0].reason
+
+
+def test_frames_before_a_causal_convolution_are_no_scores() -> None:
+    model = parse(
+        """
+    <ir_version: 10, opset_import: ["": 21]>
+    net (float[b, 4, t] x, int64[6] pads) => (float[b, 4, u] y) { y = Pad (x, pads) }""",
+        pads=np.array([0, 0, 2, 0, 0, 0], np.int64),
+    )
+    assert not RelativeShift()(model).refusals
