@@ -25,6 +25,7 @@ Change = Mapping[str, Mapping[str, Any]]
 
 #: Stages before quantisation, which serve all targets.
 STAGES = (
+    "layer_norm",
     "pointwise",
     "relative_shift",
     "softmax_mask",

@@ -89,6 +89,10 @@ class PruneSection(Switch):
     """Removes units, heads, channels and modules that masks and zero weights switch off."""
 
 
+class LayerNormSection(Switch):
+    """Writes layer normalisation, which older opsets spell out, as one operator."""
+
+
 class PointwiseSection(Switch):
     """Writes convolutions of kernel size 1, Gemm and Einsum as MatMul, which has fast kernels."""
 
@@ -381,6 +385,7 @@ class Recipe(Section):
     simplify: SimplifySection = SimplifySection()
     prune: PruneSection = PruneSection()
     positions: PositionsSection = PositionsSection()
+    layer_norm: LayerNormSection = LayerNormSection()
     pointwise: PointwiseSection = PointwiseSection()
     relative_shift: RelativeShiftSection = RelativeShiftSection()
     softmax_mask: SoftmaxMaskSection = SoftmaxMaskSection()

@@ -19,12 +19,15 @@ from ..passes.rewrites.frame_mask import FrameMask
 from ..passes.rewrites.frames_major import FramesMajor
 from ..passes.rewrites.gemm import GemmToMatMul
 from ..passes.rewrites.item_mask import ItemMask
+from ..passes.rewrites.key_positions import KeyPositions
+from ..passes.rewrites.layer_norm import LayerNorm
 from ..passes.rewrites.length_mask import LengthMask
 from ..passes.rewrites.merge_linears import MergeLinears
 from ..passes.rewrites.packed_heads import PackedHeads
 from ..passes.rewrites.pointwise import PointwiseConvToMatMul
 from ..passes.rewrites.positions import Positions
 from ..passes.rewrites.relative_shift import RelativeShift
+from ..passes.rewrites.score_sizes import ScoreSizes
 from ..passes.rewrites.simplify import Simplify
 from ..passes.rewrites.softmax_mask import SoftmaxMask
 from ..passes.rewrites.versions import MinimiseVersions
@@ -146,6 +149,11 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
         "remove units, heads, channels and modules that masks and zeros switch off",
         _switched("prune", lambda recipe: [RemovePruned()]),
     ),
+    Stage(
+        "layer_norm",
+        "write layer normalisation as one operator",
+        _switched("layer_norm", lambda recipe: [LayerNorm()]),
+    ),
     Stage("positions", "compute position tables instead of storing them", _positions),
     Stage(
         "pointwise",
@@ -157,8 +165,8 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "relative_shift",
-        "shift position scores without copying them",
-        _switched("relative_shift", lambda recipe: [RelativeShift()]),
+        "shift position scores without copying them, add to the keys what is not shifted",
+        _switched("relative_shift", lambda recipe: [ScoreSizes(), RelativeShift(), KeyPositions()]),
     ),
     Stage(
         "softmax_mask",

@@ -54,6 +54,9 @@ class Source:
     def cached(self) -> bool:
         """Whether it begins with what earlier chunks left."""
         producer = self.value.producer()
+        if producer is not None and producer.op_type == "Add":  # positions of keys
+            first = producer.inputs[0]
+            producer = first.producer() if first is not None else None
         return producer is not None and producer.op_type == "Concat"
 
 
@@ -193,7 +196,7 @@ def _context(attention: SelfAttention, block: int | None) -> ir.Value:
 def _position_table(attention: SelfAttention) -> Source | None:
     """What queries meet beside keys, if anything."""
     layer = attention.position_layer
-    if layer is not None:
+    if layer is not None and attention.position is Position.RELATIVE:
         return Source(layer.output, layer.out_features, 0, 1.0, None)
     if attention.position is Position.SHAW:
         return Source(attention.position_values[0], attention.head_size, 0, 1.0, None)

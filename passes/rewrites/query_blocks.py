@@ -24,7 +24,7 @@ from ..structure.scores import averaging_product, score_products
 #: Shape takes a part of the axes from this opset on.
 _LEAST_OPSET = 15
 #: Positions that come as vectors of queries, keys or distances.
-_POSITIONS = (Position.RELATIVE, Position.ROTARY, Position.NONE)
+_POSITIONS = (Position.RELATIVE, Position.KEY, Position.ROTARY, Position.NONE)
 #: Frames of a trial, a number that leaves unequal blocks, and the largest difference of values of
 #: order 1.
 _FRAMES = 7

@@ -51,10 +51,10 @@ def recognise_attention(branch: Branch) -> SelfAttention:
     """
     scores = _scores(branch)
     query = _projection(branch, "queries", scores.query)
-    key = _projection(branch, "keys", scores.key)
+    key, added = _key_projection(branch, scores.key)
     value = _projection(branch, "values", scores.value)
     out = _output_projection(branch, scores)
-    positions = find_positions(branch, scores.position, scores.added)
+    positions = find_positions(branch, scores.position, scores.added, added)
     size = head_size(scores.content, scores.query, scores.key, out.in_features)
     if size is None:
         raise NotRecognisedError(
@@ -170,6 +170,15 @@ def _averaged(branch: Branch, softmax: ir.Node) -> ir.Value:
         "no product of activations takes what its Softmax puts out; self-attention averages its "
         "values with it"
     )
+
+
+def _key_projection(branch: Branch, value: ir.Value) -> tuple[Linear, Linear | None]:
+    """The linear layer nearest to the keys, and one of positions that are added to them."""
+    linears = upstream(value, branch.products).linears
+    positions = [layer for layer in linears if layer.node not in branch]
+    if len(linears) == 2 and len(positions) == 1:
+        return next(layer for layer in linears if layer not in positions), positions[0]
+    return _projection(branch, "keys", value), None
 
 
 def _projection(branch: Branch, what: str, value: ir.Value) -> Linear:

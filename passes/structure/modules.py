@@ -40,11 +40,13 @@ class Position(StrEnum):
     """How self-attention knows about positions.
 
     ``RELATIVE`` is Transformer-XL's (Dai et al. 2019): scores of a projected table, shifted.
+    ``KEY`` adds the rows of a projected table to the keys, as :mod:`..rewrites.key_positions` does.
     ``SHAW`` (Shaw et al. 2018) looks a vector up for every distance. ``BIAS`` adds a number for
     every distance (T5). ``ROTARY`` turns queries and keys (Su et al. 2021).
     """
 
     RELATIVE = "relative"
+    KEY = "key"
     SHAW = "shaw"
     BIAS = "bias"
     ROTARY = "rotary"

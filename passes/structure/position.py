@@ -6,6 +6,7 @@
 3. Rotary: halves or pairs of features are swapped, one of them negated, and both are scaled by
    sines and cosines; in the projections or before them.
 4. Bias: a number for every distance, looked up in a table, added to the scores.
+5. Key: rows of a projected table are added to the keys.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Positions:
 
 
 def find_positions(
-    branch: Branch, products: tuple[tuple[ir.Node, ir.Value], ...], added: Upstream
+    branch: Branch,
+    products: tuple[tuple[ir.Node, ir.Value], ...],
+    added: Upstream,
+    of_keys: Linear | None = None,
 ) -> Positions:
     """How positions enter a branch.
 
@@ -42,6 +46,7 @@ def find_positions(
         branch: The attention branch.
         products: Score products with a table, and their operand with the table.
         added: What computes the scores.
+        of_keys: What projects positions that are added to the keys, if anything.
 
     Raises:
         NotRecognisedError: Positions enter in a manner that is not understood.
@@ -53,6 +58,8 @@ def find_positions(
         )
     if products:
         return _from_product(branch, *products[0])
+    if of_keys is not None:
+        return Positions(Position.KEY, (of_keys.input,), of_keys)
     rotation = _rotation(branch)
     if rotation:
         return Positions(Position.ROTARY, rotation)

@@ -23,9 +23,19 @@ def score_products(
     Returns:
         Those with keys, and those with positions.
     """
-    found = [node for node in above(softmax.inputs[0]) if node.op_type == "MatMul"]
+    found = [
+        node
+        for node in above(softmax.inputs[0])
+        if node.op_type == "MatMul" and not _is_layer(node)
+    ]
     by_position = [n for n in found if position is not None and _reaches(n.inputs[1], position)]
     return [n for n in found if n not in by_position], by_position
+
+
+def _is_layer(product: ir.Node) -> bool:
+    """Whether a product is that of rows with one matrix: what projects positions, no scores."""
+    right = product.inputs[1]
+    return right is not None and right.shape is not None and len(right.shape) == 2
 
 
 def averaging_product(softmax: ir.Node) -> ir.Node | None:

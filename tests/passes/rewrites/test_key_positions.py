@@ -1,0 +1,106 @@
+"""Positions that are not shifted join the keys, and the outputs stay."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from confpress.passes.base import run
+from confpress.passes.fuse.attention import FuseAttention
+from confpress.passes.rewrites.key_positions import KeyPositions
+from confpress.passes.rewrites.score_sizes import ScoreSizes
+from confpress.passes.rewrites.shapes import infer_shapes
+from confpress.passes.structure import Position
+
+from ..graphs import difference, operators
+from ..structure.graphs import (
+    ATTENTION,
+    ATTENTION_INPUTS,
+    ATTENTION_WEIGHTS,
+    HEADS,
+    SIZE,
+    D,
+    make,
+    recognise_one,
+    replaced,
+)
+
+SHIFT = ("padded", "shape", "bd1", "bd2", "bd3", "sizes", "keys", "bd =")
+#: Without the shift, as WeNet has it, with a mask cut to the frames of scores.
+UNSHIFTED = replaced(
+    "\n".join(line for line in ATTENTION.splitlines() if not line.strip().startswith(SHIFT)),
+    ("Add (ac, bd)", "Add (bd0, ac)"),
+    ("masked = Where (mask", "sizes = Shape (scaled)  all = Slice (sizes, three, last, zero)"
+     "  cut = Slice (mask, zero, all, three)  masked = Where (cut"),
+)  # fmt: skip
+CACHED = [
+    ("k = Transpose <perm = [0, 2, 3, 1]> (k1)",
+     "k2 = Transpose <perm = [0, 2, 1, 3]> (k1)  k3 = Concat <axis = 2> (cache, k2)"
+     "  k = Transpose <perm = [0, 1, 3, 2]> (k3)"),
+    ("vt = Transpose <perm = [0, 2, 1, 3]> (v1)",
+     "v2 = Transpose <perm = [0, 2, 1, 3]> (v1)  vt = Concat <axis = 2> (cache, v2)"),
+]  # fmt: skip
+
+
+def build(*pairs: tuple[str, str], body: str = UNSHIFTED) -> ir.Model:
+    inputs = ATTENTION_INPUTS.replace("[B,1,1,T]", "[B,1,1,M]")
+    cache = f"{inputs}, float[B,{HEADS},C,{SIZE}] cache"
+    made = replaced(body, *pairs)
+    model = make(made, ATTENTION_WEIGHTS, inputs=cache if "cache" in made else inputs)
+    infer_shapes(model)
+    return model
+
+
+def feeds(past: int = 0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    arrays = {
+        "x": random.standard_normal((2, 5, D)).astype(np.float32),
+        "pos": random.standard_normal((1, 5 + past, D)).astype(np.float32),
+        "mask": np.arange(7 + past) >= np.array([5 + past, 3])[:, None, None, None],
+    }
+    cache = random.standard_normal((2, HEADS, past, SIZE)).astype(np.float32)
+    return arrays | ({"cache": cache} if past else {})
+
+
+@pytest.mark.parametrize(
+    ("pairs", "past"),
+    [
+        pytest.param([], 0, id="divided"),
+        pytest.param([("Div (sum, root)", "Mul (root, sum)")], 0, id="multiplied"),
+        pytest.param([("Div (sum, root)", "Identity (sum)")], 0, id="no scale"),
+        pytest.param(CACHED, 3, id="behind a cache"),
+        pytest.param([("q1 = Add (q0, bq)", "q1 = Identity (q0)")], 0, id="no bias of queries"),
+    ],
+)
+def test_one_product_computes_what_two_did(pairs: list[tuple[str, str]], past: int) -> None:
+    model, original = build(*pairs), build(*pairs)
+    result = run([ScoreSizes(), KeyPositions()], model)
+    assert "join the keys" in result.changes[-1].what
+    assert operators(model).count("MatMul") == operators(original).count("MatMul") - 1
+    assert recognise_one(model).attention.position is Position.KEY
+    assert difference(model, original, feeds(past)) < 1e-5
+
+
+@pytest.mark.parametrize("past", [0, 3])
+def test_the_rest_becomes_one_operator(past: int) -> None:
+    model, original = build(*(CACHED if past else [])), build(*(CACHED if past else []))
+    run([ScoreSizes(), KeyPositions()], model)
+    result = run([FuseAttention()], model)
+    assert not result.refusals
+    assert "BiasedAttention" in operators(model)
+    assert "Softmax" not in operators(model)
+    # Nothing computes scores for their size alone.
+    assert operators(model).count("MatMul") == operators(original).count("MatMul") - 3
+    assert difference(model, original, feeds(past)) < 1e-5
+
+
+def test_shifted_positions_stay() -> None:
+    result = run([KeyPositions()], build(body=ATTENTION))
+    assert not result.modified
+    assert not result.refusals
+
+
+def test_queries_of_another_kind_are_refused() -> None:
+    model = build(("qv0 = Add (q2, v)", "q3 = Relu (q2)  qv0 = Add (q3, v)"))
+    (refusal,) = run([KeyPositions()], model).refusals
+    assert "one projection with two biases" in refusal.reason
