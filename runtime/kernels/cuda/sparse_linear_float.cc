@@ -87,8 +87,8 @@ struct SparseLinearHalf : SparseLinear<Half> {
   SparseLinearHalf(const KernelInfo& info, Activation activation)
       : SparseLinear(kOp, info, activation, {ort::kFloat16}) {
     const Weights<Half> w = checked_weights<Half>();
-    // They read 9 bytes for 8 columns and the other kernel 3 for a weight, so up to 24 of 64 it reads
-    // no more than they do.
+    // They read 9 bytes for 8 columns and the other kernel 3 for a weight, so up to 24 of 64 it
+    // reads no more than they do.
     if (layer_.kept <= 24 || !has_sparse_tensor_cores()) return;
     packed_ = OnGpu(kOp, pack_two_of_four(w.values.data(), w.columns.data(), layer_.rows,
                                           layer_.blocks, layer_.kept));
