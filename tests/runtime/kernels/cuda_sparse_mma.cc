@@ -1,6 +1,8 @@
 // The product on sparse tensor cores, on a processor. test_cuda_sparse_mma.py calls it.
 #include <cstring>
 #include <memory>
+#include <thread>
+#include <vector>
 
 #include "mma_threads.h"
 
@@ -13,10 +15,17 @@ template <class Tile>
 void run(const SparseMmaProblem& problem, bool late) {
   using Block = SparseMmaBlock<Tile>;
   const auto shared = std::make_unique<typename Block::Shared>();
-  for (int64_t block = 0; block < Block::count(problem.shape); ++block) {
+  for (int64_t index = 0; index < Block::count(problem.shape); ++index) {
     std::memset(shared.get(), 0xFF, sizeof *shared);  // NaN, so that nothing is read unset
-    HostMmaThreads<typename Block::Registers> threads(late);
-    Block(problem, *shared, block).run(threads);
+    Barrier barrier;
+    std::vector<std::thread> warps;
+    for (int warp = 0; warp < kWarps; ++warp) {
+      warps.emplace_back([&, warp] {
+        HostMmaThreads<typename Block::Registers> threads(warp, barrier, late);
+        Block(problem, *shared, index).run(threads);
+      });
+    }
+    for (std::thread& warp : warps) warp.join();
   }
 }
 
@@ -35,6 +44,26 @@ extern "C" bool sparse_mma(const Half* x, const Half* weights, const uint8_t* co
                                  bias,  y, static_cast<Activation>(activation)};
   wide ? run<WideTile>(problem, late) : run<NarrowTile>(problem, late);
   return true;
+}
+
+// For ThreadSanitizer: both tiles, with frames that are copied and others, over several stages.
+int main() {
+  constexpr int64_t kRows = 70, kFrames = 70;
+  for (const int64_t columns : {600, 518}) {
+    const size_t blocks = ceil_div(columns, kColumns);
+    const int kept = kColumns / 2;
+    std::vector<Half> x(kFrames * columns), y(kFrames * kRows);
+    std::vector<Half> weights(blocks * kRows * kept, from_float<Half>(1.0f));
+    std::vector<uint8_t> places(weights.size());
+    for (size_t i = 0; i < places.size(); ++i) places[i] = i % kept / 2 * kGroup + i % 2;
+    const std::vector<float> bias(kRows);
+    for (const bool wide : {false, true}) {
+      if (!sparse_mma(x.data(), weights.data(), places.data(), bias.data(), y.data(),
+                      {kFrames, kRows, columns}, kept, 0, wide, false)) {
+        return 1;
+      }
+    }
+  }
 }
 
 // Where a lane's register lies: row and group of weights, frame and column of frames, row and frame

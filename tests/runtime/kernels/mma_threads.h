@@ -3,7 +3,10 @@
 #pragma once
 
 #include <cmath>
+#include <condition_variable>
 #include <functional>
+#include <mutex>
+#include <set>
 #include <vector>
 
 #include "cuda/sparse_mma_block.h"
@@ -52,17 +55,44 @@ void multiply_warp(const std::vector<MmaOperands>& lanes) {
   }
 }
 
+constexpr int kWarps = kMmaThreads / kLanes;
+
+// Where the warps of a block wait for one another.
+class Barrier {
+ public:
+  void wait() {
+    std::unique_lock lock(mutex_);
+    const int round = round_;
+    if (++arrived_ == kWarps) {
+      arrived_ = 0;
+      ++round_;
+      all_.notify_all();
+    } else {
+      all_.wait(lock, [&] { return round_ != round; });
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable all_;
+  int arrived_ = 0;
+  int round_ = 0;
+};
+
+// The threads of one warp. Warps run at the same time, so that ThreadSanitizer sees where a barrier
+// is missing.
 template <class Registers>
 class HostMmaThreads {
  public:
   // Copies are done as early as a GPU may do them, or as late.
-  explicit HostMmaThreads(bool late) : late_(late) {}
+  HostMmaThreads(int warp, Barrier& barrier, bool late)
+      : first_(warp * kLanes), barrier_(barrier), late_(late) {}
 
   template <class Phase>
   void each(const Phase& phase) {
-    for (int i = 0; i < kMmaThreads; ++i) {
-      const int thread = backwards_ ? kMmaThreads - 1 - i : i;
-      phase(thread, registers_[thread]);
+    for (int i = 0; i < kLanes; ++i) {
+      const int lane = backwards_ ? kLanes - 1 - i : i;
+      phase(first_ + lane, registers_[lane]);
     }
     backwards_ = !backwards_;
   }
@@ -81,37 +111,40 @@ class HostMmaThreads {
   void wait() {
     for (const auto& copy : copies_) copy();
     copies_.clear();
+    barrier_.wait();
   }
 
   // ldmatrix.x4: lane 8 i + r says where row r of matrix i is; of every matrix, each lane gets two
-  // elements, row by row.
+  // elements, row by row. Zeros where a matrix has two rows in the same banks.
   template <class RowOf, class To>
   void read_matrices(const RowOf& row_of, const To& to_of) {
-    for (int warp = 0; warp < kMmaThreads; warp += kLanes) {
-      for (int lane = 0; lane < kLanes; ++lane) {
-        for (int matrix = 0; matrix < 4; ++matrix) {
-          const Chunk& row = row_of(warp + 8 * matrix + lane / 4);
-          to_of(registers_[warp + lane]).words[matrix] = row.words[lane % 4];
+    for (int matrix = 0; matrix < 4; ++matrix) {
+      std::set<uintptr_t> banks;
+      for (int row = 0; row < 8; ++row) {
+        const Chunk& chunk = row_of(first_ + 8 * matrix + row);
+        banks.insert(reinterpret_cast<uintptr_t>(&chunk) / sizeof(Chunk) % 8);
+        for (int i = 0; i < 4; ++i) {
+          to_of(registers_[4 * row + i]).words[matrix] = chunk.words[i];
         }
       }
+      if (banks.size() == 8) continue;
+      for (Registers& registers : registers_) to_of(registers).words[matrix] = 0;
     }
   }
 
   template <int kSelector, class Of>
   void multiply(const Of& operands_of) {
-    for (int warp = 0; warp < kMmaThreads; warp += kLanes) {
-      std::vector<MmaOperands> lanes;
-      for (int lane = 0; lane < kLanes; ++lane) {
-        lanes.push_back(operands_of(registers_[warp + lane]));
-      }
-      multiply_warp<kSelector>(lanes);
-    }
+    std::vector<MmaOperands> lanes;
+    for (Registers& registers : registers_) lanes.push_back(operands_of(registers));
+    multiply_warp<kSelector>(lanes);
   }
 
  private:
-  std::vector<Registers> registers_{kMmaThreads};
-  std::vector<std::function<void()>> copies_;
+  const int first_;
+  Barrier& barrier_;
   const bool late_;
+  std::vector<Registers> registers_{kLanes};
+  std::vector<std::function<void()>> copies_;
   bool backwards_ = false;
 };
 

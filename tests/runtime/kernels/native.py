@@ -37,12 +37,31 @@ def build_linear(folder: Path, **definitions: str) -> Path:
 
 def compiled(source: Path, folder: Path) -> ctypes.CDLL:
     """A source file of the tests, compiled by the ordinary compiler with the kernels' headers."""
-    require("c++")
     library = folder / f"{source.stem}.so"
-    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-fPIC", "-shared"]
-    includes = f"-I{ROOT / 'runtime' / 'kernels'}"
-    subprocess.run(["c++", *flags, includes, source, "-o", library], check=True)
+    done = _compile(source, library, "-fPIC", "-shared")
+    assert done.returncode == 0, done.stderr
     return ctypes.CDLL(str(library))
+
+
+def run_for_races(source: Path, folder: Path) -> None:
+    """Runs a source file's program under ThreadSanitizer; skips the test where there is none."""
+    program = folder / source.stem
+    done = _compile(source, program, "-g1", "-fsanitize=thread")
+    if done.returncode != 0 and _lacks_sanitizers(done.stderr):
+        pytest.skip("the compiler's run-time library of ThreadSanitizer is not installed")
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("ThreadSanitizer does not run where addresses are as random as here")
+    assert done.returncode == 0, done.stderr
+
+
+def _compile(source: Path, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    require("c++")
+    flags = ["-std=c++17", "-O1", "-ffp-contract=off", "-pthread", *more]
+    includes = f"-I{ROOT / 'runtime' / 'kernels'}"
+    command = ["c++", *flags, includes, str(source), "-o", str(output)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def _build(folder: Path, target: str, definitions: Mapping[str, str]) -> Path:

@@ -17,7 +17,9 @@ from numpy.testing import assert_array_equal
 
 from ...passes.quant_layers import activated
 from ...passes.sparse_layers import sparse_weight
-from .native import compiled
+from .native import compiled, run_for_races
+
+SOURCE = Path(__file__).with_name("cuda_sparse_mma.cc")
 
 Halves = npt.NDArray[np.float16]
 
@@ -28,8 +30,7 @@ SHAPES = [(1, 1, 40), (5, 16, 64), (33, 17, 176), (32, 64, 256), (70, 90, 300), 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     """cuda_sparse_mma.cc, compiled by the ordinary compiler."""
-    source = Path(__file__).with_name("cuda_sparse_mma.cc")
-    library = compiled(source, tmp_path_factory.mktemp("mma"))
+    library = compiled(SOURCE, tmp_path_factory.mktemp("mma"))
     for name in ("sparse_mma", "pack_rows", "is_wide"):
         getattr(library, name).restype = ctypes.c_bool
     return library
@@ -76,6 +77,10 @@ def test_products_are_those_of_float64(
         expected = activated(activation, z)
         # Sums of at most 260 products, rounded to float32 17 times, then once to float16.
         assert (np.abs(y - expected) <= 1e-4 + np.abs(expected) * 2**-11).all()
+
+
+def test_warps_meet_at_barriers_before_they_read_what_others_wrote(tmp_path: Path) -> None:
+    run_for_races(SOURCE, tmp_path)
 
 
 def test_frames_that_are_not_aligned_are_read_all_the_same(kernel: ctypes.CDLL) -> None:
