@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
@@ -16,7 +17,7 @@ from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..linear import only_user
 from ..operators.addnorm import LEAST_OPSET, add_norm_function, add_norm_node
 from ..operators.functions import define
-from ..rewrite import constant, replace_value, scalar
+from ..rewrite import Patch, constant, replace_value, scalar
 from ..structure import recognise
 
 
@@ -64,13 +65,18 @@ def _norm_of(value: ir.Value) -> ir.Node | str:
         return "no LayerNormalization reads it" if not norms else "several norms read it"
     norm = norms[0]
     weight = constant(norm.inputs[1]) if norm.inputs[0] is value else None
-    if len(norm.inputs) < 3 or weight is None or constant(norm.inputs[2]) is None:
-        return "its norm has no constant weight and bias"
+    bias = _bias(norm)
+    if weight is None or (bias is not None and constant(bias) is None):
+        return "its norm's weight or bias is not constant"
     if weight.ndim != 1 or norm.attributes.get_int("axis", -1) not in (-1, 2):
         return "its norm is over more than the last axis"
     if any(output.uses() for output in norm.outputs[1:]):
         return "the mean or deviation of its norm is read"
     return norm
+
+
+def _bias(norm: ir.Node) -> ir.Value | None:
+    return norm.inputs[2] if len(norm.inputs) > 2 else None
 
 
 def _fuse(model: ir.Model, where: str, add: ir.Node, place: int, norms: list[ir.Node]) -> None:
@@ -79,7 +85,7 @@ def _fuse(model: ir.Model, where: str, add: ir.Node, place: int, norms: list[ir.
     branch, scale = _unscaled(branch)
     function = add_norm_function(len(norms), model.opset_imports[""])
     define(model, function)
-    parameters = [v for norm in norms for v in norm.inputs[1:3] if v is not None]
+    parameters = [v for norm in norms for v in _parameters(norm)]
     node = add_norm_node(
         [stream, branch, *parameters],
         scale=scale,
@@ -92,6 +98,14 @@ def _fuse(model: ir.Model, where: str, add: ir.Node, place: int, norms: list[ir.
     replaced = [add, norms[0]] if len(norms) == 1 else norms
     for old, new in zip(replaced, node.outputs, strict=True):
         replace_value(old.outputs[0], new)
+
+
+def _parameters(norm: ir.Node) -> tuple[ir.Value, ir.Value]:
+    """Weight and bias, zeros where there is none."""
+    weight, bias = norm.inputs[1], _bias(norm)
+    stored = constant(weight)
+    assert weight is not None and stored is not None, "a norm that is fused has a constant weight"
+    return weight, bias or Patch(norm).constant(np.zeros_like(stored), "no_bias")
 
 
 def _unscaled(branch: ir.Value) -> tuple[ir.Value, float]:

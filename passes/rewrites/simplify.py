@@ -14,6 +14,7 @@ from onnxscript.optimizer import fold_constants_ir
 
 from ..base import InPlacePass, Journal, PassResult
 from ..rewrite import constant
+from .explicit_padding import ExplicitPadding
 from .identities import RemoveIdentities
 from .pad import PadIntoConv
 from .shapes import infer_shapes
@@ -79,6 +80,7 @@ class Simplify(InPlacePass):
         _lay_out_folded(model)
         for step in (
             RemoveIdentities(),
+            ExplicitPadding(),
             PadIntoConv(),
             common.DeduplicateHashedInitializersPass(),
             common.CommonSubexpressionEliminationPass(),

@@ -48,6 +48,7 @@ def _model(end: str, opset: int = 21) -> ir.Model:
     [
         ("y = Relu (n3)", ["AddNorm", "AddNorm"]),
         ("y = LayerNormalization <epsilon = 0.01> (n3, g, h)", ["AddNorm", "AddNormNorm"]),
+        ("y = LayerNormalization (n3, g)", ["AddNorm", "AddNormNorm"]),
         ("n4 = LayerNormalization (n3, g, h) y = Add (n4, x2)", ["AddNorm", "AddNorm"]),
     ],
 )
