@@ -21,6 +21,7 @@ from transformers.models.nemotron_asr_streaming import (
 )
 from transformers.models.phi4_multimodal import modeling_phi4_multimodal as phi4
 from transformers.models.seamless_m4t import modeling_seamless_m4t as seamless
+from transformers.models.seamless_m4t_v2 import modeling_seamless_m4t_v2 as seamless_v2
 
 WIDTH, LAYERS, HEADS, UNITS, VOCABULARY = 32, 2, 4, 64, 20
 BATCH, FRAMES = 2, 160
@@ -124,6 +125,18 @@ def seamless_m4t() -> tuple[nn.Module, Inputs]:
     return Encoder(model, "last_hidden_state"), _features(160)
 
 
+def seamless_m4t_v2() -> tuple[nn.Module, Inputs]:
+    config = transformers.SeamlessM4Tv2Config(
+        hidden_size=WIDTH, speech_encoder_layers=LAYERS, speech_encoder_attention_heads=HEADS,
+        speech_encoder_intermediate_size=UNITS, feature_projection_input_dim=160,
+        conv_depthwise_kernel_size=9, add_adapter=False, speech_encoder_chunk_size=16,
+        speech_encoder_left_chunk_num=2, left_max_position_embeddings=16,
+        right_max_position_embeddings=4,
+    )  # fmt: skip
+    model = seamless_v2.SeamlessM4Tv2SpeechEncoder(config)
+    return Encoder(model, "last_hidden_state"), _features(160, mask=torch.long)
+
+
 def granite_speech() -> tuple[nn.Module, Inputs]:
     config = granite.GraniteSpeechEncoderConfig(
         input_dim=160, num_layers=LAYERS, hidden_dim=WIDTH, num_heads=HEADS,
@@ -216,6 +229,7 @@ ARCHITECTURES = {
     "lasr": Architecture(lasr, "rotary", factor=4, kernel=8),
     "lasr masked": Architecture(lambda: lasr(mask=True), "rotary", factor=4, kernel=8),
     "seamless": Architecture(seamless_m4t, "relative"),
+    "seamless 2 masked": Architecture(seamless_m4t_v2, "shaw", norm="layer"),
     "granite": Architecture(granite_speech, "shaw", units=4 * WIDTH),
     "granite 5": Architecture(granite_speech5, "shaw", kernel=7),
     "phi4": Architecture(phi4_audio, "bias", factor=8, kernel=3),
