@@ -197,7 +197,7 @@ class Watched:
         states = None
         for piece in self._pieces(features):
             found = dict(zip(shown, run_session(session, face.feeds([piece], states)), strict=True))
-            states = {state.output: found[state.output] for state in face.states}
+            states = face.carried(found, states)
             yield [found[name] for name in self.names]
 
     def _pieces(self, features: FloatArray) -> list[FloatArray]:

@@ -91,6 +91,8 @@ def find_chunks(face: Interface, encoder_frames: Callable[[int], int]) -> Chunks
 
 def _whole_window(face: Interface, window: int, encoder_frames: Callable[[int], int]) -> int:
     given = encoder_frames(window)
+    if face.factor is not None and 0 < given * face.factor < window:
+        return given * face.factor
     if not given or window % given:
         raise ConfpressError(
             f"{face.model} takes {window} frames and gives {given} frames of scores, so that its "

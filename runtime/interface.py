@@ -11,7 +11,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..passes.errors import ConfpressError
+from ..passes.structure import Kind, recognise
 from ..passes.structure.interface import Layout, speech_interface
+from .place import Place, read_place
 
 Array = npt.NDArray[Any]
 FloatArray = npt.NDArray[np.float32]
@@ -20,6 +22,10 @@ FloatArray = npt.NDArray[np.float32]
 #: Metadata of streaming models: as icefall's exports have it, and NeMo's for sherpa-onnx.
 _WINDOW_KEYS = ("T", "window_size")
 _SHIFT_KEYS = ("decode_chunk_len", "chunk_shift")
+#: WeNet's counts a chunk in encoder frames.
+_WENET_WINDOW_KEYS = ("decoding_window",)
+_WENET_CHUNK_KEYS = ("chunk_size",)
+_WENET_FACTOR_KEYS = ("subsampling_rate",)
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,8 @@ class Interface:
         chunk_shift: Frames from one chunk to the next, likewise.
         scores_turned: Whether the output has its frames last, as encoders of NeMo do.
         encoder: Whether `scores` are no scores, but what a transducer's joiner takes.
+        place: Inputs that tell a chunk's place in its utterance, where the caller has to.
+        factor: Feature frames of a frame of the scores, as far as the model's layers tell.
     """
 
     model: str
@@ -93,6 +101,8 @@ class Interface:
     chunk_shift: int | None = None
     scores_turned: bool = False
     encoder: bool = False
+    place: Place | None = None
+    factor: int | None = None
 
     @property
     def knows_padding(self) -> bool:
@@ -106,8 +116,8 @@ class Interface:
 
         Args:
             batch: float32 [mels, frames] each.
-            states: By output, what the run before gave of a streaming model's states; None feeds
-                the initial ones.
+            states: What `carried` made of the run before, of a streaming model; None feeds the
+                initial states.
 
         Raises:
             ConfpressError: the model has a fixed size that the batch does not fit.
@@ -130,11 +140,28 @@ class Interface:
             feeds[state.input] = (
                 state.initial(len(batch)) if states is None else states[state.output]
             )
+        if self.place is not None:
+            feeds |= self.place.feeds(0 if states is None else int(states[self.place.offset]))
         if self.length is not None:
             feeds[self.length] = lengths.astype(self.length_dtype)
         if self.mask is not None:
             feeds[self.mask] = (np.arange(frames) < lengths[:, None]).astype(self.mask_dtype)
         return feeds
+
+    def carried(
+        self, found: Mapping[str, Array], states: Mapping[str, Array] | None
+    ) -> dict[str, Array]:
+        """What a streaming model's next run is given.
+
+        Args:
+            found: The outputs of a run.
+            states: What that run was given; None if it was the first.
+        """
+        carried = {state.output: found[state.output] for state in self.states}
+        if self.place is not None:
+            given = 0 if states is None else int(states[self.place.offset])
+            carried[self.place.offset] = np.array(given + found[self.scores].shape[1])
+        return carried
 
     def valid_frames(self, batch: Sequence[FloatArray], encoder_frames: int) -> list[int]:
         """Frames of the scores that belong to each utterance, where the model does not say.
@@ -162,9 +189,13 @@ def read_interface(model: ir.Model, *, name: str = "the model") -> Interface:
     except ConfpressError as error:
         raise ConfpressError(f"{name}: {str(error).rstrip('.')}.") from error
     states = {cache.input: cache.output for cache in found.caches}
+    place = read_place(model)
+    told = place.inputs if place is not None else frozenset[str]()
     used = {found.features, found.lengths, found.mask, *states}
     for value in model.graph.inputs:
         if value.is_initializer() or (value in used and states.get(value, value) is not None):
+            continue
+        if value.name in told:
             continue
         raise ConfpressError(
             f"{name} takes '{value.name}' besides features, and none of its outputs hands it on "
@@ -173,6 +204,7 @@ def read_interface(model: ir.Model, *, name: str = "the model") -> Interface:
     sizes = _sizes(found.features)
     scores = _sizes(found.logprobs)
     turned = len(scores) == 3 and scores[1] is not None and scores[2] is None
+    window, shift = _declared_chunk(model)
     return Interface(
         model=name,
         features=str(found.features.name),
@@ -192,17 +224,41 @@ def read_interface(model: ir.Model, *, name: str = "the model") -> Interface:
             State(
                 str(before.name),
                 str(after.name),
-                _sizes(before),
+                _state_sizes(before, place),
                 _dtype(before),
                 _batch_axis(before, found.features),
             )
             for before, after in states.items()
             if after is not None
         ),
-        chunk_window=_metadata(model, _WINDOW_KEYS),
-        chunk_shift=_metadata(model, _SHIFT_KEYS),
+        chunk_window=window,
+        chunk_shift=shift,
         scores_turned=turned,
+        place=place,
+        factor=_factor(model) if states and found.frames is not None and shift is None else None,
     )
+
+
+def _declared_chunk(model: ir.Model) -> tuple[int | None, int | None]:
+    """Window and shift in feature frames, as far as the metadata has them."""
+    chunk, factor = (_metadata(model, keys) for keys in (_WENET_CHUNK_KEYS, _WENET_FACTOR_KEYS))
+    if chunk is not None and factor is not None:
+        return _metadata(model, _WENET_WINDOW_KEYS), chunk * factor
+    return _metadata(model, _WINDOW_KEYS), _metadata(model, _SHIFT_KEYS)
+
+
+def _state_sizes(state: ir.Value, place: Place | None) -> tuple[int | None, ...]:
+    """Sizes of a state; the cache of keys of a chunk with a place begins with frames of its own."""
+    sizes = _sizes(state)
+    if place is None or not place.cache:
+        return sizes
+    return tuple(place.cache if size is None else size for size in sizes)
+
+
+def _factor(model: ir.Model) -> int | None:
+    """How many times fewer frames the subsampling leaves."""
+    found = recognise(model).of_kind(Kind.SUBSAMPLING)
+    return found[0].subsampling.factor if found else None
 
 
 def _metadata(model: ir.Model, keys: Sequence[str]) -> int | None:

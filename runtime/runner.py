@@ -74,7 +74,7 @@ class Runner:
         states: dict[str, npt.NDArray[Any]] | None = None
         for chunk in chunks:
             found = self._run(chunk, states, names)
-            states = {state.output: found[state.output] for state in self.interface.states}
+            states = self.interface.carried(found, states)
             yield self._by_utterance(found, chunk)
 
     def _run(
@@ -96,7 +96,10 @@ class Runner:
         valid = self._valid(found, batch)
         frames = found[self.interface.scores].shape[1]
         for state in self.interface.states:
-            found[state.output] = np.moveaxis(found[state.output], state.batch_axis, 0)
+            array = np.moveaxis(found[state.output], state.batch_axis, 0)
+            # States of one stream alone need no axis for it.
+            alone = self.interface.batch == 1 and array.shape[0] != 1
+            found[state.output] = array[None] if alone else array
         return {
             name: [
                 row[:count] if array.ndim == 3 and array.shape[1] == frames else row

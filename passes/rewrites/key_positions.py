@@ -20,7 +20,7 @@ import onnx_ir.passes.common as common
 from ..base import InPlacePass, Journal, PassResult
 from ..linear import only_user
 from ..rewrite import Patch, constant, producer, replace_value, scalar
-from ..structure import Kind, Position, SelfAttention, recognise
+from ..structure import ATTENDING, Position, SelfAttention, recognise
 from ..structure.scores import score_products
 
 #: Exchanges the last two of four axes: what turns keys by head for their product with queries.
@@ -38,7 +38,7 @@ class KeyPositions(InPlacePass):
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
-        for module in recognise(model).of_kind(Kind.SELF_ATTENTION):
+        for module in recognise(model).of_kind(*ATTENDING):
             found = _read(module.attention)
             if isinstance(found, str):
                 journal.refuse(module.id, f"its positions stay a product of their own: {found}")

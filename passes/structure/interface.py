@@ -18,7 +18,8 @@ _LENGTHS = (ir.DataType.INT64, ir.DataType.INT32)
 #: Features per frame of any front end: 13 cepstra to stacked mel frames.
 _FEATURE_RANGE = range(12, 1025)
 #: What the names of a state and of its successor may differ in.
-_WORDS_OF_TIME = frozenset(("next", "new", "past", "present", "last", "prev"))
+#: WeNet writes ``r_`` before what it returns.
+_WORDS_OF_TIME = frozenset(("next", "new", "past", "present", "last", "prev", "r"))
 #: For caches only: `input_lengths` and `output_lengths` are no state.
 _WORDS_OF_PLACE = frozenset(("in", "out", "input", "output"))
 #: Names that tell the feature axis where both axes have a fixed size.

@@ -85,6 +85,9 @@ def test_a_fixed_window_without_overlap_is_the_chunk() -> None:
     with pytest.raises(ConfpressError, match=r"takes 60 frames and gives 14 .* windows overlap"):
         find_chunks(fixed, unpadded)
     assert find_chunks(dataclasses.replace(fixed, chunk_shift=56), unpadded) == Chunks(60, 56)
+    # The model's layers tell what metadata does not.
+    assert find_chunks(dataclasses.replace(fixed, factor=4), unpadded) == Chunks(60, 56)
+    assert find_chunks(dataclasses.replace(fixed, factor=4), padded) == Chunks(60, 60)
 
 
 def test_a_model_of_which_no_chunk_can_be_found_is_refused() -> None:

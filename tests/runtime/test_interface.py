@@ -138,6 +138,20 @@ def test_a_state_that_grows_starts_empty() -> None:
     assert face.feeds([np.zeros((80, 32), np.float32)])["past_keys"].shape == (1, 0, 16)
 
 
+def test_wenets_names_of_states() -> None:
+    face = read_interface(
+        model(
+            "float[B, 67, 80] chunk_xs, int32[B] chunk_lens, int64[B, 1] offset, "
+            "float[B, 4, 4, 80, 72] att_cache, float[B, 1, 80] cache_mask",
+            "float[B, S, 9] y, int32[B] chunk_out_lens, int64[B, 1] r_offset, "
+            "float[B, 4, 4, C, 72] r_att_cache, float[B, 1, C] r_cache_mask",
+        )
+    )
+    assert [s.input for s in face.states] == ["att_cache", "cache_mask", "offset"]
+    assert all(state.output == f"r_{state.input}" for state in face.states)
+    assert (face.length, face.mask, face.score_lengths) == ("chunk_lens", None, "chunk_out_lens")
+
+
 def test_lengths_in_and_out_are_no_state() -> None:
     face = read_interface(
         model(
