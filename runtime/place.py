@@ -57,12 +57,11 @@ def read_place(model: ir.Model) -> Place | None:
     """The place that a model of WeNet asks for; None for every other model."""
     inputs = {value.name: value for value in model.graph.inputs}
     offset, mask = inputs.get("offset"), inputs.get("att_mask")
-    sizes = [_number(model, key) for key in ("chunk_size", "left_chunks")]
+    chunk, left = _number(model, "chunk_size"), _number(model, "left_chunks")
     if offset is None or offset.dtype != ir.DataType.INT64 or offset.shape != ir.Shape([]):
         return None
-    if sizes[0] is None or sizes[1] is None:
+    if chunk is None or left is None:
         return None
-    chunk, left = sizes
     return Place(
         offset="offset",
         size="required_cache_size" if "required_cache_size" in inputs else None,
