@@ -3,7 +3,7 @@
 // The instruction is mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32: a warp
 // adds A · B to C, with A [16 rows, 32 columns] of weights, two of every four columns stored, B [32
 // columns, 8 frames] and C [16 rows, 8 frames]. Which lane holds what in which register is written
-// down here, once, from PTX ISA 9.0, "Matrix fragments for sparse mma.m16n8k32 with .f16 and .bf16
+// down here, once: as in the PTX ISA, "Matrix fragments for sparse mma.m16n8k32 with .f16 and .bf16
 // types". Weights are packed by these functions, and tests run the instruction by them.
 #pragma once
 

@@ -134,8 +134,8 @@ def offsets(shape: Sequence[int], strides: Sequence[int]) -> list[int]:
 
 
 #: Lanes and what each holds, to offsets in a matrix whose rows (of B: frames) run fastest: what
-#: CUTLASS 4 says of this instruction (cute/atom/mma_traits_sm80_sparse.hpp), from which it builds
-#: its own kernels. A lane's values are those of its registers, zeros of A included; metadata is
+#: CUTLASS says of this instruction (cute/atom/mma_traits_sm80_sparse.hpp), from which it builds its
+#: own kernels. A lane's values are those of its registers, zeros of A included; metadata is
 #: given for the lanes of one selector, and for all columns that it describes.
 CUTLASS = {
     "weights": (16, (4, 8), (64, 1), (4, 2, 2), (16, 8, 256)),
@@ -187,8 +187,7 @@ def packed(
 
 def test_metadata_of_known_patterns(kernel: ctypes.CDLL) -> None:
     """Two bits a column, the first column's lowest; groups from the lowest bits on; rows 0 to 7
-    below rows 8 to 15: as PTX ISA 9.0 draws it, and as public programs that ran on a GPU have it
-    (0x8888 for columns 0 and 2 in LLVM's sparse-mma-2-4-f16.mlir)."""
+    below rows 8 to 15. 0x8888 for columns 0 and 2 is what LLVM's sparse-mma-2-4-f16.mlir has."""
     known = {(0, 1): 0x4, (0, 2): 0x8, (0, 3): 0xC, (1, 2): 0x9, (1, 3): 0xD, (2, 3): 0xE}
     for kept, bits in known.items():
         dense = np.zeros((16, 16, 4), np.float16)
