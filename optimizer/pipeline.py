@@ -17,6 +17,7 @@ from ..passes.quantize import Range
 from ..runtime.asr import TOKENS_NAME, AsrModel
 from ..runtime.fingerprint import digest
 from ..runtime.inputs import synthetic_features
+from ..runtime.lengths import check_lengths
 from ..runtime.model_file import load_model, save_model
 from ..runtime.progress import progress
 from ..runtime.runner import Runner
@@ -110,6 +111,7 @@ class Pipeline:
         job = self.job
         prover = None
         if job.recipe.proof.enabled:
+            check_lengths(job.original, job.session)
             prover = Prover(job.original, job.session, job.recipe.proof, job.longest_frames)
         findings = job.findings or Findings(encoder_frames=_encoder_frames(job))
         point = _Point(job.key, lambda: load_model(job.original.path))

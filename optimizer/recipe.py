@@ -320,7 +320,7 @@ class CudaSection(Section):
 
 
 class ProofSection(Section):
-    """The check after every lossless stage that outputs have stayed what they were."""
+    """The check that outputs follow the length of the audio, and stay in every lossless stage."""
 
     enabled: bool = Field(default=True, description="whether outputs are compared")
     tolerance: float = Field(

@@ -8,18 +8,20 @@ depthwise convolution, a linear layer.
 
 from __future__ import annotations
 
-from .attention import recognise_attention
 from .branch import Branch, NotRecognisedError, counted
-from .modules import Branches, Convolution, Linear
+from .modules import Branches, Convolution, Linear, SelfAttention
 
 
-def recognise_branches(branch: Branch) -> Branches:
-    """The details of a branch with attention and a depthwise convolution.
+def recognise_branches(branch: Branch, attention: SelfAttention) -> Branches:
+    """The details of a branch with attention, a depthwise convolution and more linear layers.
+
+    Args:
+        branch: The branch.
+        attention: Its attention.
 
     Raises:
         NotRecognisedError: The branch is something else.
     """
-    attention = recognise_attention(branch)
     source = branch.join.source
 
     def before(layer: Linear) -> set[object]:

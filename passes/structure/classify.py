@@ -87,6 +87,9 @@ def _attention(branch: Branch) -> Classified:
             "its Softmax weighs no values, so it is not attention (self-conditioned CTC feeds "
             "predictions back like this)"
         )
-    if any(c.is_depthwise for c in branch.convolutions):
-        return Classified(branch, Kind.BRANCHES, recognise_branches(branch))
-    return Classified(branch, Kind.SELF_ATTENTION, recognise_attention(branch))
+    attention = recognise_attention(branch)
+    has_others = not {layer.node for layer in branch.linears} <= {n.node for n in attention.layers}
+    # Alone, a depthwise convolution remembers values of other frames (SAN-M, Gao et al. 2020).
+    if has_others and any(c.is_depthwise for c in branch.convolutions):
+        return Classified(branch, Kind.BRANCHES, recognise_branches(branch, attention))
+    return Classified(branch, Kind.SELF_ATTENTION, attention)

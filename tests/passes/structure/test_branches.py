@@ -1,4 +1,4 @@
-"""Attention and a convolutional gate in one residual branch, and what is not quite that."""
+"""Attention and a convolution in one residual branch: gates, memories, and what is neither."""
 
 from __future__ import annotations
 
@@ -106,6 +106,22 @@ def test_near_misses_say_what_is_missing(old: str, new: str, reason: str) -> Non
     weights = WEIGHTS | {"axis_last": [2], "four": [8] if "axis_last" in new else [4]}
     model = make(replaced(BRANCHES, (old, new)), weights, inputs=ATTENTION_INPUTS)
     assert reason in reasons(model)
+
+
+def test_attention_that_remembers_values_is_attention() -> None:
+    remembered = """
+  t0 = Transpose <perm = [0, 2, 1]> (v0)
+  t1 = Conv <kernel_shape = [3], pads = [1, 1], group = 8> (t0, wv8)
+  t2 = Transpose <perm = [0, 2, 1]> (t1)
+  both = Add (o, t2)
+  y = Add (x, both)
+"""
+    body = replaced(ATTENTION, ("  y = Add (x, o)\n", remembered))
+    model = make(body, WEIGHTS | {"wv8": (8, 1, 3)}, inputs=ATTENTION_INPUTS)
+    module = recognise_one(model)
+    assert module.kind is Kind.SELF_ATTENTION
+    assert module.attention.heads == HEADS
+    assert [c.id.rpartition(".")[2] for c in module.convolutions] == ["depthwise"]
 
 
 def test_plans_drop_it_as_a_whole() -> None:
