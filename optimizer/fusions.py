@@ -11,6 +11,7 @@ from ..passes.fuse.attention import FuseAttention
 from ..passes.fuse.convolution import FuseConvModule
 from ..passes.fuse.norms import FuseAddNorm
 from ..passes.fuse.subsampling import FuseSubsampling
+from ..passes.fuse.swoosh import FuseSwoosh
 from ..passes.lower.masked_codes import MaskCodes
 from ..passes.operators.sparselinear import WINDOW
 from ..passes.rewrites.depthwise import DepthwiseConv2d
@@ -36,6 +37,7 @@ FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
         "attention": FuseAttention(),
         "convolution": FuseConvModule(),
         "norms": FuseAddNorm(),
+        "swoosh": FuseSwoosh(),
         "masked_codes": MaskCodes(),
         "depthwise": DepthwiseConv2d(),
         "zero_masks": ZeroMasks(),

@@ -30,6 +30,7 @@ Fusion = Literal[
     "attention",
     "convolution",
     "norms",
+    "swoosh",
     "masked_codes",
     "depthwise",
     "zero_masks",

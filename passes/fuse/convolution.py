@@ -16,7 +16,7 @@ import onnx_ir.passes.common as common
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..operators.convmodule import MOST_TAPS, ConvActivation, conv_module_function, conv_module_node
 from ..operators.functions import define
-from ..rewrite import Patch, constant, replace_value, scalar
+from ..rewrite import Patch, constant, producer, replace_value, scalar
 from ..rewrites.pointwise import is_swap
 from ..structure import ConvolutionModule, Kind, Linear, Module, recognise
 from ..structure.activations import fusible_activation
@@ -161,6 +161,10 @@ def _mask(value: ir.Value | None) -> tuple[ir.Value | None, bool]:
     if node is None or node.op_type != "Where":
         return None, False
     condition, yes, no = node.inputs
+    assert condition is not None
+    # icefall copies its mask for every channel; what is copied broadcasts.
+    copied = producer(condition, "Expand")
+    condition = copied.inputs[0] if copied is not None else condition
     assert condition is not None
     if condition.shape is None or len(condition.shape) != 3 or condition.shape[1] != 1:
         raise NotFusedError("its mask is not known to have the axes [batch, 1, frames]")

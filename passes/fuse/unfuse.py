@@ -20,6 +20,7 @@ from ..operators.depthwiseconv2d import OPERATORS as DEPTHWISE
 from ..operators.quantconv2d import OPERATOR_OF as QUANT_CONV2D
 from ..operators.quantlinear import DOMAIN
 from ..operators.sparseconv2d import OPERATOR_OF as SPARSE_CONV2D
+from ..operators.swoosh import SWOOSH
 from ..rewrites.simplify import Simplify
 
 _FUSED = frozenset((
@@ -31,6 +32,7 @@ _FUSED = frozenset((
     *QUANT_CONV2D.values(),
     *SPARSE_CONV2D.values(),
     *DEPTHWISE,
+    SWOOSH,
 ))  # fmt: skip
 
 

@@ -27,7 +27,9 @@ net (float[b, t, 6] x, bool[b, 1, m] mask, float[6] norm_weight, float[6] norm_b
   left, right = Split <axis = 1, num_outputs = 2> (turned)
   {gate}
   zero = Constant <value_float = {fill}> ()
-  cleared = Where (mask, {cleared})
+  sizes = Shape (gated)
+  wide = Expand (mask, sizes)
+  cleared = Where ({mask}, {cleared})
   convolved = Conv <group = 6, pads = {pads}> (cleared, filters, bias)
   {activation}
   frames = Transpose <perm = [0, 2, 1]> (active)
@@ -48,10 +50,17 @@ def _model(
     cleared: str = "zero, gated",
     fill: str = "0.0",
     front: str = "Identity (n)",
+    mask: str = "mask",
 ) -> ir.Model:
     generator = np.random.default_rng(0)
     text = GRAPH.format(
-        gate=gate, activation=activation, pads=pads, cleared=cleared, fill=fill, front=front
+        gate=gate,
+        activation=activation,
+        pads=pads,
+        cleared=cleared,
+        fill=fill,
+        front=front,
+        mask=mask,
     )
     model = parse(
         text,
@@ -64,6 +73,7 @@ def _model(
         w_out=generator.standard_normal((WIDTH, WIDTH), np.float32),
     )
     ir.passes.common.IdentityEliminationPass()(model)
+    ir.passes.common.RemoveUnusedNodesPass()(model)
     return model
 
 
@@ -83,6 +93,7 @@ def _feeds(batch: int, frames: int) -> Arrays:
         {"pads": "[4, 0]"},
         {"cleared": "gated, zero"},
         {"activation": NONE},
+        {"mask": "wide"},
     ],
 )
 def test_same_outputs_in_one_operator(options: dict[str, str]) -> None:

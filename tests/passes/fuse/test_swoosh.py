@@ -1,0 +1,58 @@
+"""Zipformer's activations in one operator, however exporters spell them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from confpress.passes.fuse.swoosh import FuseSwoosh
+
+from ..graphs import difference, operators, parse
+
+#: With a guard against what overflows, and with the logarithm of a sum of two exponentials.
+GUARDED = """z = Sub (x, four)  e = Exp (z)  m = Add (e, one)  l = Log (m)
+  over = Equal (l, infinite)  s = Where (over, z, l)"""
+STABLE = """z = Sub (x, four)  above = Max (zero, z)  n = Sub (zero, z)  a = Abs (n)  b = Neg (a)
+  e = Exp (b)  m = Add (one, e)  l = Log (m)  s = Add (above, l)"""
+LINE = "d = Mul (x, slope)  r = Sub (s, d)  t = Sub (r, offset)"
+
+
+def model(softplus: str, line: str = LINE) -> ir.Model:
+    return parse(
+        f"""
+<ir_version: 10, opset_import: ["": 21]>
+net (float[b, 7] x, float infinite) => (float[b, 7] y)
+<float four = {{4.0}}, float one = {{1.0}}, float zero = {{0.0}}, float slope = {{0.08}},
+ float offset = {{0.035}}> {{
+  {softplus}
+  {line}
+  y = Softmax (t)
+}}""",
+        infinite=np.array(np.inf, np.float32),
+    )
+
+
+@pytest.mark.parametrize("softplus", [GUARDED, STABLE], ids=["guarded", "stable"])
+def test_one_operator(softplus: str) -> None:
+    fused = model(softplus)
+    assert len(FuseSwoosh()(fused).changes) == 1
+    assert operators(fused) == ["Swoosh", "Softmax"]
+    found = {name: each.value for name, each in fused.graph[0].attributes.items()}
+    assert found == pytest.approx({"shift": 4.0, "slope": 0.08, "offset": 0.035}, rel=1e-5)
+    x = np.random.default_rng(0).standard_normal((5, 7), np.float32) * 9
+    assert difference(fused, model(softplus), {"x": x}) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("t = Identity (s)", id="a softplus alone"),
+        pytest.param("d = Abs (x)  r = Sub (s, d)  t = Sub (r, offset)", id="less no line"),
+        pytest.param(LINE.replace("t =", "t0 =") + "  u = Softmax (s)  t = Add (t0, u)",
+                     id="read inside"),
+    ],
+)  # fmt: skip
+def test_others_stay(line: str) -> None:
+    other = model(GUARDED, line)
+    assert not FuseSwoosh()(other).modified
+    assert "Log" in operators(other)
