@@ -32,7 +32,7 @@ from ..rewrite import Patch, constant, replace_value
 from ..structure import ATTENDING, Module, Position, recognise
 from .attention_parts import AttentionParts, PositionParts, Scores, Source, read_attention
 from .attention_trial import AttentionTrial
-from .region import NotFusedError, Region
+from .region import NotFusedError, Region, unlike
 
 #: Largest difference between the graph and the operator, both in float32 and of order 1.
 _TOLERANCE = 1e-4
@@ -130,9 +130,13 @@ def _proven(
         if difference <= _TOLERANCE:
             return node
         differences.append(difference)
-    raise NotFusedError(
-        f"what it computes differs from the operator by {min(differences):.2g} in a trial"
+    least = min(differences)
+    table = (
+        ": relative positions are one for each of queries + keys - 1 distances, shifted"
+        if np.isinf(least) and parts.positions is not None
+        else ""
     )
+    raise NotFusedError(f"{unlike(least)}{table}")
 
 
 def _laid_out(patch: Patch, source: Source) -> Source:

@@ -20,7 +20,7 @@ from ..rewrite import Patch, constant, producer, replace_value, scalar
 from ..rewrites.pointwise import is_swap
 from ..structure import ConvolutionModule, Kind, Linear, Module, recognise
 from ..structure.activations import fusible_activation
-from .region import Array, NotFusedError, Region, evaluate_operator
+from .region import Array, NotFusedError, Region, evaluate_operator, unlike
 
 #: Largest difference between the graph and the operator, as a share of the largest output.
 _TOLERANCE = 1e-5
@@ -100,9 +100,7 @@ def _fuse(model: ir.Model, module: Module) -> None:
     patch.graph.insert_before(patch.anchor, node)
     difference = _difference(model.graph, parts, node, function)
     if difference > _TOLERANCE:
-        raise NotFusedError(
-            f"what it computes differs from the operator by {difference:.2g} in a trial"
-        )
+        raise NotFusedError(unlike(difference))
     define(model, function)
     node.metadata_props[LAYER_KEY] = module.id
     for end in parts.ends:

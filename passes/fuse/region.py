@@ -40,6 +40,13 @@ class RegionError(NotFusedError):
     """Why a part of a graph cannot be evaluated, in a sentence."""
 
 
+def unlike(difference: float) -> str:
+    """How what a graph computes differs from an operator in a trial, in words."""
+    if np.isinf(difference):
+        return "in a trial its arrays have other sizes than those that the operator expects"
+    return f"what it computes differs from the operator by {difference:.2g} in a trial"
+
+
 class Region:
     """The nodes that compute a value from given values, constants and sizes.
 

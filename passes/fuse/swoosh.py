@@ -8,16 +8,17 @@ far from zero, and the operator must agree with it everywhere.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult, layer_of
+from ..linear import only_user
 from ..operators.functions import define
-from ..operators.swoosh import swoosh_function, swoosh_node
-from ..rewrite import constant, replace_value
+from ..operators.swoosh import SWOOSH, swoosh_function, swoosh_node
+from ..rewrite import Patch, constant, producer, replace_value
 from .region import Array, NotFusedError, Region, evaluate_operator
 
 _ELEMENTWISE = frozenset((
@@ -54,6 +55,9 @@ class FuseSwoosh(InPlacePass):
                 journal.change(_replace(model.graph, *found[-1]), "activation, Swoosh")
                 define(model, function)
         common.RemoveUnusedNodesPass()(model)
+        for node in [each for each in model.graph if each.op_type == SWOOSH]:
+            _move_transpose_behind(node)
+        common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
 
 
@@ -81,45 +85,70 @@ def _replace(graph: ir.Graph, x: ir.Value, y: ir.Value, numbers: _Numbers) -> st
     return layer_of(end)
 
 
+def _move_transpose_behind(node: ir.Node) -> None:
+    """A Transpose in front of the operator goes behind it, where another may cancel it."""
+    turn, y = producer(node.inputs[0], "Transpose"), node.outputs[0]
+    if turn is None or only_user(turn.outputs[0]) is not node or y.is_graph_output():
+        return
+    perm, shape = turn.attributes.get_ints("perm"), y.shape
+    users = list(y.uses())
+    node.replace_input_with(0, turn.inputs[0])
+    y.shape = turn.inputs[0].shape if turn.inputs[0] is not None else None
+    turned: ir.Value | None = None
+    for user, place in users:
+        if user.op_type == "Transpose" and _cancel(perm, user.attributes.get_ints("perm", ())):
+            ir.convenience.replace_all_uses_with(user.outputs[0], y)
+            continue
+        if turned is None:
+            turned = Patch(node, behind=True).op("Transpose", y, perm=perm)
+            turned.dtype, turned.shape = ir.DataType.FLOAT, shape
+        user.replace_input_with(place, turned)
+
+
+def _cancel(first: Sequence[int], second: Sequence[int]) -> bool:
+    """Whether two Transposes, one after the other, leave the axes as they were."""
+    return [first[axis] for axis in second] == list(range(len(first)))
+
+
 def _ways(log: ir.Node) -> Iterator[tuple[ir.Value, ir.Value]]:
-    """What a Log may be computed from, the nearest first, with the one value that leaves."""
+    """What a Log may be computed from, the nearest first, with what is computed from that alone."""
     value = log.inputs[0]
     for _ in range(_MOST_STEPS):
         node = value.producer() if value is not None else None
         if node is None or node.op_type not in _ELEMENTWISE:
             return
-        computed = [v for v in node.inputs if v is not None and constant(v) is None]
-        if len(set(computed)) != 1:
+        computed = {v for v in node.inputs if v is not None and constant(v) is None}
+        if len(computed) != 1:
             return
-        value = computed[0]
-        end = _exit(value, log)
-        if end is not None:
+        value = computed.pop()
+        inside = _computed_from(value)
+        pending = [log.outputs[0]]
+        for end in pending:
+            users = [u.outputs[0] for u in end.consumers() if u.outputs[0] in inside]
+            pending.extend(user for user in users if user not in pending)
             yield value, end
 
 
-def _exit(source: ir.Value, log: ir.Node) -> ir.Value | None:
-    """The one value that all that is computed from a source alone leaves by."""
-    inside = {source}
-    pending = [source]
-    ends: set[ir.Value] = set()
+def _computed_from(source: ir.Value) -> set[ir.Value]:
+    """What is computed element by element from a value and constants alone."""
+    inside, pending = {source}, [source]
     while pending:
-        value = pending.pop()
-        for user in value.consumers():
+        for user in pending.pop().consumers():
             known = all(v in inside or constant(v) is not None for v in user.inputs if v)
-            if user.op_type in _ELEMENTWISE and known and not user.domain:
-                inside.update(user.outputs)
-                pending.extend(v for v in user.outputs if v not in pending)
-    for value in inside - {source}:
-        users = value.consumers()
-        if value.is_graph_output() or any(user.outputs[0] not in inside for user in users):
-            ends.add(value)
-    return ends.pop() if len(ends) == 1 and log.outputs[0] in inside else None
+            if user.op_type in _ELEMENTWISE and known and user.outputs[0] not in inside:
+                inside.add(user.outputs[0])
+                pending.append(user.outputs[0])
+    return inside
 
 
 def _numbers(graph: ir.Graph, x: ir.Value, y: ir.Value, function: ir.Function) -> _Numbers | None:
     """The operator's attributes where it computes y of x."""
+    region = Region(graph, [x], y)
+    inner = [v for node in region.nodes for v in node.outputs if v is not y]
+    if any(v.is_graph_output() or not set(v.consumers()) <= set(region.nodes) for v in inner):
+        return None
     try:
-        wanted = Region(graph, [x], y).evaluate({x: _GRID})
+        wanted = region.evaluate({x: _GRID})
     except (NotFusedError, ValueError):
         return None
     if wanted.shape != _GRID.shape or not np.isfinite(wanted).all():

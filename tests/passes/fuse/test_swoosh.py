@@ -43,6 +43,25 @@ def test_one_operator(softplus: str) -> None:
     assert difference(fused, model(softplus), {"x": x}) < 1e-5
 
 
+def test_transposes_around_it_cancel() -> None:
+    text = f"""
+<ir_version: 10, opset_import: ["": 21]>
+net (float[b, 2, 3, 7] w, float infinite) => (float[b, 2, 3, 7] y, float[b, 7, 2, 3] v)
+<float four = {{4.0}}, float one = {{1.0}}, float slope = {{0.08}}, float offset = {{0.035}}> {{
+  x = Transpose <perm = [0, 3, 1, 2]> (w)
+  {GUARDED}
+  {LINE}
+  u = Transpose <perm = [0, 2, 3, 1]> (t)
+  y = Relu (u)
+  v = Relu (t)
+}}"""
+    fused, original = (parse(text, infinite=np.array(np.inf, np.float32)) for _ in range(2))
+    FuseSwoosh()(fused)
+    assert operators(fused) == ["Swoosh", "Transpose", "Relu", "Relu"]
+    x = np.random.default_rng(0).standard_normal((4, 2, 3, 7), np.float32)
+    assert difference(fused, original, {"w": x}) < 1e-5
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -104,3 +104,8 @@ def test_queries_of_another_kind_are_refused() -> None:
     model = build(("qv0 = Add (q2, v)", "q3 = Relu (q2)  qv0 = Add (q3, v)"))
     (refusal,) = run([KeyPositions()], model).refusals
     assert "one projection with two biases" in refusal.reason
+
+
+def test_without_the_rewrite_the_refusal_says_what_is_amiss() -> None:
+    (refusal,) = run([FuseAttention()], build()).refusals
+    assert "one for each of queries + keys - 1 distances" in refusal.reason
