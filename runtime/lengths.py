@@ -1,8 +1,8 @@
 """Whether a model follows the length of its audio.
 
 Tracing exporters run a model once. What its Python code computed from sizes meanwhile, they keep as
-numbers: the file still declares any length, but fails at others than its example's, or computes as
-many frames for all of them and drops the rest.
+numbers: the file still declares any length, but fails at others than its example's (at all of one
+utterance, where its batch size was kept), or computes as many frames for all and drops the rest.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ def check_lengths(model: AsrModel, session: ort.InferenceSession) -> None:
         session: A session of it.
 
     Raises:
-        ConfpressError: it runs at one duration and fails at another, or gives as many frames for
-            all.
+        ConfpressError: it fails at one duration or at all, or gives as many frames for each.
     """
     if model.interface.states or model.interface.frames is not None:
         return
@@ -48,12 +47,10 @@ def check_lengths(model: AsrModel, session: ort.InferenceSession) -> None:
             frames[seconds] = len(runner.scores([features])[0])
         except ConfpressError as error:
             failed[seconds] = str(error).rstrip(".")
-    if failed and frames:
+    if failed:
         seconds, why = next(iter(failed.items()))
-        raise ConfpressError(
-            f"{model.path} runs on {_list(frames)} of audio and fails on {seconds:g} s ({why}): "
-            f"{_CAUSE}."
-        )
+        runs = f"runs on {_list(frames)} of audio and" if frames else "declares any length and"
+        raise ConfpressError(f"{model.path} {runs} fails on {seconds:g} s ({why}): {_CAUSE}.")
     if len(frames) > 1 and len(set(frames.values())) == 1:
         raise ConfpressError(
             f"{model.path} gives {frames[durations[0]]} frames for each of {_list(frames)} of "

@@ -15,6 +15,9 @@ from ..base import InPlacePass, Journal, PassResult, layer_of
 from ..rewrite import Patch, constant, replace_value
 from ..structure.scores import LAYOUT, above
 
+#: On the way from a product to scores; a Slice, a Pad or a Reshape changes the size in question.
+_ELEMENTWISE = frozenset(("Add", "Sub", "Mul", "Div", "Where"))
+
 
 @dataclasses.dataclass(frozen=True)
 class ScoreSizes(InPlacePass):
@@ -39,11 +42,13 @@ class ScoreSizes(InPlacePass):
 
 def _rewrite(value: ir.Value, shape: ir.Node) -> bool:
     """Replaces what reads the last size of scores; whether anything did."""
-    product = next((node for node in above(value) if node.op_type == "MatMul"), None)
+    product = _product(value)
     keys = product.inputs[1] if product is not None else None
-    if keys is None or keys.shape is None or shape.attributes:
+    if keys is None or keys.shape is None or value.shape is None or shape.attributes:
         return False
     axis = len(keys.shape) - 1
+    if len(value.shape) != len(keys.shape):
+        return False  # a layer's rows and matrix
     readers = [node for node in shape.outputs[0].consumers() if _takes_last(node, axis)]
     source, axis = _first_of_size(keys, axis)
     for reader in readers:
@@ -53,6 +58,17 @@ def _rewrite(value: ir.Value, shape: ir.Node) -> bool:
             size = patch.op("Squeeze", size)
         replace_value(reader.outputs[0], size)
     return bool(readers)
+
+
+def _product(value: ir.Value | None) -> ir.Node | None:
+    """The product that a value has as many columns as: what follows it goes element by element."""
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type == "MatMul":
+        return node
+    if node.op_type not in _ELEMENTWISE:
+        return None
+    operands = node.inputs[1:] if node.op_type == "Where" else node.inputs
+    return next((found for v in operands if (found := _product(v)) is not None), None)
 
 
 def _takes_last(node: ir.Node, last: int) -> bool:
@@ -70,6 +86,8 @@ def _first_of_size(value: ir.Value, axis: int) -> tuple[ir.Value, int]:
     """Where the size of an axis comes from: the value before all that only moves elements."""
     assert value.shape is not None, "asked for before"
     size = value.shape[axis]
+    if isinstance(size, ir.SymbolicDim) and size.value is None:
+        return value, axis
     while (node := value.producer()) is not None and node.op_type in LAYOUT:
         before = node.inputs[0]
         if before is None or before.shape is None or list(before.shape).count(size) != 1:

@@ -51,3 +51,9 @@ def test_a_length_that_is_too_short(make_ctc: MakeModel) -> None:
     path = keep_frames(make_ctc(lengths=False), range(120))
     with pytest.raises(ConfpressError, match=r"runs on 3 s and 9 s of audio and fails on 1.5 s"):
         check(path)
+
+
+def test_a_length_that_no_duration_has(make_ctc: MakeModel) -> None:
+    path = keep_frames(make_ctc(lengths=False), range(2000))
+    with pytest.raises(ConfpressError, match=r"declares any length and fails on 1.5 s"):
+        check(path)
