@@ -16,6 +16,7 @@ from ..base import InPlacePass, Journal, PassResult
 from ..rewrite import constant
 from .explicit_padding import ExplicitPadding
 from .identities import RemoveIdentities
+from .known_sizes import KnownSizes
 from .pad import PadIntoConv
 from .shapes import infer_shapes
 from .versions import WORKING_OPSET, quiet, raise_opset
@@ -82,6 +83,7 @@ class Simplify(InPlacePass):
             RemoveIdentities(),
             ExplicitPadding(),
             PadIntoConv(),
+            KnownSizes(),
             common.DeduplicateHashedInitializersPass(),
             common.CommonSubexpressionEliminationPass(),
             common.RemoveUnusedNodesPass(),
