@@ -1,4 +1,4 @@
-"""Identity nodes go, save those that give an output a name of its own.
+"""Identity nodes and Pads by nothing go, save those that give an output a name of its own.
 
 onnx_ir's pass of the same purpose merges two outputs that are equal, and lets a branch or loop
 body return a value from outside it; both make another model.
@@ -11,20 +11,30 @@ import dataclasses
 import onnx_ir as ir
 
 from ..base import InPlacePass, PassResult
+from ..rewrite import constant
 
 
 @dataclasses.dataclass(frozen=True)
 class RemoveIdentities(InPlacePass):
-    """Removes Identity nodes; a node before a graph's output hands its name on."""
+    """Removes nodes that change nothing; a node before a graph's output hands its name on."""
 
     def call(self, model: ir.Model) -> PassResult:
         modified = False
         graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
         for graph in graphs:
             for node in list(ir.traversal.RecursiveGraphIterator(graph)):
-                if node.op_type == "Identity" and node.domain == "":
+                if _is_idle(node):
                     modified |= _remove(node)
         return PassResult(model, modified)
+
+
+def _is_idle(node: ir.Node) -> bool:
+    if node.domain:
+        return False
+    if node.op_type == "Pad" and len(node.inputs) > 1:  # before opset 11 amounts are attributes
+        amounts = constant(node.inputs[1])
+        return amounts is not None and not amounts.any()
+    return node.op_type == "Identity"
 
 
 def _remove(node: ir.Node) -> bool:

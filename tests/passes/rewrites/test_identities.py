@@ -1,4 +1,4 @@
-"""Identity nodes: gone inside, kept where they name an output."""
+"""Nodes that change nothing: gone inside, kept where they name an output."""
 
 from __future__ import annotations
 
@@ -19,6 +19,24 @@ def test_inside_and_before_an_output_they_go() -> None:
     assert RemoveIdentities()(model).modified
     assert operators(model) == ["Relu"]
     assert [v.name for v in model.graph.outputs] == ["y"]
+    assert difference(model, parse(text), FEEDS) == 0
+
+
+def test_pads_by_nothing_go() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[2, 3] x) => (float[2, s] y)
+    {
+      none = Constant <value_ints = [0, 0, 0, 0]> ()
+      one = Constant <value_ints = [0, 1, 0, 0]> ()
+      a = Pad (x, none)
+      b = Relu (a)
+      c = Pad (b, one)
+      y = Pad <mode = "edge"> (c, none)
+    }"""
+    model = parse(text)
+    assert RemoveIdentities()(model).modified
+    assert [name for name in operators(model) if name != "Constant"] == ["Relu", "Pad"]
     assert difference(model, parse(text), FEEDS) == 0
 
 
