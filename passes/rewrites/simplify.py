@@ -16,7 +16,7 @@ from ..base import InPlacePass, Journal, PassResult
 from ..rewrite import constant
 from .explicit_padding import ExplicitPadding
 from .identities import RemoveIdentities
-from .known_sizes import KnownSizes
+from .known_bounds import KnownBounds
 from .pad import PadIntoConv
 from .shapes import infer_shapes
 from .versions import WORKING_OPSET, quiet, raise_opset
@@ -83,7 +83,7 @@ class Simplify(InPlacePass):
             RemoveIdentities(),
             ExplicitPadding(),
             PadIntoConv(),
-            KnownSizes(),
+            KnownBounds(),
             common.DeduplicateHashedInitializersPass(),
             common.CommonSubexpressionEliminationPass(),
             common.RemoveUnusedNodesPass(),

@@ -1,0 +1,44 @@
+"""Weights that are cut by sizes which shapes tell become weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from confpress.passes.rewrites.known_bounds import KnownBounds
+from confpress.passes.rewrites.simplify import Simplify
+
+from ..graphs import difference, operators, parse
+
+TEXT = """
+<ir_version: 10, opset_import: ["": 21]>
+net (float[b, t, 8] x, float[24, 8] all) => (float[b, t, u] y)
+<int64 place = {-1}, int64[1] zero = {0}, int64 two = {2}> {
+  s = Shape (x)
+  width = Gather (s, place)
+  double = Mul (two, width)
+  end = Unsqueeze (double, zero)
+  start = Unsqueeze (width, zero)
+  rows = Slice (all, start, end)
+  w = Transpose <perm = [1, 0]> (rows)
+  y = MatMul (x, w)
+}"""
+ALL = np.random.default_rng(0).standard_normal((24, 8)).astype(np.float32)
+
+
+def test_folded() -> None:
+    model, original = parse(TEXT, all=ALL), parse(TEXT, all=ALL)
+    Simplify()(model)
+    assert operators(model) == ["MatMul"]
+    x = np.random.default_rng(1).standard_normal((2, 5, 8)).astype(np.float32)
+    assert difference(model, original, {"x": x}) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("place = {-1}", "place = {0}", id="the batch"),
+        pytest.param("Slice (all,", "Slice (x,", id="a cut of what is computed"),
+    ],
+)
+def test_left_alone(old: str, new: str) -> None:
+    assert not KnownBounds()(parse(TEXT.replace(old, new), all=ALL)).modified
