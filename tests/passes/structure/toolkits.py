@@ -1,6 +1,6 @@
 """Small seeded Conformers of other toolkits, where those are installed.
 
-ESPnet, SpeechBrain and the package ``conformer``.
+ESPnet, WeNet, SpeechBrain and the package ``conformer``.
 """
 
 from __future__ import annotations
@@ -64,6 +64,27 @@ def espnet_branchformer() -> tuple[nn.Module, Inputs]:
     )  # fmt: skip
 
 
+def _wenet(kind: str, name: str, **options: Any) -> tuple[nn.Module, Inputs]:
+    module = import_module(f"wenet.models.{kind}.encoder")
+    encoder = getattr(module, name)(
+        input_size=MELS, output_size=WIDTH, attention_heads=HEADS, num_blocks=LAYERS,
+        linear_units=UNITS, cnn_module_kernel=KERNEL, **options,
+    )  # fmt: skip
+    return OfLengths(encoder), _inputs()
+
+
+def wenet_conformer() -> tuple[nn.Module, Inputs]:
+    return _wenet("transformer", "ConformerEncoder", activation_type="swish")
+
+
+def wenet_causal_conformer() -> tuple[nn.Module, Inputs]:
+    """As U2++ models are: convolutions that see what was alone, with a norm of features."""
+    return _wenet(
+        "transformer", "ConformerEncoder", activation_type="swish", causal=True,
+        cnn_module_norm="layer_norm",
+    )  # fmt: skip
+
+
 class SpeechBrain(nn.Module):
     """An encoder with its positions, behind one linear layer."""
 
@@ -104,6 +125,8 @@ TOOLKITS: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], str]] = {
     "espnet conformer": (espnet_conformer, "espnet2"),
     "espnet e-branchformer": (espnet_e_branchformer, "espnet2"),
     "espnet branchformer": (espnet_branchformer, "espnet2"),
+    "wenet conformer": (wenet_conformer, "wenet"),
+    "wenet causal conformer": (wenet_causal_conformer, "wenet"),
     "speechbrain conformer": (speechbrain_conformer, "speechbrain"),
     "lucidrains conformer": (lucidrains_conformer, "conformer"),
 }
