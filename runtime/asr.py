@@ -116,6 +116,11 @@ class AsrModel:
             tokens = Tokens.load(tokens_path) if tokens_path else None
         return cls._of(path, frontend, frontend_path, tokens, search or GreedyCtc(), chunk_seconds)
 
+    def run_seconds(self, seconds: float) -> float:
+        """So many seconds of audio, or those of the one window that the model takes."""
+        window = self.interface.window
+        return seconds if window is None else window * self.frontend.seconds_per_frame
+
     @classmethod
     def _of(
         cls,

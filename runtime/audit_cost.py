@@ -68,7 +68,7 @@ def audit_timed(
     layers = judged(pairs, traced.model, describe_environment().cpu_features)
     return Audit(
         model=str(model.path),
-        seconds=seconds,
+        seconds=traced.whole.seconds,
         threads=options.threads,
         layers=tuple(
             layer.model_copy(

@@ -7,6 +7,7 @@ the ratio within a round; absolute times are medians.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class BenchOptions:
     """What is measured.
 
     Attributes:
-        seconds: Durations of the audio.
+        seconds: Durations of the audio; models of one window read that.
         batches: Batch sizes; every utterance of a batch is equally long.
         threads: Numbers of threads.
         rounds: Timed runs of each model in each case.
@@ -167,6 +168,8 @@ def bench(
     if not models:
         raise ConfpressError("bench needs at least one model.")
     options = options or BenchOptions()
+    durations = tuple(dict.fromkeys(models[0].run_seconds(s) for s in options.seconds))
+    options = dataclasses.replace(options, seconds=durations)
     environment = describe_environment()
     subjects = [_Subject(m, SpeechSource(m.frontend, utterances, options.seed)) for m in models]
     shapes = [(s, b) for s in options.seconds for b in options.batches]

@@ -109,6 +109,12 @@ class Interface:
         """Whether the model is told which frames are padding."""
         return self.length is not None or self.mask is not None
 
+    @property
+    def window(self) -> int | None:
+        """Frames of every run, where the model takes no other number."""
+        told = self.place is not None and self.place.mask is not None
+        return self.chunk_window if self.frames is None and told else self.frames
+
     def feeds(
         self, batch: Sequence[FloatArray], states: Mapping[str, Array] | None = None
     ) -> dict[str, Array]:

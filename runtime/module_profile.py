@@ -96,7 +96,7 @@ def profile_modules(
         for value in node.outputs:
             owners[str(value.name)] = SHARED if module is None else module.id
     spent = _time_by_owner(whole, attribute(traced.optimised.graph, owners))
-    frames = round(seconds / model.frontend.seconds_per_frame)
+    frames = round(model.run_seconds(seconds) / model.frontend.seconds_per_frame)
     peak = measure_peak(options.threads)
     total = sum(node.ms for node in whole.nodes) or 1.0
     return ModuleProfile(

@@ -82,7 +82,7 @@ def profile(
     Args:
         model: The model.
         options: How it is run.
-        seconds: Duration of the audio.
+        seconds: Duration of the audio; a model of one window reads that.
         batch: Utterances that run together.
         runs: Runs that count, after three that do not.
         utterances: Speech to run on; noise without it.
@@ -91,6 +91,7 @@ def profile(
         ConfpressError: the model cannot be run, or audio cannot be read.
     """
     source = SpeechSource(model.frontend, utterances)
+    seconds = model.run_seconds(seconds)
     feeds = model.interface.feeds(source.batch(source.frames(seconds), batch))
     nodes, run_ms = profile_nodes(model.path, feeds, options, runs)
     return Profile(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
+from confpress.runtime.asr import AsrModel
+from confpress.runtime.bench import BenchOptions, bench
 from confpress.runtime.chunks import Chunks
 from confpress.runtime.interface import read_interface
+from confpress.runtime.profile import profile
 from confpress.runtime.runner import Runner
+from confpress.runtime.speech import FrontEnd
 
 #: Scores are features, the offset and the number of keys that count.
 TEXT = """
@@ -54,6 +60,16 @@ def test_offset_mask_and_cache_of_chunk_after_chunk() -> None:
     # States are outputs to compare too, although no axis of theirs is the batch.
     assert found[0]["r_att_cache"][0].shape == (2, 1, 8, 16)
     assert runner.scores([np.zeros((16, 10), np.float32)])[0].shape == (12, 16)
+
+
+def test_what_times_a_model_of_one_window_runs_that(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.onnx"
+    ir.save(model(**METADATA), path)
+    loaded = AsrModel.load(path, frontend=FrontEnd(n_mels=16))
+    assert loaded.run_seconds(10.0) == pytest.approx(0.04)
+    assert profile(loaded, runs=1).seconds == pytest.approx(0.04)
+    (case,) = bench([loaded], BenchOptions(rounds=3, memory=False)).cases
+    assert (case.seconds, case.frames) == (pytest.approx(0.04), 4)
 
 
 def test_without_metadata_the_input_is_refused() -> None:
