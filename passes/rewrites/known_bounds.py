@@ -17,6 +17,7 @@ from ..base import InPlacePass, Journal, PassResult, layer_of
 from ..rewrite import Patch, constant
 
 _MOVES = frozenset(("Unsqueeze", "Squeeze", "Reshape", "Identity", "Cast"))
+_INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 _ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.floor_divide}
 
 
@@ -46,9 +47,11 @@ class KnownBounds(InPlacePass):
 def _known(value: ir.Value | None) -> np.ndarray | None:
     """The integers of a value that is computed from known sizes and constants, else None."""
     array = constant(value)
-    node = value.producer() if value is not None else None
-    if array is not None or node is None:
-        return array
+    if array is not None:
+        return array if np.issubdtype(array.dtype, np.integer) else None
+    node = value.producer() if value is not None and value.dtype in _INTEGERS else None
+    if node is None:
+        return None
     if node.op_type in _MOVES:
         return _known(node.inputs[0])
     if node.op_type == "Gather":
@@ -56,7 +59,11 @@ def _known(value: ir.Value | None) -> np.ndarray | None:
     if node.op_type not in _ARITHMETIC:
         return None
     left, right = (_known(each) for each in node.inputs)
-    return None if left is None or right is None else _ARITHMETIC[node.op_type](left, right)
+    if left is None or right is None:
+        return None
+    if node.op_type == "Div" and ((left < 0).any() or (right <= 0).any()):
+        return None  # ONNX rounds towards zero
+    return np.asarray(_ARITHMETIC[node.op_type](left, right))
 
 
 def _size(gather: ir.Node) -> np.ndarray | None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from confpress.passes.rewrites.known_bounds import KnownBounds
 from confpress.passes.rewrites.simplify import Simplify
+from onnx_ir.passes.common import ShapeInferencePass
 
 from ..graphs import difference, operators, parse
 
@@ -42,3 +43,18 @@ def test_folded() -> None:
 )
 def test_left_alone(old: str, new: str) -> None:
     assert not KnownBounds()(parse(TEXT.replace(old, new), all=ALL)).modified
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [
+        pytest.param("f = Cast <to = 1> (width) double = Cast <to = 7> (f)", id="by floats"),
+        pytest.param("less = Sub (zero, width) double = Div (less, two)", id="negative"),
+    ],
+)
+def test_bounds_that_integers_do_not_tell_stay_computed(computed: str) -> None:
+    model = parse(TEXT.replace("double = Mul (two, width)", computed), all=ALL)
+    model = ShapeInferencePass()(model).model
+    assert KnownBounds()(model).modified  # the other bound
+    (cut,) = [node for node in model.graph if node.op_type == "Slice"]
+    assert cut.inputs[2].name == "end"
