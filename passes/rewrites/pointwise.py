@@ -25,7 +25,6 @@ class PointwiseConvToMatMul(InPlacePass):
 
     1. A Transpose that feeds the convolution is cancelled with the new one.
     2. Transposes that read the convolution are cancelled with the new one.
-    3. What remains of them moves below Split, gates and masks by :class:`SinkTransposes`.
 
     Lossless up to the order of summation.
     """
