@@ -14,11 +14,13 @@ from ..passes.lower.portable import LowerPortable
 from ..passes.prune import RemovePruned
 from ..passes.quantize import Quantize
 from ..passes.rewrites.einsum import EinsumToMatMul
+from ..passes.rewrites.flat_linear import FlatLinear
 from ..passes.rewrites.fold_scales import FoldScales
 from ..passes.rewrites.frame_mask import FrameMask
 from ..passes.rewrites.frames_major import FramesMajor
 from ..passes.rewrites.gemm import GemmToMatMul
 from ..passes.rewrites.item_mask import ItemMask
+from ..passes.rewrites.keras_norm import KerasNorm
 from ..passes.rewrites.key_positions import KeyPositions
 from ..passes.rewrites.layer_norm import LayerNorm
 from ..passes.rewrites.length_mask import LengthMask
@@ -136,8 +138,12 @@ def _switched(
 LOSSLESS_STAGES: tuple[Stage, ...] = (
     Stage(
         "simplify",
-        "lift and fold constants, drop what is unused",
-        lambda recipe, _: [Simplify(fold_limit_bytes=recipe.simplify.fold_limit_bytes)],
+        "lift and fold constants, drop what is unused, write Keras' layers as others do",
+        lambda recipe, _: [
+            Simplify(fold_limit_bytes=recipe.simplify.fold_limit_bytes),
+            KerasNorm(),
+            FlatLinear(),
+        ],
     ),
     Stage(
         "recognise",
