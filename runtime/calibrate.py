@@ -117,8 +117,8 @@ def calibrate(
         features: float32 [mels, frames] each, such as a `CalibrationSet`.
         values: What to watch.
         options: How to run the model.
-        max_frames: Longer utterances run in nearly equal pieces of at most this many frames;
-            streaming models run in their chunks.
+        max_frames: Longer utterances run in nearly equal pieces of at most this many frames, or
+            of as many as the model takes; streaming models run in their chunks.
 
     Returns:
         The statistics by name of the value.
@@ -188,7 +188,8 @@ class Watched:
         face = read_interface(model)
         kept = [str(value.name) for value in model.graph.outputs] if face.states else []
         session = create_session(expose(model, list(dict.fromkeys([*names, *kept]))), options)
-        return cls(Runner(face, session), names, max_frames)
+        longest = max_frames if face.frames is None else min(max_frames, face.frames)
+        return cls(Runner(face, session), names, longest)
 
     def values(self, features: FloatArray) -> Iterator[list[Array]]:
         """The values, in the order of their names, for each piece or chunk of an utterance."""

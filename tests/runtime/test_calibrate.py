@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,16 @@ def test_long_utterances_run_in_pieces(tiny_ctc: Path) -> None:
     whole = calibrate(model, features, [relu])[relu]
     pieces = calibrate(model, features, [relu], max_frames=100)[relu]
     assert pieces.count == whole.count
+    assert np.array_equal(pieces.histogram, whole.histogram)
+
+
+def test_a_model_of_one_length_sees_pieces_of_it(make_ctc: Callable[..., Path]) -> None:
+    features = [synthetic_features(80, 400)]
+    any_length = load_model(make_ctc("any.onnx"))
+    one_length = load_model(make_ctc("one.onnx", frames=100))
+    relu = value_of(any_length, "Relu")
+    whole = calibrate(any_length, features, [relu])[relu]
+    pieces = calibrate(one_length, features, [value_of(one_length, "Relu")])[relu]
     assert np.array_equal(pieces.histogram, whole.histogram)
 
 
