@@ -30,7 +30,8 @@ static inline float scale_of_magnitude(uint32_t bits) {
   return bits < kInfinityBits ? scale : __builtin_nanf("");
 }
 
-// One instruction set's quantiser; how it stores a code is what its products want to read.
+// One instruction set's quantiser; how it stores a code is what its products want to read. Scale
+// and codes apart: a scale waits for a maximum and a quotient, meanwhile other frames' are found.
 struct FrameQuantizer {
   size_t code_bytes;   // of room; never less than a stored code takes
   int32_t zero_point;  // a stored code is the code plus this

@@ -18,14 +18,16 @@ class QuantizedFrames {
       : stride_(stride(columns * quantizer.code_bytes, kCodeRun * quantizer.code_bytes)),
         frames_(frames),
         scratch_(context, frames * (stride_ + sizeof(float))) {
-    context.parallel_for(ceil_div(frames, kFramesOfTask), [&](size_t task) noexcept {
-      const size_t end = std::min(frames, (task + 1) * kFramesOfTask);
-      for (size_t i = task * kFramesOfTask; i < end; ++i) {
-        const float* frame = x + i * columns;
+    const size_t near = kNearBytes / (columns * sizeof(float));
+    const size_t together = std::clamp<size_t>(near, 1, kFramesOfTask);
+    context.parallel_for(ceil_div(frames, together), [&](size_t task) noexcept {
+      const size_t begin = task * together;
+      const size_t end = std::min(frames, begin + together);
+      float* scales = scales_begin();
+      for (size_t i = begin; i < end; ++i) scales[i] = quantizer.scale(x + i * columns, columns);
+      for (size_t i = begin; i < end; ++i) {
         std::byte* codes = scratch_.data() + i * stride_;
-        const float scale = quantizer.scale(frame, columns);
-        scales_begin()[i] = scale;
-        quantizer.codes(frame, columns, scale, codes);
+        quantizer.codes(x + i * columns, columns, scales[i], codes);
         prepare(i, codes);
       }
     });
@@ -41,6 +43,8 @@ class QuantizedFrames {
 
  private:
   static constexpr size_t kFramesOfTask = 8;
+  // Of frames that are read twice, for their scale and for their codes: half the first cache.
+  static constexpr size_t kNearBytes = 16 * 1024;
   static constexpr size_t kCacheLine = 64;
 
   // An odd number of cache lines, so that the frames of a tile do not fall into the same sets.
