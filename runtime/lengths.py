@@ -41,10 +41,11 @@ def check_lengths(model: AsrModel, session: ort.InferenceSession) -> None:
     frames: dict[float, int] = {}
     failed: dict[float, str] = {}
     source, runner = SpeechSource(model.frontend), Runner(model.interface, session)
+    batch = model.interface.batch or 1
     for seconds in durations:
         try:
             features = source.features(source.frames(seconds))
-            frames[seconds] = len(runner.scores([features])[0])
+            frames[seconds] = len(runner.scores([features] * batch)[0])
         except ConfpressError as error:
             failed[seconds] = str(error).rstrip(".")
     if failed:

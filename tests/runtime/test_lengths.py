@@ -39,6 +39,7 @@ def test_models_that_follow_their_audio(make_ctc: MakeModel) -> None:
     check(make_ctc("with.onnx"))
     check(make_ctc("without.onnx", lengths=False))
     check(make_ctc("fixed.onnx", frames=200))
+    check(make_ctc("batch.onnx", batch=2))
 
 
 def test_as_many_frames_for_any_length(make_ctc: MakeModel) -> None:
