@@ -280,9 +280,9 @@ class LowerSection(Section):
     )
     without: tuple[Fusion, ...] = Field(
         default=(),
-        description="fusions that are left out: `subsampling`, `attention`, `convolution` and "
-        "`norms` of `cpu`, `norm_sums` and `query_blocks` of `portable`, `masked_codes`, "
-        "`depthwise`, `zero_masks` and `mask_channel` of both; `cuda` has none",
+        description="fusions that are left out: `subsampling`, `attention`, `convolution`, "
+        "`norms` and `swoosh` of `cpu`, `norm_sums` and `query_blocks` of `portable`, "
+        "`masked_codes`, `depthwise`, `zero_masks` and `mask_channel` of both; `cuda` has none",
     )
     instructions: Instructions = Field(
         default="here",
