@@ -112,6 +112,13 @@ class Region:
             known.update(zip(node.outputs, _run(node, inputs), strict=False))
         return known[self.output]
 
+    def attempt(self, arrays: Mapping[ir.Value, Array]) -> Array | None:
+        """What `evaluate` gives; None where it raises, for passes that then look no further."""
+        try:
+            return self.evaluate(arrays)
+        except (RegionError, ValueError):
+            return None
+
 
 def _array(value: ir.Value, known: Mapping[ir.Value, Array]) -> Array:
     array = known.get(value)

@@ -54,7 +54,8 @@ def _rewrite(value: ir.Value, shape: ir.Node) -> bool:
     for reader in readers:
         patch = Patch(reader)
         size = patch.op("Shape", source, start=axis, end=axis + 1)
-        if reader.op_type == "Gather" and not reader.inputs[1].shape:  # type: ignore[union-attr]
+        places = constant(reader.inputs[1])
+        if reader.op_type == "Gather" and places is not None and places.ndim == 0:
             size = patch.op("Squeeze", size)
         replace_value(reader.outputs[0], size)
     return bool(readers)

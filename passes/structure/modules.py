@@ -269,6 +269,13 @@ class Subsampling:
 Details = FeedForward | SelfAttention | ConvolutionModule | Branches | Subsampling
 
 
+def attention_of(details: Details | None) -> SelfAttention | None:
+    """The self-attention of a module, alone or beside a convolution; None where there is none."""
+    if isinstance(details, Branches):
+        return details.attention
+    return details if isinstance(details, SelfAttention) else None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cache:
     """A streaming state: the graph input that holds it and the output that hands it on.
@@ -334,9 +341,7 @@ class Module:
     @property
     def attention(self) -> SelfAttention:
         """The details of a module's self-attention, alone or beside a convolution."""
-        if isinstance(self.details, Branches):
-            return self.details.attention
-        return self.detail(SelfAttention)
+        return attention_of(self.details) or self.detail(SelfAttention)
 
     @property
     def feed_forward(self) -> FeedForward:

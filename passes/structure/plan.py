@@ -14,7 +14,7 @@ from .classify import Classified
 from .flow import Flow
 from .ids import block_of, module_of_layer, role_of
 from .linear import Products
-from .modules import Branches, Cache, Details, Kind, SelfAttention
+from .modules import Cache, Kind, attention_of
 from .numbering import number
 from .ownership import spread_ownership
 from .stream import Part, Stream, kind_of
@@ -91,7 +91,7 @@ def _subsampling(flow: Flow, stream: Stream, products: Products) -> list[Plan]:
 def _position_tables(stream: Stream) -> list[Plan]:
     """The positions that all attention modules share; a table of one layer belongs to it."""
     details = [part.details for part in stream.parts if isinstance(part, Classified)]
-    attentions = [each for part in details if (each := _attention(part)) is not None]
+    attentions = [each for part in details if (each := attention_of(part)) is not None]
     uses = Counter(value for each in attentions for value in each.position_values)
     layers = Counter(each.position_layer for each in attentions if each.position_layer)
     shared = [value for value, count in uses.items() if count == len(attentions)]
@@ -101,12 +101,6 @@ def _position_tables(stream: Stream) -> list[Plan]:
     projections = {n for layer, count in layers.items() if layer and count > 1 for n in layer.nodes}
     nodes = tuple(n for n in makers | projections if n is not None)
     return [Plan("encoder.pos_enc", Kind.POSITION_TABLE, None, nodes, None, shared[0])]
-
-
-def _attention(details: Details | None) -> SelfAttention | None:
-    if isinstance(details, Branches):
-        return details.attention
-    return details if isinstance(details, SelfAttention) else None
 
 
 def _parts(stream: Stream) -> list[Plan]:
