@@ -11,6 +11,8 @@ from .machine import describe_machine
 
 _X86 = "avx2"
 _VNNI = frozenset(("avx512_vnni", "avx_vnni"))
+#: Paths whose look-ups reach a whole block.
+_VBMI = frozenset(("avx512vbmi", "amx"))
 
 
 def look_up_reach(instructions: str = "here") -> int:
@@ -24,7 +26,7 @@ def look_up_reach(instructions: str = "here") -> int:
         ConfpressError: CONFPRESS_KERNELS names a path that does not exist or cannot be used.
     """
     path = _path_here() if instructions == "here" else instructions
-    return BLOCK if path == "avx512vbmi" else WINDOW
+    return BLOCK if path in _VBMI else WINDOW
 
 
 def sums_saturate(features: Collection[str]) -> bool:

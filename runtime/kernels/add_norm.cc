@@ -15,6 +15,7 @@ constexpr size_t kRowsOfTask = 16;
 const AddNormKernel& kernel_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAmx:
     case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return kAddNormAvx512Vnni;

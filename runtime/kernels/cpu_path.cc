@@ -6,6 +6,10 @@
 #include <cpuid.h>
 
 #include <cstdint>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
@@ -34,6 +38,11 @@ constexpr bool kBuiltAvx512Vbmi = true;
 #else
 constexpr bool kBuiltAvx512Vbmi = false;
 #endif
+#if defined(CONFPRESS_HAS_AMX)
+constexpr bool kBuiltAmx = true;
+#else
+constexpr bool kBuiltAmx = false;
+#endif
 #if defined(CONFPRESS_EMULATE)
 constexpr bool kEmulates = true;
 #else
@@ -51,6 +60,7 @@ struct Processor {
   bool avxvnni = false;
   bool avx512vnni = false;
   bool avx512vbmi = false;
+  bool amx = false;
   bool neondot = false;
 };
 
@@ -64,6 +74,18 @@ uint64_t saved_registers() {
   return (uint64_t{high} << 32) | low;
 }
 
+// Linux gives a process the registers of tiles when it asks for them, once for all its threads. It
+// refuses where a thread's stack for signals has no room for them.
+bool tiles_are_granted() {
+#if defined(__linux__)
+  constexpr long kRequestRegisters = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestRegisters, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 Processor examine_processor() {
   constexpr uint32_t kOsxsave = 1u << 27;  // leaf 1, ecx
   constexpr uint32_t kFma = 1u << 12;
@@ -71,9 +93,11 @@ Processor examine_processor() {
   constexpr uint32_t kAvx512FDqBwVl = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);
   constexpr uint32_t kAvx512Vbmi = 1u << 1;  // leaf 7, ecx
   constexpr uint32_t kAvx512Vnni = 1u << 11;
-  constexpr uint32_t kAvxVnni = 1u << 4;  // leaf 7.1, eax
-  constexpr uint64_t kYmmSaved = 0x6;     // SSE and AVX state
-  constexpr uint64_t kZmmSaved = 0xe6;    // and opmask, ZMM0-15, ZMM16-31
+  constexpr uint32_t kAmxTileInt8 = (1u << 24) | (1u << 25);  // leaf 7, edx
+  constexpr uint32_t kAvxVnni = 1u << 4;                      // leaf 7.1, eax
+  constexpr uint64_t kYmmSaved = 0x6;                         // SSE and AVX state
+  constexpr uint64_t kZmmSaved = 0xe6;                        // and opmask, ZMM0-15, ZMM16-31
+  constexpr uint64_t kTilesSaved = 0x60000;                   // TILECFG and TILEDATA
 
   Processor processor;
   uint32_t a = 0, b = 0, c = 0, d = 0;
@@ -86,6 +110,9 @@ Processor examine_processor() {
                          (saved & kZmmSaved) == kZmmSaved;
   processor.avxvnni = kEmulates && processor.avx512vnni;
   processor.avx512vbmi = processor.avx512vnni && (kEmulates || (c & kAvx512Vbmi));
+  const bool tiles = (d & kAmxTileInt8) == kAmxTileInt8 && (saved & kTilesSaved) == kTilesSaved &&
+                     tiles_are_granted();
+  processor.amx = processor.avx512vbmi && (kEmulates || tiles);
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
     processor.avxvnni = processor.avxvnni || (processor.avx2 && (a & kAvxVnni));
   }
@@ -150,6 +177,7 @@ const std::vector<CpuPathInfo>& cpu_paths() {
         {CpuPath::kAvxVnni, "avxvnni", kBuiltAvxVnni, processor.avxvnni},
         {CpuPath::kAvx512Vnni, "avx512vnni", kBuiltAvx512Vnni, processor.avx512vnni},
         {CpuPath::kAvx512Vbmi, "avx512vbmi", kBuiltAvx512Vbmi, processor.avx512vbmi},
+        {CpuPath::kAmx, "amx", kBuiltAmx, processor.amx},
         {CpuPath::kNeonDot, "neondot", kBuiltNeonDot, processor.neondot},
     };
   }();

@@ -6,9 +6,9 @@
 
 namespace confpress {
 
-// One implementation of every kernel; ordered from slow to fast. An operator to which kAvxVnni
-// or kAvx512Vbmi brings nothing has its kernel for kAvx2 or kAvx512Vnni there.
-enum class CpuPath { kPortable, kAvx2, kAvxVnni, kAvx512Vnni, kAvx512Vbmi, kNeonDot };
+// One implementation of every kernel; ordered from slow to fast. An operator to which kAvxVnni,
+// kAvx512Vbmi or kAmx brings nothing has there what it has for an older one.
+enum class CpuPath { kPortable, kAvx2, kAvxVnni, kAvx512Vnni, kAvx512Vbmi, kAmx, kNeonDot };
 
 struct CpuPathInfo {
   CpuPath path;

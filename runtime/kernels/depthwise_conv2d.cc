@@ -25,6 +25,7 @@ struct Kernels {
 Kernels kernels_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAmx:
     case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return {kDepthwiseConv2dAvx512Vnni, quantize_row_avx512vnni};

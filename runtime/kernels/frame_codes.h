@@ -47,6 +47,7 @@ extern const FrameQuantizer kFrameQuantizerAvx2;          // int16
 extern const FrameQuantizer kFrameQuantizerAvx2Signed;    // int8
 extern const FrameQuantizer kFrameQuantizerAvx2Unsigned;  // uint8, the code plus 128
 extern const FrameQuantizer kFrameQuantizerAvx512Vnni;    // uint8, the code plus 128
+extern const FrameQuantizer kFrameQuantizerAmx;           // the same, bytes 0 behind the last four
 extern const FrameQuantizer kFrameQuantizerNeonDot;       // int8
 
 }  // namespace confpress

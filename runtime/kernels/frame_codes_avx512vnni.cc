@@ -87,8 +87,21 @@ void codes(const float* frame, size_t length, float scale, void* codes) noexcept
   }
 }
 
+// Beyond the last group of four the bytes themselves are zeros: a tile reads other weights there.
+void codes_then_zeros(const float* frame, size_t length, float scale, void* out) noexcept {
+  codes(frame, length, scale, out);
+  constexpr size_t kGroup = 4;
+  const size_t end = (length + kGroup - 1) / kGroup * kGroup;
+  const size_t rest = end % kCodeRun;
+  if (rest == 0) return;
+  const auto beyond = static_cast<__mmask64>(~uint64_t{0} << rest);
+  auto* run = static_cast<uint8_t*>(out) + (end - rest);
+  _mm512_mask_storeu_epi8(run, beyond, _mm512_setzero_si512());
+}
+
 }  // namespace
 
 const FrameQuantizer kFrameQuantizerAvx512Vnni{sizeof(uint8_t), 128, scale, codes};
+const FrameQuantizer kFrameQuantizerAmx{sizeof(uint8_t), 128, scale, codes_then_zeros};
 
 }  // namespace confpress

@@ -9,7 +9,7 @@ using Tiles = LinearDenseAvx2Tiles<Int7Product, 4>;
 
 }  // namespace
 
-const LinearInt8Kernel kLinearInt7Avx2{&kFrameQuantizerAvx2Unsigned, Tiles::kTileFrames, 1,
-                                       Tiles::multiply};
+const LinearInt8Kernel kLinearInt7Avx2{&kFrameQuantizerAvx2Unsigned,
+                                       kTilesOfTask * Tiles::kTileFrames, 1, Tiles::multiply};
 
 }  // namespace confpress

@@ -20,6 +20,8 @@ constexpr size_t kGroupColumns = 4;
 constexpr size_t kGroupBytes = kStripRows * kGroupColumns;
 // 127 · 128 · K stays below 2^31.
 constexpr int64_t kMostColumns = 131072;
+// A task multiplies this many tiles of frames with one tile of strips, where a tile is small.
+constexpr size_t kTilesOfTask = 4;
 
 struct LinearInt8Problem {
   const void* codes;          // frames quantised by the same instruction set's FrameQuantizer
@@ -38,8 +40,8 @@ struct LinearInt8Problem {
 // One instruction set's kernel: computes y for some frames and strips of 16 rows.
 struct LinearInt8Kernel {
   const FrameQuantizer* quantizer;
-  size_t tile_frames;  // what its inner loop takes at once; tasks are multiples of these
-  size_t tile_strips;
+  size_t task_frames;  // a task: a microsecond or more
+  size_t task_strips;
   void (*multiply)(const LinearInt8Problem&, Range frames, Range strips) noexcept;
 };
 
@@ -48,6 +50,7 @@ extern const LinearInt8Kernel kLinearInt8Avx2;
 extern const LinearInt8Kernel kLinearInt7Avx2;  // of weights that fit_int7
 extern const LinearInt8Kernel kLinearInt8AvxVnni;
 extern const LinearInt8Kernel kLinearInt8Avx512Vnni;
+extern const LinearInt8Kernel kLinearInt8Amx;
 extern const LinearInt8Kernel kLinearInt8NeonDot;
 
 }  // namespace confpress

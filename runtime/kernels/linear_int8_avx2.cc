@@ -83,6 +83,7 @@ void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
 
 }  // namespace
 
-const LinearInt8Kernel kLinearInt8Avx2{&kFrameQuantizerAvx2, kTileFrames, 1, multiply};
+const LinearInt8Kernel kLinearInt8Avx2{&kFrameQuantizerAvx2, kTilesOfTask * kTileFrames, 1,
+                                       multiply};
 
 }  // namespace confpress

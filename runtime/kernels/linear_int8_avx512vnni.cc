@@ -36,7 +36,8 @@ void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
 
 }  // namespace
 
-const LinearInt8Kernel kLinearInt8Avx512Vnni{&kFrameQuantizerAvx512Vnni, avx512::kDenseTileFrames,
+const LinearInt8Kernel kLinearInt8Avx512Vnni{&kFrameQuantizerAvx512Vnni,
+                                             kTilesOfTask * avx512::kDenseTileFrames,
                                              avx512::kDenseTileStrips, multiply};
 
 }  // namespace confpress

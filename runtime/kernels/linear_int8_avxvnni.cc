@@ -9,7 +9,7 @@ using Tiles = LinearDenseAvx2Tiles<UnsignedProduct, 6>;
 
 }  // namespace
 
-const LinearInt8Kernel kLinearInt8AvxVnni{&kFrameQuantizerAvx2Unsigned, Tiles::kTileFrames, 1,
-                                          Tiles::multiply};
+const LinearInt8Kernel kLinearInt8AvxVnni{&kFrameQuantizerAvx2Unsigned,
+                                          kTilesOfTask * Tiles::kTileFrames, 1, Tiles::multiply};
 
 }  // namespace confpress

@@ -58,6 +58,7 @@ void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
 
 }  // namespace
 
-const LinearInt8Kernel kLinearInt8NeonDot{&kFrameQuantizerNeonDot, kTileFrames, 1, multiply};
+const LinearInt8Kernel kLinearInt8NeonDot{&kFrameQuantizerNeonDot, kTilesOfTask * kTileFrames, 1,
+                                          multiply};
 
 }  // namespace confpress

@@ -35,6 +35,6 @@ void multiply(const LinearInt8Problem& p, Range frames, Range strips) noexcept {
 
 }  // namespace
 
-const LinearInt8Kernel kLinearInt8Portable{&kFrameQuantizerPortable, 1, 1, multiply};
+const LinearInt8Kernel kLinearInt8Portable{&kFrameQuantizerPortable, kTilesOfTask, 1, multiply};
 
 }  // namespace confpress

@@ -13,6 +13,10 @@ namespace {
 const QuantConv2dKernel& kernel_of(CpuPath path,
                                    [[maybe_unused]] const AlignedVector<int8_t>& weights) {
   switch (path) {
+#if defined(CONFPRESS_HAS_AMX)
+    case CpuPath::kAmx:
+      return kQuantConv2dAmx;
+#endif
 #if defined(CONFPRESS_HAS_AVX512VNNI)
     case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
@@ -55,7 +59,8 @@ class QuantConv2d : Conv2dOperator {
   void pack(const int8_t* weights) {
     const size_t taps = window_.time.taps;
     const size_t column_taps = window_.columns.taps;
-    weights_.assign(taps * strips_ * column_taps * groups_ * kConvGroupBytes, 0);
+    weights_.assign(taps * strips_ * column_taps * groups_ * kConvGroupBytes + kBytesBeyondWeights,
+                    0);
     for (size_t output = 0; output < channels_; ++output) {
       const size_t strip = output / kConvStrip;
       for (size_t tap = 0; tap < taps; ++tap) {

@@ -7,6 +7,8 @@ namespace confpress {
 
 constexpr size_t kConvGroup = 4;  // input channels
 constexpr size_t kConvGroupBytes = kConvStrip * kConvGroup;
+// Kernels may read so far behind the weights, and multiply that by zeros.
+constexpr size_t kBytesBeyondWeights = 1024;
 
 struct QuantConv2dProblem : Conv2dProblem {
   const int8_t* weights;  // [taps over time, strips, taps over columns, groups, 16, 4]
@@ -26,5 +28,6 @@ extern const QuantConv2dKernel kQuantConv2dPortable;
 extern const QuantConv2dKernel kQuantConv2dAvx2;
 extern const QuantConv2dKernel kQuantConv2dInt7Avx2;  // of weights that fit_int7
 extern const QuantConv2dKernel kQuantConv2dAvx512Vnni;
+extern const QuantConv2dKernel kQuantConv2dAmx;
 
 }  // namespace confpress

@@ -13,12 +13,13 @@
 namespace confpress {
 namespace {
 
-// A task multiplies this many tiles of frames with one tile of strips: a microsecond or more.
-constexpr size_t kTilesOfTask = 4;
-
 const LinearInt8Kernel& kernel_of(CpuPath path, [[maybe_unused]] const int8_t* weights,
                                   [[maybe_unused]] size_t size) {
   switch (path) {
+#if defined(CONFPRESS_HAS_AMX)
+    case CpuPath::kAmx:
+      return kLinearInt8Amx;
+#endif
 #if defined(CONFPRESS_HAS_AVX512VNNI)
     case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
@@ -91,8 +92,8 @@ class QuantLinear {
                                     y,
                                     layer_.rows,
                                     activation_};
-    const TaskGrid grid(frames, kernel_.tile_frames * kTilesOfTask, layer_.strips,
-                        kernel_.tile_strips, layer_.groups * kGroupBytes);
+    const TaskGrid grid(frames, kernel_.task_frames, layer_.strips, kernel_.task_strips,
+                        layer_.groups * kGroupBytes);
     context.parallel_for(grid.count(), [&](size_t task) noexcept {
       const auto [frame_range, strip_range] = grid[task];
       kernel_.multiply(problem, frame_range, strip_range);

@@ -18,13 +18,14 @@ namespace {
 
 // A task decodes the weights of one tile of strips and multiplies them with this many tiles of
 // frames: enough that decoding is a few per cent, few enough that two threads share 64 frames.
-constexpr size_t kTilesOfTask = 8;
+constexpr size_t kTilesOfFrames = 8;
 constexpr size_t kTableSize = 16;
 constexpr int64_t kMostMagnitude = 127;
 
 const LinearLowbitKernel& kernel_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAmx:
     case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return kLinearLowbitAvx512Vnni;
@@ -156,7 +157,7 @@ class QuantLinearLowbit {
                                       frames.y,
                                       rows_,
                                       activation_};
-    const TaskGrid grid(frames.count, kernel_.tile_frames * kTilesOfTask, strips_,
+    const TaskGrid grid(frames.count, kernel_.tile_frames * kTilesOfFrames, strips_,
                         kernel_.tile_strips, groups_ / parts() * kGroupBytes);
     context.parallel_for(grid.count(), [&](size_t task) noexcept {
       const auto [frame_range, strip_range] = grid[task];

@@ -18,6 +18,7 @@ const SparseConv2dKernel& kernel_of(CpuPath path, [[maybe_unused]] const int8_t*
                                     [[maybe_unused]] size_t size) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VBMI)
+    case CpuPath::kAmx:
     case CpuPath::kAvx512Vbmi:
       return kSparseConv2dAvx512Vbmi;
 #endif

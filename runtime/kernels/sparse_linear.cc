@@ -24,6 +24,7 @@ constexpr size_t kTilesOfStrips = 4;
 const LinearSparseKernel& kernel_of(CpuPath path, [[maybe_unused]] const SparseInt8Layer& layer) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VBMI)
+    case CpuPath::kAmx:
     case CpuPath::kAvx512Vbmi:
       return kLinearSparseAvx512Vbmi;
 #endif

@@ -13,6 +13,7 @@ namespace {
 const SparseFloatKernels& kernels_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAmx:
     case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return kSparseFloatAvx512Vnni;

@@ -14,6 +14,7 @@ constexpr size_t kElementsOfTask = 4096;
 const SwooshKernel& kernel_of(CpuPath path) {
   switch (path) {
 #if defined(CONFPRESS_HAS_AVX512VNNI)
+    case CpuPath::kAmx:
     case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
       return kSwooshAvx512Vnni;

@@ -11,9 +11,9 @@ from confpress.passes.errors import ConfpressError
 from confpress.runtime import kernels
 
 VARIABLE = "CONFPRESS_KERNELS"
-VNNI, VBMI = "avx512vnni", "avx512vbmi"
+VNNI, VBMI, AMX = "avx512vnni", "avx512vbmi", "amx"
 #: What a build with CONFPRESS_EMULATE runs on a processor with AVX-512 VNNI.
-EMULATED = ("avxvnni", VBMI)
+EMULATED = ("avxvnni", VBMI, AMX)
 
 
 def usable_paths() -> list[str]:

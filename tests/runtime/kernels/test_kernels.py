@@ -58,7 +58,7 @@ def test_unknown_path_is_a_sentence_here_and_in_onnxruntime() -> None:
     described, registered = _ask("sse9").splitlines()
     sentence = (
         "CONFPRESS_KERNELS is 'sse9', which is none of "
-        "portable, avx2, avxvnni, avx512vnni, avx512vbmi, neondot."
+        "portable, avx2, avxvnni, avx512vnni, avx512vbmi, amx, neondot."
     )
     assert described == f"describe: {sentence}"
     assert registered.startswith("register:")

@@ -1,0 +1,97 @@
+// The product of one or two tiles of codes and one or two strips of weights, for the `*_amx.cc`
+// files. Packed weights are what a tile register holds: 16 groups of 4 columns of a strip are 16
+// rows of 64 bytes. Everything is `static` or in an unnamed namespace, as in ranges.h.
+#pragma once
+
+#include <type_traits>
+
+#include "ranges.h"
+#include "tiles_amx.h"
+
+#define CONFPRESS_INLINE [[gnu::always_inline]] static inline
+
+namespace confpress::amx {
+
+constexpr size_t kPair = 2;
+constexpr size_t kLanes = kTileBytes / sizeof(int32_t);
+constexpr size_t kTileSize = kTileRows * kTileBytes;
+
+// Sums are in registers 0 to 3, codes in 4 and 5, weights in 6 and 7.
+template <size_t kLeft, size_t kRight>
+struct Product {
+  static_assert(kLeft >= 1 && kLeft <= kPair && kRight >= 1 && kRight <= kPair);
+  static constexpr bool kBelow = kLeft == kPair;
+  static constexpr bool kBeside = kRight == kPair;
+
+  // What the sums of every row start with: [strips, 16].
+  CONFPRESS_INLINE void start(const int32_t* sums) {
+    load<0>(sums, 0);
+    if constexpr (kBeside) load<1>(sums + kLanes, 0);
+    if constexpr (kBelow) load<2>(sums, 0);
+    if constexpr (kBelow && kBeside) load<3>(sums + kLanes, 0);
+  }
+
+  // Adds the products of 64 columns; the rows of codes are `stride` bytes apart.
+  CONFPRESS_INLINE void add(const uint8_t* const (&codes)[kLeft], size_t stride,
+                            const int8_t* const (&weights)[kRight]) {
+    load<4>(codes[0], stride);
+    load<6>(weights[0], kTileBytes);
+    add_products<0, 4, 6>();
+    if constexpr (kBeside) {
+      load<7>(weights[1], kTileBytes);
+      add_products<1, 4, 7>();
+    }
+    if constexpr (kBelow) {
+      load<5>(codes[1], stride);
+      add_products<2, 5, 6>();
+      if constexpr (kBeside) add_products<3, 5, 7>();
+    }
+  }
+
+  // Where the sums of each go, [16, 16].
+  CONFPRESS_INLINE void store(int32_t* const (&to)[kLeft][kRight]) {
+    amx::store<0>(to[0][0], kTileBytes);
+    if constexpr (kBeside) amx::store<1>(to[0][1], kTileBytes);
+    if constexpr (kBelow) amx::store<2>(to[1][0], kTileBytes);
+    if constexpr (kBelow && kBeside) amx::store<3>(to[1][1], kTileBytes);
+  }
+};
+
+// Rows in tiles of one height: where they do not divide the rows, the last begins before the one in
+// front of it ends, and computes the same again.
+struct EqualTiles {
+  size_t begin;
+  size_t count;
+  size_t height;
+  size_t last;
+
+  // As low as they may be.
+  explicit EqualTiles(Range rows)
+      : EqualTiles(rows,
+                   ceil_div(rows.end - rows.begin, ceil_div(rows.end - rows.begin, kTileRows))) {}
+  // Not more rows high than there are.
+  EqualTiles(Range rows, size_t tile_height)
+      : begin(rows.begin),
+        count(ceil_div(rows.end - rows.begin, tile_height)),
+        height(tile_height),
+        last(rows.end - tile_height) {}
+  size_t operator[](size_t i) const {
+    const size_t first = begin + i * height;
+    return first < last ? first : last;
+  }
+};
+
+template <size_t kCount>
+using Count = std::integral_constant<size_t, kCount>;
+
+// Calls visit(first, how many of them), for pairs and for one that is left.
+template <class Visit>
+CONFPRESS_INLINE void by_pairs(Range range, const Visit& visit) {
+  size_t i = range.begin;
+  for (; i + kPair <= range.end; i += kPair) visit(i, Count<kPair>{});
+  if (i < range.end) visit(i, Count<1>{});
+}
+
+}  // namespace confpress::amx
+
+#undef CONFPRESS_INLINE
