@@ -39,6 +39,7 @@ Fusion = Literal[
     "query_blocks",
 ]
 Format = Literal["int8", "float32"]
+AttentionFormat = Literal["float32", "bfloat16"]
 SparsityPattern = Literal[
     "none", "50%", "75%", "87.5%", "8:16", "4:16", "2:16", "32:64", "16:64", "8:64", "2:4", "1:4"
 ]
@@ -290,6 +291,12 @@ class LowerSection(Section):
         "best layout of zeros for `cpu`; on `avx2` (x86 without VNNI) int8 weights get 7 bits, as "
         "ONNX Runtime's sums saturate there and our kernels are faster (`here` does so for "
         "`portable` alone); `any` other processor, or one such as `here`",
+    )
+    attention: AttentionFormat = Field(
+        default="float32",
+        description="what the products of attention multiply on `cpu`: `bfloat16` is for "
+        "processors with AMX (Sapphire Rapids and newer), gives the same numbers on others and no "
+        "speed there",
     )
     measure: bool = Field(
         default=True,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from ..passes.lower.bfloat16_attention import BFloat16Attention
 from ..passes.lower.cpu import LowerCpu
 from ..passes.lower.cuda import LowerCuda
 from ..passes.lower.float16 import Float16
@@ -227,9 +228,15 @@ def _lower(
     def passes(recipe: Recipe, findings: Findings) -> Sequence[Pass]:
         without = {*recipe.lower.without, *findings.slower.get(target, ())}
         reach = look_up_reach(recipe.lower.instructions)
-        return [*first(recipe), *fusions(target, without, reach), MinimiseVersions()]
+        last = _formats_of_fused(target, recipe)
+        return [*first(recipe), *fusions(target, without, reach), *last, MinimiseVersions()]
 
     return passes
+
+
+def _formats_of_fused(target: Target, recipe: Recipe) -> Sequence[Pass]:
+    rounded = target == "cpu" and recipe.lower.attention == "bfloat16"
+    return [BFloat16Attention()] if rounded else []
 
 
 def _portable(recipe: Recipe) -> Sequence[Pass]:

@@ -14,7 +14,7 @@ import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult
 from ..operators.addnorm import add_norm_function
-from ..operators.attention import BIASED, PLAIN, RELATIVE
+from ..operators.attention import ROUNDED
 from ..operators.convmodule import conv_module_function
 from ..operators.depthwiseconv2d import OPERATORS as DEPTHWISE
 from ..operators.quantconv2d import OPERATOR_OF as QUANT_CONV2D
@@ -24,9 +24,8 @@ from ..operators.swoosh import SWOOSH
 from ..rewrites.simplify import Simplify
 
 _FUSED = frozenset((
-    PLAIN,
-    BIASED,
-    RELATIVE,
+    *ROUNDED,
+    *ROUNDED.values(),
     *(conv_module_function(activation).name for activation in ("", "silu")),
     *(add_norm_function(norms).name for norms in (1, 2)),
     *QUANT_CONV2D.values(),

@@ -36,6 +36,12 @@ Attributes: ``shape`` is [H, dh], ``columns`` the first columns, ``scale`` a flo
 without any key gets zeros where the float ``uniform`` is 0; where it is 1 it gets the average of
 all values, which is what a Softmax of equal scores leaves.
 
+Each operator has a twin, with ``BFloat16`` behind its name, that rounds to bfloat16 what its
+products multiply: queries (with u or w added), keys, positions, values, and the weights before they
+are divided by their sum. Sums are float32. So processors with products of bfloat16 may use them
+(Intel's AMX has 16 times the rate of float32), and on every processor the numbers are the same;
+beyond 256 keys as far as bfloat16 is, since weights are then rounded block by block.
+
 A masked key's weight is exactly zero. Models that mask by adding or writing a large negative number
 agree with that wherever the other scores are ordinary numbers.
 """
@@ -49,11 +55,13 @@ import onnx_ir as ir
 
 from ..errors import ConfpressError
 from .functions import function_of
-from .quantlinear import DOMAIN
+from .quantlinear import DOMAIN, REDUCE_AXES_AS_INPUT
 
 RELATIVE: Final = "RelPosAttention"
 PLAIN: Final = "DotProductAttention"
 BIASED: Final = "BiasedAttention"
+#: Of an operator, the one that multiplies in bfloat16.
+ROUNDED: Final = {name: f"{name}BFloat16" for name in (RELATIVE, PLAIN, BIASED)}
 #: The kernels keep a block of queries in registers and near memory.
 MOST_HEAD_SIZE: Final = 256
 
@@ -81,10 +89,7 @@ _BODY: Final = """
   values = Transpose <perm = [0, 2, 1, 3]> (v)
 {scores}
   masked = Where (hidden, lowest, scores)
-  probabilities = Softmax <axis = -1> (masked)
-  of_masked = Mul (probabilities, share)
-  weights = Where (hidden, of_masked, probabilities)
-  context = MatMul (weights, values)
+{average}
   turned = Transpose <perm = [0, 2, 1, 3]> (context)
   y_shape = Concat <axis = 0> (kept, width)
   Y = Reshape (turned, y_shape)
@@ -105,7 +110,33 @@ _SCALED: Final = """
 
 _SUM_OF_KEYS: Final = """
   queries = Transpose <perm = [0, 2, 1, 3]> (q)
-  sum = MatMul (queries, keys)
+  {sum}
+"""
+
+_AVERAGE: Final = """
+  probabilities = Softmax <axis = -1> (masked)
+  of_masked = Mul (probabilities, share)
+  weights = Where (hidden, of_masked, probabilities)
+  {context}
+"""
+
+_ROUNDED_AVERAGE: Final = """
+  largest = {reduce_max}
+  below = Sub (masked, largest)
+  exponentials = Exp (below)
+  total = ReduceSum (exponentials, fourth)
+  of_masked = Mul (exponentials, share)
+  weights = Where (hidden, of_masked, exponentials)
+  {weighted}
+  context = Div (weighted, total)
+"""
+
+_ROUNDED_PRODUCT: Final = """
+  {y}_left_half = Cast <to = 16> ({left})
+  {y}_left = Cast <to = 1> ({y}_left_half)
+  {y}_right_half = Cast <to = 16> ({right})
+  {y}_right = Cast <to = 1> ({y}_right_half)
+  {y} = MatMul ({y}_left, {y}_right)
 """
 
 _SCALED_AND_BIASED: Final = """
@@ -125,8 +156,8 @@ _SUM_OF_KEYS_AND_POSITIONS: Final = """
   left = Transpose <perm = [0, 2, 1, 3]> (q_with_u)
   left_of_positions = Transpose <perm = [0, 2, 1, 3]> (q_with_v)
   positions = Transpose <perm = [0, 2, 3, 1]> (p)
-  content = MatMul (left, keys)
-  by_distance = MatMul (left_of_positions, positions)
+  {content}
+  {by_distance}
 
   queries = Shape <start = 1, end = 2> (Q)
   keys_count = Shape <start = 1, end = 2> (K)
@@ -157,17 +188,36 @@ _SCORES: Final = {
 }
 
 
+#: What the bodies multiply, by the name of the product.
+_PRODUCTS: Final = {
+    "sum": ("queries", "keys"),
+    "content": ("left", "keys"),
+    "by_distance": ("left_of_positions", "positions"),
+    "context": ("weights", "values"),
+    "weighted": ("weights", "values"),
+}
+
+
 def attention_function(op_type: str, opset: int = 17) -> ir.Function:
     """The function that defines an operator; it goes into every model that uses it.
 
     Args:
-        op_type: ``RelPosAttention``, ``DotProductAttention`` or ``BiasedAttention``.
+        op_type: ``RelPosAttention``, ``DotProductAttention`` or ``BiasedAttention``, or the twin of
+            one (``ROUNDED``).
         opset: The model's version of the standard domain, at least 15.
 
     Raises:
         ConfpressError: The opset is too old.
     """
-    inputs = _INPUTS[op_type]
+    exact = op_type.removesuffix("BFloat16")
+    inputs = _INPUTS[exact]
+    products = {y: _product(y, *operands, exact != op_type) for y, operands in _PRODUCTS.items()}
+    reduce_max = (
+        "ReduceMax (masked, fourth)"
+        if opset >= REDUCE_AXES_AS_INPUT
+        else "ReduceMax <axes = [3]> (masked)"
+    )
+    average = _AVERAGE if exact == op_type else _ROUNDED_AVERAGE
     projected = zip("QKVP", ("first", "second", "third", "fourth"), strict=True)
     body = _BODY.format(
         domain=DOMAIN,
@@ -184,9 +234,15 @@ def attention_function(op_type: str, opset: int = 17) -> ir.Function:
             for name, place in projected
             if name in inputs
         ),
-        scores=_SCORES[op_type],
+        scores=_SCORES[exact].format(**products),
+        average=average.format(reduce_max=reduce_max, **products),
     )
     return function_of(body, op_type, opset)
+
+
+def _product(y: str, left: str, right: str, rounded: bool) -> str:
+    text = _ROUNDED_PRODUCT if rounded else "{y} = MatMul ({left}, {right})"
+    return text.format(y=y, left=left, right=right)
 
 
 def attention_node(

@@ -4,27 +4,31 @@
 #include <algorithm>
 #include <array>
 
+#include "activated_operators.h"
 #include "cpu_path.h"
 #include "custom_op.h"
 
 namespace confpress {
 namespace {
 
-const AttentionKernel& kernel_of(CpuPath path) {
+const AttentionKernel& kernel_of(CpuPath path, bool rounded) {
   switch (path) {
-#if defined(CONFPRESS_HAS_AVX512VNNI)
+#if defined(CONFPRESS_HAS_AMX)
     case CpuPath::kAmx:
+      return rounded ? kRoundedAttentionAmx : kAttentionAvx512Vnni;
+#endif
+#if defined(CONFPRESS_HAS_AVX512VNNI)
     case CpuPath::kAvx512Vbmi:
     case CpuPath::kAvx512Vnni:
-      return kAttentionAvx512Vnni;
+      return rounded ? kRoundedAttentionAvx512Vnni : kAttentionAvx512Vnni;
 #endif
 #if defined(CONFPRESS_HAS_AVX2)
     case CpuPath::kAvxVnni:
     case CpuPath::kAvx2:
-      return kAttentionAvx2;
+      return rounded ? kRoundedAttentionAvx2 : kAttentionAvx2;
 #endif
     default:
-      return kAttentionPortable;
+      return rounded ? kRoundedAttentionPortable : kAttentionPortable;
   }
 }
 
@@ -52,7 +56,9 @@ struct OfPairs {
 
 // Scores of queries and keys alone.
 struct OfKeys {
-  static constexpr const char* kName = "DotProductAttention";
+  static constexpr char kText[] = "DotProductAttention";
+  static constexpr const char* kName = kText;
+  static constexpr bool kRounded = false;
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kBool};
   static constexpr bool kPositions = false;
   static constexpr bool kBias = false;
@@ -60,7 +66,9 @@ struct OfKeys {
 
 // And what is added to them.
 struct OfKeysAndBias {
-  static constexpr const char* kName = "BiasedAttention";
+  static constexpr char kText[] = "BiasedAttention";
+  static constexpr const char* kName = kText;
+  static constexpr bool kRounded = false;
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat,
                                                  ort::kBool};
   static constexpr bool kPositions = false;
@@ -69,7 +77,9 @@ struct OfKeysAndBias {
 
 // And of queries and relative positions.
 struct OfKeysAndPositions {
-  static constexpr const char* kName = "RelPosAttention";
+  static constexpr char kText[] = "RelPosAttention";
+  static constexpr const char* kName = kText;
+  static constexpr bool kRounded = false;
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kFloat,
                                                  ort::kFloat, ort::kFloat, ort::kBool};
   static constexpr bool kPositions = true;
@@ -84,6 +94,14 @@ struct Positions {
   const float* bias_v;
 };
 
+// The same with the operands of all products rounded to bfloat16.
+template <class Scores>
+struct Rounded : Scores {
+  static constexpr auto kText = joined(Scores::kText, "BFloat16");
+  static constexpr const char* kName = kText.data();
+  static constexpr bool kRounded = true;
+};
+
 template <class Scores>
 class Attention {
  public:
@@ -91,7 +109,8 @@ class Attention {
   static constexpr const auto& kInputs = Scores::kInputs;
 
   explicit Attention(const KernelInfo& info)
-      : kernel_(kernel_of(cpu_path_choice().chosen.path)), scale_(info.number("scale")) {
+      : kernel_(kernel_of(cpu_path_choice().chosen.path, Scores::kRounded)),
+        scale_(info.number("scale")) {
     const std::vector<int64_t> shape = info.ints("shape");
     const std::vector<int64_t> columns = info.ints("columns");
     if (shape.size() != 2 || shape[0] < 1 || shape[0] > INT32_MAX || shape[1] < 1 ||
@@ -227,17 +246,16 @@ class Attention {
            const Positions& met, const OfPairs<uint8_t>& mask, const OfPairs<float>& bias,
            float* y) const {
     const Rows& p = met.table;
-    const size_t width = kernel_.width;
-    const size_t keys_size = ceil_div(k.rows, width) * width * size_;
-    const size_t values_size = ceil_div(size_, width) * width * k.rows;
-    const size_t positions_size = ceil_div(p.rows, width) * width * size_;
+    const size_t keys_size = kernel_.turned_bytes(k.rows, size_);
+    const size_t values_size = kernel_.straight_bytes(k.rows, size_);
+    const size_t positions_size = kernel_.turned_bytes(p.rows, size_);
     const size_t pairs = q.batches * heads_;
     const size_t tables = p.batches * met.heads;
-    const size_t floats = pairs * (keys_size + values_size) + tables * positions_size;
-    const KernelContext::Scratch scratch(context, floats * sizeof(float));
-    auto* keys = reinterpret_cast<float*>(scratch.data());
-    float* values = keys + pairs * keys_size;
-    float* positions = values + pairs * values_size;
+    const KernelContext::Scratch scratch(
+        context, pairs * (keys_size + values_size) + tables * positions_size);
+    std::byte* keys = scratch.data();
+    std::byte* values = keys + pairs * keys_size;
+    std::byte* positions = values + pairs * values_size;
 
     context.parallel_for(pairs + tables, [&](size_t task) noexcept {
       if (task < tables) {
@@ -255,12 +273,12 @@ class Attention {
     });
 
     const auto attend = Scores::kPositions ? kernel_.attend_with_positions : kernel_.attend;
-    const size_t blocks = ceil_div(q.rows, kQueryBlock);
+    const size_t blocks = ceil_div(q.rows, kernel_.query_block);
     context.parallel_for(pairs * blocks, [&](size_t task) noexcept {
       const size_t pair = task / blocks;
       const size_t batch = pair / heads_;
       const size_t head = pair % heads_;
-      const size_t begin = task % blocks * kQueryBlock;
+      const size_t begin = task % blocks * kernel_.query_block;
       const size_t table = (p.batches == 1 ? 0 : batch) * met.heads + (met.heads == 1 ? 0 : head);
       const AttentionHead problem{
           q.head(batch, columns_[0] + head * size_),
@@ -283,7 +301,7 @@ class Attention {
           y + batch * q.rows * heads_ * size_ + head * size_,
           heads_ * size_,
       };
-      attend(problem, {begin, std::min(begin + kQueryBlock, q.rows)});
+      attend(problem, {begin, std::min(begin + kernel_.query_block, q.rows)});
     });
   }
 
@@ -298,6 +316,9 @@ class Attention {
 const OperatorEntry plain{operator_of<Attention<OfKeys>>()};
 const OperatorEntry biased{operator_of<Attention<OfKeysAndBias>>()};
 const OperatorEntry relative{operator_of<Attention<OfKeysAndPositions>>()};
+const OperatorEntry rounded_plain{operator_of<Attention<Rounded<OfKeys>>>()};
+const OperatorEntry rounded_biased{operator_of<Attention<Rounded<OfKeysAndBias>>>()};
+const OperatorEntry rounded_relative{operator_of<Attention<Rounded<OfKeysAndPositions>>>()};
 
 }  // namespace
 }  // namespace confpress

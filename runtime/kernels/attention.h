@@ -16,12 +16,12 @@ constexpr size_t kMostHeadSize = 256;
 struct AttentionHead {
   const float* q;  // [queries, head_size], rows q_stride apart
   size_t q_stride;
-  const float* bias_u;     // [head_size]; of no meaning without positions, as the next two
-  const float* bias_v;     // [head_size]
-  const float* positions;  // packed: strips of distances, [head_size, width]
-  const float* keys;       // packed: strips of keys, [head_size, width]
-  const float* values;     // packed: strips of features, [all keys, width]
-  size_t queries_in_all;   // query i and key j have the distance queries_in_all - 1 - i + j
+  const float* bias_u;    // [head_size]; of no meaning without positions, as the next two
+  const float* bias_v;    // [head_size]
+  const void* positions;  // packed by the kernel, turned
+  const void* keys;       // likewise
+  const void* values;     // packed by the kernel, straight
+  size_t queries_in_all;  // query i and key j have the distance queries_in_all - 1 - i + j
   size_t key_count;
   size_t head_size;
   float scale;
@@ -37,21 +37,29 @@ struct AttentionHead {
 
 // One instruction set's kernel.
 struct AttentionKernel {
-  size_t width;  // rows or columns of a packed strip
+  size_t query_block;
+  // Bytes that packed rows x columns take, and packing them so that the rows become the columns of
+  // a right operand, or so that they stay its rows.
+  size_t (*turned_bytes)(size_t rows, size_t columns) noexcept;
+  size_t (*straight_bytes)(size_t rows, size_t columns) noexcept;
   void (*pack_turned)(const float* in, size_t stride, size_t rows, size_t columns,
-                      float* out) noexcept;
+                      void* out) noexcept;
   void (*pack_straight)(const float* in, size_t stride, size_t rows, size_t columns,
-                        float* out) noexcept;
-  // At most kQueryBlock queries; scores of keys alone, or of keys and positions.
+                        void* out) noexcept;
+  // At most query_block queries; scores of keys alone, or of keys and positions.
   void (*attend)(const AttentionHead&, Range queries) noexcept;
   void (*attend_with_positions)(const AttentionHead&, Range queries) noexcept;
 };
 
-constexpr size_t kQueryBlock = 24;
 constexpr size_t kKeyBlock = 256;
 
 extern const AttentionKernel kAttentionPortable;
 extern const AttentionKernel kAttentionAvx2;
 extern const AttentionKernel kAttentionAvx512Vnni;
+// Of operands that are rounded to bfloat16.
+extern const AttentionKernel kRoundedAttentionPortable;
+extern const AttentionKernel kRoundedAttentionAvx2;
+extern const AttentionKernel kRoundedAttentionAvx512Vnni;
+extern const AttentionKernel kRoundedAttentionAmx;
 
 }  // namespace confpress

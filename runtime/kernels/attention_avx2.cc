@@ -3,6 +3,7 @@
 
 namespace confpress {
 
-const AttentionKernel kAttentionAvx2 = attention_kernel<avx2::Lanes>();
+const AttentionKernel kAttentionAvx2 = attention_kernel<FloatProducts<avx2::Lanes>>();
+const AttentionKernel kRoundedAttentionAvx2 = attention_kernel<RoundedProducts<avx2::Lanes>>();
 
 }  // namespace confpress

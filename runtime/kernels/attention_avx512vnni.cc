@@ -3,6 +3,8 @@
 
 namespace confpress {
 
-const AttentionKernel kAttentionAvx512Vnni = attention_kernel<avx512::Lanes>();
+const AttentionKernel kAttentionAvx512Vnni = attention_kernel<FloatProducts<avx512::Lanes>>();
+const AttentionKernel kRoundedAttentionAvx512Vnni =
+    attention_kernel<RoundedProducts<avx512::Lanes>>();
 
 }  // namespace confpress

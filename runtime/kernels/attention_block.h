@@ -1,4 +1,4 @@
-// The kernel of attention on any Lanes.
+// The kernel of attention on any products: see attention_products.h.
 #pragma once
 
 #include <cfloat>
@@ -6,15 +6,16 @@
 #include <type_traits>
 
 #include "attention.h"
-#include "float_tile.h"
+#include "attention_products.h"
 #include "lanes_math.h"
 
 namespace confpress {
 
-template <class L, bool kPositions>
+template <class P, bool kPositions>
 class AttentionBlock {
  public:
   static void attend(const AttentionHead& head, Range queries) noexcept {
+    [[maybe_unused]] const typename P::Scope scope;
     AttentionBlock block(head, queries);
     const Range keys = block.keys_in_use();
     for (size_t key = keys.begin; key < keys.end; key += kKeyBlock) {
@@ -25,9 +26,15 @@ class AttentionBlock {
   }
 
  private:
+  using L = typename P::Lanes;
+  using Left = typename P::Left;
+  using Right = typename P::Right;
   using Vec = typename L::Vec;
   using Mask = typename L::Mask;
   static constexpr size_t kWidth = L::kWidth;
+  static constexpr size_t kQueryBlock = P::kQueryBlock;
+  static_assert(kKeyBlock % P::kKeyStep == 0);
+  static constexpr bool kInPlace = std::is_same_v<Left, float>;
   static constexpr float kMasked = -FLT_MAX;
   // Distances of a block of queries and one of keys, from the start of a strip on.
   static constexpr size_t kDistances =
@@ -37,20 +44,26 @@ class AttentionBlock {
       : head_(head),
         queries_(queries),
         rows_(queries.end - queries.begin),
-        stride_(ceil_div(head.head_size, kWidth) * kWidth) {
+        stride_(P::left_stride(head.head_size)),
+        context_stride_(ceil_div(head.head_size, kWidth) * kWidth) {
     const size_t size = head.head_size;
     for (size_t row = 0; row < rows_; ++row) {
       const float* q = head.q + (queries.begin + row) * head.q_stride;
-      for (size_t i = 0; i < size; i += kWidth) {
+      size_t i = 0;
+      for (; i < size; i += kWidth) {
         const size_t left = size - i;
         const Vec x = L::load(q + i, left);
+        const size_t at = row * stride_ + i;
         if constexpr (kPositions) {
-          L::store(queries_of_keys_ + row * stride_ + i, L::add(x, L::load(head.bias_u + i, left)));
-          L::store(queries_of_positions_ + row * stride_ + i,
-                   L::add(x, L::load(head.bias_v + i, left)));
+          P::store_left(queries_of_keys_ + at, L::add(x, L::load(head.bias_u + i, left)));
+          P::store_left(queries_of_positions_ + at, L::add(x, L::load(head.bias_v + i, left)));
         } else {
-          L::store(queries_of_keys_ + row * stride_ + i, x);
+          P::store_left(queries_of_keys_ + at, x);
         }
+      }
+      for (; i < stride_; i += kWidth) {
+        P::store_left(queries_of_keys_ + row * stride_ + i, L::zero());
+        if (kPositions) P::store_left(queries_of_positions_ + row * stride_ + i, L::zero());
       }
       sums_[row] = 0.0f;
       largest_[row] = -FLT_MAX;
@@ -72,7 +85,7 @@ class AttentionBlock {
       while (last > end && mask[last - 1] != 0) --last;
       end = last;
     }
-    begin = begin / kWidth * kWidth;
+    begin = begin / P::kKeyStep * P::kKeyStep;
     return {begin, end > begin ? end : begin + 1};
   }
 
@@ -81,9 +94,10 @@ class AttentionBlock {
   void add_keys(size_t begin, size_t count, bool first_keys) {
     const size_t size = head_.head_size;
     const size_t strips = ceil_div(count, kWidth);
-    float_product<L, false>({queries_of_keys_, stride_, head_.keys + begin * size, size * kWidth,
-                             size, scores_[0], kKeyBlock},
-                            rows_, strips);
+    const Right* keys = static_cast<const Right*>(head_.keys) + P::turned_at(begin, size);
+    P::template multiply<false>(
+        {queries_of_keys_, stride_, keys, P::turned_strip(size), size, scores_[0], kKeyBlock},
+        rows_, strips);
     const size_t first = kPositions ? score_distances(begin, count) : 0;
     uint8_t space[kKeyBlock + kWidth];
     const uint8_t* mask = nullptr;
@@ -92,14 +106,17 @@ class AttentionBlock {
       weigh(row, mask, count, first_keys, kPositions ? by_distance_[row] + first - row : nullptr,
             bias_of(row, begin));
     }
-    const FloatProduct product{
-        scores_[0], kKeyBlock, head_.values + begin * kWidth, head_.key_count * kWidth, count,
-        context_,   stride_};
+    const Right* values = static_cast<const Right*>(head_.values) + P::straight_at(begin);
+    const size_t value_strip = P::straight_strip(head_.key_count);
     const size_t columns = ceil_div(size, kWidth);
     if (first_keys) {
-      float_product<L, false>(product, rows_, columns);
+      P::template multiply<false>(
+          {weights(0), kKeyBlock, values, value_strip, count, context_, context_stride_}, rows_,
+          columns);
     } else {
-      float_product<L, true>(product, rows_, columns);
+      P::template multiply<true>(
+          {weights(0), kKeyBlock, values, value_strip, count, context_, context_stride_}, rows_,
+          columns);
     }
   }
 
@@ -110,10 +127,11 @@ class AttentionBlock {
     const size_t skipped = distance % kWidth;
     const size_t distances = skipped + count + rows_ - 1;
     const size_t size = head_.head_size;
-    float_product<L, false>(
-        {queries_of_positions_, stride_, head_.positions + (distance - skipped) * size,
-         size * kWidth, size, by_distance_[0], kDistances},
-        rows_, ceil_div(distances, kWidth));
+    const Right* positions =
+        static_cast<const Right*>(head_.positions) + P::turned_at(distance - skipped, size);
+    P::template multiply<false>({queries_of_positions_, stride_, positions, P::turned_strip(size),
+                                 size, by_distance_[0], kDistances},
+                                rows_, ceil_div(distances, kWidth));
     return skipped + rows_ - 1;
   }
 
@@ -163,12 +181,24 @@ class AttentionBlock {
       CONFPRESS_EACH(j, n) {
         weight[j] = L::select(L::not_below(score[j], L::all(kMasked / 2)), weight[j], L::zero());
       }
-      CONFPRESS_EACH(j, n) L::store(scores + i + j * kWidth, weight[j]);
+      CONFPRESS_EACH(j, n) P::store_left(weights(row) + i + j * kWidth, weight[j]);
       CONFPRESS_EACH(j, n) sum = L::add(sum, weight[j]);
     });
+    for (size_t i = ceil_div(count, kWidth) * kWidth; i < P::left_stride(count); i += kWidth) {
+      P::store_left(weights(row) + i, L::zero());
+    }
     if (!first_keys && largest > before) shrink(row, before, largest);
     largest_[row] = largest;
     sums_[row] += L::sum(sum);
+  }
+
+  // What the scores of a row become: in their own place where they are floats still.
+  Left* weights(size_t row) {
+    if constexpr (kInPlace) {
+      return scores_[row];
+    } else {
+      return weights_[row];
+    }
   }
 
   // Calls visit(how many registers, first score) for registers that hold `count` scores.
@@ -189,7 +219,8 @@ class AttentionBlock {
     L::store(first, factor);
     sums_[row] *= first[0];
     for (size_t i = 0; i < head_.head_size; i += kWidth) {
-      L::store(context_ + row * stride_ + i, L::mul(L::load(context_ + row * stride_ + i), factor));
+      float* context = context_ + row * context_stride_ + i;
+      L::store(context, L::mul(L::load(context), factor));
     }
   }
 
@@ -226,7 +257,8 @@ class AttentionBlock {
       }
       const Vec factor = L::all(sums_[row] == 0.0f ? 0.0f : 1.0f / sums_[row]);
       for (size_t i = 0; i < head_.head_size; i += kWidth) {
-        L::store(y + i, L::mul(L::load(context_ + row * stride_ + i), factor), head_.head_size - i);
+        const Vec context = L::load(context_ + row * context_stride_ + i);
+        L::store(y + i, L::mul(context, factor), head_.head_size - i);
       }
     }
   }
@@ -234,10 +266,11 @@ class AttentionBlock {
   void average(float* y) const {
     const float count = static_cast<float>(head_.key_count);
     for (size_t i = 0; i < head_.head_size; i += kWidth) {
-      const float* values = head_.values + i * head_.key_count;
+      const Right* values =
+          static_cast<const Right*>(head_.values) + i / kWidth * P::straight_strip(head_.key_count);
       Vec sum = L::zero();
       for (size_t key = 0; key < head_.key_count; ++key) {
-        sum = L::add(sum, L::load(values + key * kWidth));
+        sum = L::add(sum, P::row_of(values, key));
       }
       L::store(y + i, L::div(sum, L::all(count)), head_.head_size - i);
     }
@@ -246,28 +279,38 @@ class AttentionBlock {
   const AttentionHead& head_;
   const Range queries_;
   const size_t rows_;
-  const size_t stride_;  // between the rows below, close together for the nearest cache's sake
+  // Between the rows below, close together for the nearest cache's sake.
+  const size_t stride_;
+  const size_t context_stride_;
   float sums_[kQueryBlock];
   float largest_[kQueryBlock];
-  alignas(64) float queries_of_keys_[kQueryBlock * kMostHeadSize];
-  alignas(64) float queries_of_positions_[kPositions ? kQueryBlock * kMostHeadSize : 1];
+  alignas(64) Left queries_of_keys_[kQueryBlock * kMostHeadSize];
+  alignas(64) Left queries_of_positions_[kPositions ? kQueryBlock * kMostHeadSize : 1];
   alignas(64) float context_[kQueryBlock * kMostHeadSize];
   alignas(64) float scores_[kQueryBlock][kKeyBlock];
+  alignas(64) Left weights_[kInPlace ? 1 : kQueryBlock][kInPlace ? 1 : kKeyBlock];
   alignas(64) float by_distance_[kQueryBlock][kDistances];
 };
 
-template <class L>
+template <class P>
 static constexpr AttentionKernel attention_kernel() {
+  using Right = typename P::Right;
   return {
-      L::kWidth,
-      [](const float* in, size_t stride, size_t rows, size_t columns, float* out) noexcept {
-        pack_turned<L>(in, stride, rows, columns, out);
+      P::kQueryBlock,
+      [](size_t rows, size_t columns) noexcept {
+        return P::turned_size(rows, columns) * sizeof(Right);
       },
-      [](const float* in, size_t stride, size_t rows, size_t columns, float* out) noexcept {
-        pack_straight<L>(in, stride, rows, columns, out);
+      [](size_t rows, size_t columns) noexcept {
+        return P::straight_size(rows, columns) * sizeof(Right);
       },
-      AttentionBlock<L, false>::attend,
-      AttentionBlock<L, true>::attend,
+      [](const float* in, size_t stride, size_t rows, size_t columns, void* out) noexcept {
+        P::pack_turned(in, stride, rows, columns, static_cast<Right*>(out));
+      },
+      [](const float* in, size_t stride, size_t rows, size_t columns, void* out) noexcept {
+        P::pack_straight(in, stride, rows, columns, static_cast<Right*>(out));
+      },
+      AttentionBlock<P, false>::attend,
+      AttentionBlock<P, true>::attend,
   };
 }
 

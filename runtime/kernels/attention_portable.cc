@@ -3,6 +3,8 @@
 
 namespace confpress {
 
-const AttentionKernel kAttentionPortable = attention_kernel<portable::Lanes>();
+const AttentionKernel kAttentionPortable = attention_kernel<FloatProducts<portable::Lanes>>();
+const AttentionKernel kRoundedAttentionPortable =
+    attention_kernel<RoundedProducts<portable::Lanes>>();
 
 }  // namespace confpress

@@ -90,6 +90,14 @@ struct Lanes {
     const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
   }
+  static Vec bfloat16(Vec x) {
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i half = _mm256_add_epi32(_mm256_set1_epi32(0x7fff), odd);
+    const __m256i upper =
+        _mm256_slli_epi32(_mm256_srli_epi32(_mm256_add_epi32(bits, half), 16), 16);
+    return select(_mm256_cmp_ps(x, x, _CMP_ORD_Q), _mm256_castsi256_ps(upper), x);
+  }
   static void transpose4(const float* in, size_t in_stride, float* out, size_t out_stride) {
     __m128 r0 = _mm_loadu_ps(in), r1 = _mm_loadu_ps(in + in_stride);
     __m128 r2 = _mm_loadu_ps(in + 2 * in_stride), r3 = _mm_loadu_ps(in + 3 * in_stride);

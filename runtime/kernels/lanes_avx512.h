@@ -77,6 +77,14 @@ struct Lanes {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
   }
   static Vec floats_of(__m128i bytes) { return floats(_mm512_cvtepu8_epi32(bytes)); }
+  static Vec bfloat16(Vec x) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i half = _mm512_add_epi32(_mm512_set1_epi32(0x7fff), odd);
+    const __m512i upper =
+        _mm512_slli_epi32(_mm512_srli_epi32(_mm512_add_epi32(bits, half), 16), 16);
+    return select(_mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), _mm512_castsi512_ps(upper), x);
+  }
   static void transpose4(const float* in, size_t in_stride, float* out, size_t out_stride) {
     __m128 r0 = _mm_loadu_ps(in), r1 = _mm_loadu_ps(in + in_stride);
     __m128 r2 = _mm_loadu_ps(in + 2 * in_stride), r3 = _mm_loadu_ps(in + 3 * in_stride);

@@ -14,6 +14,7 @@
 //   first(count), zeros(p)     the first lanes; lanes whose byte at p is zero (reads kWidth bytes)
 //   select(mask, a, b)         a in the chosen lanes
 //   power_of_two(p, shifted)   p · 2^n with n in the lowest bits of `shifted`
+//   bfloat16(x)                rounded to bfloat16, ties to even; NaN stays NaN
 //   transpose4                 four rows of four floats become four columns
 #pragma once
 
@@ -87,6 +88,11 @@ struct Lanes {
   static Vec select(Mask mask, Vec a, Vec b) { return (Vec)((mask & (Mask)a) | (~mask & (Mask)b)); }
 
   static Vec power_of_two(Vec p, Vec shifted) { return (Vec)((Bits)p + ((Bits)shifted << 23)); }
+  static Vec bfloat16(Vec x) {
+    const Bits bits = (Bits)x;
+    const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+    return select(x == x, (Vec)rounded, x);
+  }
   static void transpose4(const float* in, size_t in_stride, float* out, size_t out_stride) {
     for (size_t row = 0; row < 4; ++row) {
       for (size_t column = 0; column < 4; ++column) {

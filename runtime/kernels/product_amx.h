@@ -16,44 +16,69 @@ constexpr size_t kPair = 2;
 constexpr size_t kLanes = kTileBytes / sizeof(int32_t);
 constexpr size_t kTileSize = kTileRows * kTileBytes;
 
-// Sums are in registers 0 to 3, codes in 4 and 5, weights in 6 and 7.
-template <size_t kLeft, size_t kRight>
+struct Int8Dot {
+  template <int kSums, int kLeft, int kRight>
+  CONFPRESS_INLINE void add() {
+    add_products<kSums, kLeft, kRight>();
+  }
+};
+
+struct BFloat16Dot {
+  template <int kSums, int kLeft, int kRight>
+  CONFPRESS_INLINE void add() {
+    add_bfloat16_products<kSums, kLeft, kRight>();
+  }
+};
+
+// Sums are in registers 0 to 3, the left operand (codes) in 4 and 5, the right (weights) in 6
+// and 7.
+template <size_t kLeft, size_t kRight, class Dot = Int8Dot>
 struct Product {
   static_assert(kLeft >= 1 && kLeft <= kPair && kRight >= 1 && kRight <= kPair);
   static constexpr bool kBelow = kLeft == kPair;
   static constexpr bool kBeside = kRight == kPair;
 
   // What the sums of every row start with: [strips, 16].
-  CONFPRESS_INLINE void start(const int32_t* sums) {
+  template <class Sum>
+  CONFPRESS_INLINE void start(const Sum* sums) {
     load<0>(sums, 0);
     if constexpr (kBeside) load<1>(sums + kLanes, 0);
     if constexpr (kBelow) load<2>(sums, 0);
     if constexpr (kBelow && kBeside) load<3>(sums + kLanes, 0);
   }
 
-  // Adds the products of 64 columns; the rows of codes are `stride` bytes apart.
-  CONFPRESS_INLINE void add(const uint8_t* const (&codes)[kLeft], size_t stride,
-                            const int8_t* const (&weights)[kRight]) {
-    load<4>(codes[0], stride);
-    load<6>(weights[0], kTileBytes);
-    add_products<0, 4, 6>();
+  // Adds the products of 64 bytes of every row of the left operand, `stride` bytes apart.
+  template <class Left, class Right>
+  CONFPRESS_INLINE void add(const Left* const (&left)[kLeft], size_t stride,
+                            const Right* const (&right)[kRight]) {
+    load<4>(left[0], stride);
+    load<6>(right[0], kTileBytes);
+    Dot::template add<0, 4, 6>();
     if constexpr (kBeside) {
-      load<7>(weights[1], kTileBytes);
-      add_products<1, 4, 7>();
+      load<7>(right[1], kTileBytes);
+      Dot::template add<1, 4, 7>();
     }
     if constexpr (kBelow) {
-      load<5>(codes[1], stride);
-      add_products<2, 5, 6>();
-      if constexpr (kBeside) add_products<3, 5, 7>();
+      load<5>(left[1], stride);
+      Dot::template add<2, 5, 6>();
+      if constexpr (kBeside) Dot::template add<3, 5, 7>();
     }
   }
 
-  // Where the sums of each go, [16, 16].
-  CONFPRESS_INLINE void store(int32_t* const (&to)[kLeft][kRight]) {
-    amx::store<0>(to[0][0], kTileBytes);
-    if constexpr (kBeside) amx::store<1>(to[0][1], kTileBytes);
-    if constexpr (kBelow) amx::store<2>(to[1][0], kTileBytes);
-    if constexpr (kBelow && kBeside) amx::store<3>(to[1][1], kTileBytes);
+  // Sums of each, [16, 16], from memory and to it; rows `stride` bytes apart.
+  template <class Sum>
+  CONFPRESS_INLINE void resume(const Sum* const (&from)[kLeft][kRight], size_t stride) {
+    load<0>(from[0][0], stride);
+    if constexpr (kBeside) load<1>(from[0][1], stride);
+    if constexpr (kBelow) load<2>(from[1][0], stride);
+    if constexpr (kBelow && kBeside) load<3>(from[1][1], stride);
+  }
+  template <class Sum>
+  CONFPRESS_INLINE void store(Sum* const (&to)[kLeft][kRight], size_t stride = kTileBytes) {
+    amx::store<0>(to[0][0], stride);
+    if constexpr (kBeside) amx::store<1>(to[0][1], stride);
+    if constexpr (kBelow) amx::store<2>(to[1][0], stride);
+    if constexpr (kBelow && kBeside) amx::store<3>(to[1][1], stride);
   }
 };
 

@@ -69,6 +69,29 @@ CONFPRESS_INLINE void add_products() {
   }
 }
 
+template <int kSums, int kLeft, int kRight>
+CONFPRESS_INLINE void add_bfloat16_products() {
+  const auto value = [](const uint8_t* bytes) {
+    uint16_t half = 0;
+    std::memcpy(&half, bytes, sizeof half);
+    const uint32_t bits = uint32_t{half} << 16;
+    float number = 0.0f;
+    std::memcpy(&number, &bits, sizeof number);
+    return number;
+  };
+  for (size_t row = 0; row < registers.shapes.rows[kSums]; ++row) {
+    for (size_t lane = 0; lane < kTileBytes / 4; ++lane) {
+      float sum = 0.0f;
+      std::memcpy(&sum, registers.bytes[kSums][row] + 4 * lane, sizeof sum);
+      for (size_t k = 0; k < registers.shapes.row_bytes[kLeft]; k += 2) {
+        sum += value(registers.bytes[kLeft][row] + k) *
+               value(registers.bytes[kRight][k / 4] + 4 * lane + k % 4);
+      }
+      std::memcpy(registers.bytes[kSums][row] + 4 * lane, &sum, sizeof sum);
+    }
+  }
+}
+
 #else
 
 // Assembly, as the compiler's intrinsics take the numbers of registers as text alone, which no
@@ -100,6 +123,14 @@ CONFPRESS_INLINE void add_products() {
   __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0"
                    :
                    : "i"(kSums), "i"(kUnsigned), "i"(kSigned));
+}
+
+// Each float32 of kSums += two products of bfloat16.
+template <int kSums, int kLeft, int kRight>
+CONFPRESS_INLINE void add_bfloat16_products() {
+  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0"
+                   :
+                   : "i"(kSums), "i"(kLeft), "i"(kRight));
 }
 
 #endif

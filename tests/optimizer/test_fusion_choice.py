@@ -84,3 +84,11 @@ def test_fusions_can_be_left_out_by_name(recipe: Recipe, tmp_path: Path) -> None
     found = operators(result.model("cpu"))
     assert "RelPosAttention" in found
     assert not {name for name in found if name.startswith("AddNorm")}
+
+
+def test_attention_multiplies_in_bfloat16_where_asked_for(recipe: Recipe, tmp_path: Path) -> None:
+    wanted = recipe.replace({"lower": {"attention": "bfloat16"}})
+    result = optimize(demo_folder() / "model.onnx", wanted, output=tmp_path / "out")
+    assert "RelPosAttentionBFloat16" in operators(result.model("cpu"))
+    assert "RelPosAttention" not in operators(result.model("cpu"))
+    assert not any("BFloat16" in name for name in operators(result.model("portable")))

@@ -13,6 +13,7 @@ from confpress.passes.operators.attention import (
     BIASED,
     PLAIN,
     RELATIVE,
+    ROUNDED,
     attention_function,
     attention_node,
 )
@@ -42,6 +43,7 @@ class AttentionCase:
     tables: int = 1
     shared: bool = False
     bias: BiasKind = "none"
+    bfloat16: bool = False
 
     @property
     def columns(self) -> tuple[int, ...]:
@@ -51,7 +53,8 @@ class AttentionCase:
 
     @property
     def operator(self) -> str:
-        return RELATIVE if self.tables else PLAIN if self.bias == "none" else BIASED
+        exact = RELATIVE if self.tables else PLAIN if self.bias == "none" else BIASED
+        return ROUNDED[exact] if self.bfloat16 else exact
 
     @property
     def scale(self) -> float:
@@ -76,6 +79,7 @@ class AttentionCase:
             uniform=self.uniform,
             name="attention",
         )
+        node.op_type = self.operator
         node.outputs[0].name = "y"
         graph = ir.Graph(
             list(dict.fromkeys(values.values())),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -56,14 +57,36 @@ def test_kernel_is_its_body(library: str, case: AttentionCase) -> None:
     np.testing.assert_allclose(y, _run(model, feeds), rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_bfloat16_kernel_is_its_body(library: str, case: AttentionCase) -> None:
+    """Up to roundings that tip over: a weight may differ by a 256th of itself."""
+    case = replace(case, bfloat16=True)
+    model, feeds = case.model(), case.feeds()
+    y, body = _run(model, feeds, library), _run(model, feeds)
+    np.testing.assert_allclose(y, body, rtol=0, atol=2**-8)
+    if case.keys <= 256:  # one block: few roundings tip over
+        assert np.sqrt(np.mean((y - body) ** 2)) < 2**-14
+
+
+@pytest.mark.parametrize("tables", [0, 1])
+def test_bfloat16_is_near_the_definition_and_not_float32(library: str, tables: int) -> None:
+    case = AttentionCase(2, 70, 230, 2, 44, "full", tables=tables, bfloat16=True)
+    feeds = case.feeds()
+    error = _run(case.model(), feeds, library) - case.expected(feeds)
+    assert 2**-12 < np.sqrt(np.mean(error**2)) < 2**-8
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize(("uniform", "tables"), [(False, 1), (True, 1), (False, 0)])
-def test_queries_without_keys(library: str, uniform: bool, tables: int) -> None:
-    case = AttentionCase(2, 40, 300, 2, 20, "full", uniform=uniform, tables=tables)
+def test_queries_without_keys(library: str, uniform: bool, tables: int, bfloat16: bool) -> None:
+    case = AttentionCase(
+        2, 40, 300, 2, 20, "full", uniform=uniform, tables=tables, bfloat16=bfloat16
+    )
     feeds = case.feeds()
     feeds["mask"][1, 0, 5:9] = True
     y = _run(case.model(), feeds, library)
     expected = case.expected(feeds)
-    np.testing.assert_allclose(y, expected, rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=2**-6 if bfloat16 else TOLERANCE)
     if not uniform:
         np.testing.assert_array_equal(y[1, 5:9], 0)
 
@@ -78,8 +101,9 @@ def test_scores_far_apart(library: str) -> None:
     np.testing.assert_allclose(y, case.expected(feeds), rtol=0, atol=2e-4)
 
 
-def test_not_a_number_stays_in_its_query(library: str) -> None:
-    case = AttentionCase(1, 30, 30, 2, 12)
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_not_a_number_stays_in_its_query(library: str, bfloat16: bool) -> None:
+    case = AttentionCase(1, 30, 30, 2, 12, bfloat16=bfloat16)
     feeds = case.feeds()
     clean = _run(case.model(), feeds, library)
     feeds["q"][0, 7, 1 + 3] = np.nan  # a feature of the first head
@@ -90,9 +114,10 @@ def test_not_a_number_stays_in_its_query(library: str) -> None:
     np.testing.assert_array_equal(y[others], clean[others])
 
 
-def test_keys_outside_the_context_are_not_read(library: str) -> None:
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_keys_outside_the_context_are_not_read(library: str, bfloat16: bool) -> None:
     """What is skipped may be anything, where a masked key would spoil sums with 0 · NaN."""
-    case = AttentionCase(1, 50, 400, 2, 12, "band", tables=0)
+    case = AttentionCase(1, 50, 400, 2, 12, "band", tables=0, bfloat16=bfloat16)
     feeds = case.feeds()
     clean = _run(case.model(), feeds, library)
     feeds["v"][0, :300] = np.nan  # 31 keys before the first that a query takes
@@ -119,6 +144,7 @@ def test_the_lowest_bias_is_a_mask(library: str, uniform: bool, lowest: float) -
     [
         AttentionCase(2, 70, 290, 3, 44, "full"),
         AttentionCase(2, 30, 290, 3, 12, "keys", tables=0, bias="heads"),
+        AttentionCase(2, 70, 290, 3, 44, "full", bfloat16=True),
     ],
 )
 def test_threads_do_not_change_a_bit(library: str, case: AttentionCase) -> None:
@@ -128,8 +154,9 @@ def test_threads_do_not_change_a_bit(library: str, case: AttentionCase) -> None:
         np.testing.assert_array_equal(_run(model, feeds, library, threads), alone)
 
 
-def test_utterances_are_alike_in_every_batch(library: str) -> None:
-    case = AttentionCase(3, 33, 33, 2, 44, "keys", packed=True)
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_utterances_are_alike_in_every_batch(library: str, bfloat16: bool) -> None:
+    case = AttentionCase(3, 33, 33, 2, 44, "keys", packed=True, bfloat16=bfloat16)
     feeds = case.feeds()
     together = _run(case.model(), feeds, library)
     for b in range(3):
