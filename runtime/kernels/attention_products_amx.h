@@ -4,8 +4,6 @@
 
 #include <immintrin.h>
 
-#include <algorithm>
-
 #include "lanes_avx512.h"
 #include "product_amx.h"
 
@@ -54,16 +52,14 @@ struct TileProducts {
   // A row of a tile holds two neighbouring numbers of 16 rows of memory.
   static void pack_turned(const float* in, size_t stride, size_t rows, size_t depth,
                           uint16_t* out) {
+    const Inside part{in, stride, rows, depth};
     for (size_t row = 0; row < rows; row += kWidth, out += turned_strip(depth)) {
-      const size_t count = std::min(rows - row, kWidth);
-      for (size_t i = 0; i < left_stride(depth); i += kWidth) {
-        __m512i pairs[kWidth];
+      for (size_t column = 0; column < left_stride(depth); column += kWidth) {
+        __m256i of_rows[kWidth];
         for (size_t r = 0; r < kWidth; ++r) {
-          const size_t left = r < count && i < depth ? depth - i : 0;
-          pairs[r] =
-              halves(Lanes::load(in + (row + r) * stride * (left > 0) + i * (left > 0), left));
+          of_rows[r] = _mm512_cvtepi32_epi16(part.halves(row + r, column));
         }
-        turn(pairs, out + i * kWidth);
+        turn(of_rows, out + column * kWidth);
       }
     }
   }
@@ -71,15 +67,11 @@ struct TileProducts {
   // A row of a tile holds two neighbouring rows of memory, number by number.
   static void pack_straight(const float* in, size_t stride, size_t depth, size_t columns,
                             uint16_t* out) {
+    const Inside part{in, stride, depth, columns};
     for (size_t column = 0; column < columns; column += kWidth) {
-      for (size_t row = 0; row < ceil_div(depth, kDepth) * kDepth; row += 2, out += 2 * kWidth) {
-        const auto of_row = [&](size_t r) {
-          const bool inside = r < depth;
-          return halves(
-              Lanes::load(in + (inside ? r * stride + column : 0), inside ? columns - column : 0));
-        };
-        const __m512i pair = _mm512_or_si512(of_row(row), _mm512_slli_epi32(of_row(row + 1), 16));
-        _mm512_storeu_si512(out, pair);
+      for (size_t row = 0; row < left_stride(depth); row += 2, out += 2 * kWidth) {
+        const __m512i upper = _mm512_slli_epi32(part.halves(row + 1, column), 16);
+        _mm512_storeu_si512(out, _mm512_or_si512(part.halves(row, column), upper));
       }
     }
   }
@@ -98,22 +90,31 @@ struct TileProducts {
   }
 
  private:
-  // Rounded, in the lower half of each lane.
-  static __m512i halves(__m512 x) {
-    return _mm512_srli_epi32(_mm512_castps_si512(Lanes::bfloat16(x)), 16);
-  }
+  // A matrix in memory, with zeros around it.
+  struct Inside {
+    const float* in;
+    size_t stride;
+    size_t rows;
+    size_t columns;
+
+    // Numbers of a row, rounded, each in the lower half of its lane.
+    __m512i halves(size_t row, size_t column) const {
+      if (row >= rows || column >= columns) return _mm512_setzero_si512();
+      const __m512 x = Lanes::load(in + row * stride + column, columns - column);
+      return _mm512_srli_epi32(_mm512_castps_si512(Lanes::bfloat16(x)), 16);
+    }
+  };
 
   // Writes 16 x 16 halves with neighbours of a row as pairs: [8 pairs, 16 rows, 2].
-  static void turn(const __m512i (&rows)[kWidth], uint16_t* out) {
-    alignas(64) uint32_t pairs[kWidth][kWidth / 2];
+  static void turn(const __m256i (&rows)[kWidth], uint16_t* out) {
+    constexpr int kPairs = kWidth / 2;
+    alignas(64) uint32_t pairs[kWidth][kPairs];
     for (size_t r = 0; r < kWidth; ++r) {
-      const __m256i row = _mm512_cvtepi32_epi16(rows[r]);
-      _mm256_store_si256(reinterpret_cast<__m256i*>(pairs[r]), row);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(pairs[r]), rows[r]);
     }
-    const __m512i places =
-        _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                           _mm512_set1_epi32(kWidth / 2));
-    for (size_t pair = 0; pair < kWidth / 2; ++pair) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(kPairs));
+    for (size_t pair = 0; pair < kPairs; ++pair) {
       const __m512i column = _mm512_i32gather_epi32(places, pairs[0] + pair, sizeof(uint32_t));
       _mm512_storeu_si512(out + pair * 2 * kWidth, column);
     }
