@@ -200,8 +200,7 @@ def main(data: Path, work: Path, markdown: Path | None, rounds: int, only: str) 
     lines = [
         "# Three architectures",
         "",
-        "Written by `taskset -c 0 python benchmarks/architectures.py DATA WORK --markdown "
-        "docs/architectures.md`.",
+        "Written by `taskset -c 0 python benchmarks/architectures.py DATA WORK --markdown FILE`.",
         f"One thread, 10 s of audio, batch 1, {rounds} rounds in turn; {environment.cpu}, "
         f"ONNX Runtime {environment.libraries['onnxruntime']}.",
         "Of the limit: the time that a module's products would take at the rate of one large "
