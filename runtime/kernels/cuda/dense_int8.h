@@ -9,8 +9,8 @@
 // once more, for nobody else.
 #pragma once
 
-#include "../sparse_weights.h"
-#include "frames_int8.h"
+#include "cuda/frames_int8.h"
+#include "sparse/sparse_weights.h"
 
 namespace confpress::cuda {
 

@@ -1,7 +1,7 @@
 // What SparseMmaBlock asks of its threads, on a GPU with compute capability 8.0 or later.
 #pragma once
 
-#include "sparse_mma_block.h"
+#include "cuda/sparse_mma_block.h"
 
 namespace confpress::cuda {
 

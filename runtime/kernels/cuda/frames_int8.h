@@ -8,9 +8,9 @@
 #include <cfloat>
 #include <cmath>
 
-#include "../activation_portable.h"
-#include "../frame_codes.h"
-#include "product_block.h"
+#include "cuda/product_block.h"
+#include "frames/frame_codes.h"
+#include "lanes/activation_portable.h"
 
 namespace confpress::cuda {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../host_device.h"
+#include "base/host_device.h"
 
 #if defined(__CUDACC__)
 #include <cuda_fp16.h>

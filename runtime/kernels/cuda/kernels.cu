@@ -1,7 +1,7 @@
 // The products as CUDA kernels. One file: the compiler takes longer over CUDA's headers, once for
 // every architecture, than over the kernels.
-#include "device_mma_threads.h"
-#include "launch.h"
+#include "cuda/device_mma_threads.h"
+#include "cuda/launch.h"
 
 namespace confpress::cuda {
 namespace {

@@ -3,10 +3,10 @@
 
 #include <cstddef>
 
-#include "dense_int8.h"
-#include "sparse_float.h"
-#include "sparse_int8.h"
-#include "sparse_mma_block.h"
+#include "cuda/dense_int8.h"
+#include "cuda/sparse_float.h"
+#include "cuda/sparse_int8.h"
+#include "cuda/sparse_mma_block.h"
 
 namespace confpress::cuda {
 

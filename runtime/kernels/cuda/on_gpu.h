@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "../custom_op.h"
-#include "launch.h"
+#include "base/custom_op.h"
+#include "cuda/launch.h"
 
 namespace confpress::cuda {
 

@@ -13,9 +13,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../activation_portable.h"
-#include "../host_device.h"
-#include "../ranges.h"
+#include "base/host_device.h"
+#include "base/ranges.h"
+#include "lanes/activation_portable.h"
 
 #if defined(__CUDACC__)
 #define CONFPRESS_UNROLL _Pragma("unroll")

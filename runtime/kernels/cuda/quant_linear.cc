@@ -1,7 +1,7 @@
 // QuantLinear for the CUDA provider; passes/operators/quantlinear.py defines it.
-#include "../activated_operators.h"
-#include "../dense_int8_layer.h"
-#include "on_gpu.h"
+#include "base/activated_operators.h"
+#include "cuda/on_gpu.h"
+#include "linear/dense_int8_layer.h"
 
 namespace confpress::cuda {
 namespace {

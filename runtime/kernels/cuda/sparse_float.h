@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "half.h"
-#include "product_block.h"
+#include "cuda/half.h"
+#include "cuda/product_block.h"
 
 namespace confpress::cuda {
 

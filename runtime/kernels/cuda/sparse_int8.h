@@ -2,8 +2,8 @@
 // passes/operators/sparselinear.py draws the layout.
 #pragma once
 
-#include "../sparse_weights.h"
-#include "frames_int8.h"
+#include "cuda/frames_int8.h"
+#include "sparse/sparse_weights.h"
 
 namespace confpress::cuda {
 

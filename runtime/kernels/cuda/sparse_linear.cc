@@ -1,8 +1,8 @@
 // SparseLinear for the CUDA provider; passes/operators/sparselinear.py defines it.
-#include "../activated_operators.h"
-#include "../sparse_int8_layer.h"
-#include "../sparse_reader.h"
-#include "on_gpu.h"
+#include "base/activated_operators.h"
+#include "cuda/on_gpu.h"
+#include "sparse/sparse_int8_layer.h"
+#include "sparse/sparse_reader.h"
 
 namespace confpress::cuda {
 namespace {

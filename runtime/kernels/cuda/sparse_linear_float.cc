@@ -1,7 +1,7 @@
 // SparseLinearFloat and SparseLinearHalf for the CUDA provider; passes/operators/ defines them.
-#include "../activated_operators.h"
-#include "../sparse_float_layer.h"
-#include "on_gpu.h"
+#include "base/activated_operators.h"
+#include "cuda/on_gpu.h"
+#include "sparse/sparse_float_layer.h"
 
 namespace confpress::cuda {
 namespace {

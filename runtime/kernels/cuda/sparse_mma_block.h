@@ -10,7 +10,7 @@
 // this runs on a processor too.
 #pragma once
 
-#include "sparse_mma_layout.h"
+#include "cuda/sparse_mma_layout.h"
 
 namespace confpress::cuda {
 

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "half.h"
-#include "product_block.h"
+#include "cuda/half.h"
+#include "cuda/product_block.h"
 
 namespace confpress::cuda {
 

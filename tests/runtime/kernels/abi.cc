@@ -1,7 +1,7 @@
 // Our declarations of ONNX Runtime's C API against the official header: compiles where they agree.
 #include <onnxruntime_c_api.h>
 
-#include "ort_api.h"
+#include "base/ort_api.h"
 
 namespace {
 

@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "ort_api.h"
+#include "base/ort_api.h"
 
 namespace confpress::ort {
 

@@ -1,8 +1,0 @@
-#include "conv_module_strip.h"
-#include "lanes_portable.h"
-
-namespace confpress {
-
-const ConvModuleKernel kConvModulePortable = conv_module_kernel<portable::Lanes>();
-
-}  // namespace confpress

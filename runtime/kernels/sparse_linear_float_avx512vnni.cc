@@ -1,8 +1,0 @@
-#include "lanes_avx512.h"
-#include "sparse_linear_float_tile.h"
-
-namespace confpress {
-
-const SparseFloatKernels kSparseFloatAvx512Vnni = sparse_float_kernels<avx512::Lanes>();
-
-}  // namespace confpress

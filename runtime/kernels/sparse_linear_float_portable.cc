@@ -1,8 +1,0 @@
-#include "lanes_portable.h"
-#include "sparse_linear_float_tile.h"
-
-namespace confpress {
-
-const SparseFloatKernels kSparseFloatPortable = sparse_float_kernels<portable::Lanes>();
-
-}  // namespace confpress

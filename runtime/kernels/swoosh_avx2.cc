@@ -1,8 +1,0 @@
-#include "lanes_avx2.h"
-#include "swoosh_lanes.h"
-
-namespace confpress {
-
-const SwooshKernel kSwooshAvx2 = swoosh_kernel<avx2::Lanes>();
-
-}  // namespace confpress

@@ -1,8 +1,0 @@
-#include "lanes_avx512.h"
-#include "swoosh_lanes.h"
-
-namespace confpress {
-
-const SwooshKernel kSwooshAvx512Vnni = swoosh_kernel<avx512::Lanes>();
-
-}  // namespace confpress

@@ -1,8 +1,0 @@
-#include "lanes_portable.h"
-#include "swoosh_lanes.h"
-
-namespace confpress {
-
-const SwooshKernel kSwooshPortable = swoosh_kernel<portable::Lanes>();
-
-}  // namespace confpress
