@@ -120,15 +120,15 @@ _AVERAGE: Final = """
   {context}
 """
 
+# What is rounded is exp(score - largest score): probabilities over the largest one.
 _ROUNDED_AVERAGE: Final = """
+  probabilities = Softmax <axis = -1> (masked)
   largest = {reduce_max}
-  below = Sub (masked, largest)
-  exponentials = Exp (below)
-  total = ReduceSum (exponentials, fourth)
+  exponentials = Div (probabilities, largest)
   of_masked = Mul (exponentials, share)
   weights = Where (hidden, of_masked, exponentials)
   {weighted}
-  context = Div (weighted, total)
+  context = Mul (weighted, largest)
 """
 
 _ROUNDED_PRODUCT: Final = """
@@ -213,9 +213,9 @@ def attention_function(op_type: str, opset: int = 17) -> ir.Function:
     inputs = _INPUTS[exact]
     products = {y: _product(y, *operands, exact != op_type) for y, operands in _PRODUCTS.items()}
     reduce_max = (
-        "ReduceMax (masked, fourth)"
+        "ReduceMax (probabilities, fourth)"
         if opset >= REDUCE_AXES_AS_INPUT
-        else "ReduceMax <axes = [3]> (masked)"
+        else "ReduceMax <axes = [3]> (probabilities)"
     )
     average = _AVERAGE if exact == op_type else _ROUNDED_AVERAGE
     projected = zip("QKVP", ("first", "second", "third", "fourth"), strict=True)

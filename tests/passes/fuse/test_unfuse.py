@@ -7,6 +7,7 @@ from confpress.passes.fuse.attention import FuseAttention
 from confpress.passes.fuse.norms import FuseAddNorm
 from confpress.passes.fuse.subsampling import FuseSubsampling
 from confpress.passes.fuse.unfuse import Unfuse
+from confpress.passes.lower.bfloat16_attention import BFloat16Attention
 from confpress.passes.structure import Kind, recognise
 from confpress.passes.structure.summary import summarise
 
@@ -27,6 +28,16 @@ def test_written_out_attention_is_recognised_and_the_same() -> None:
     feeds = relative_feeds(2, 9)
     (expected,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
+def test_written_out_attention_in_bfloat16_is_recognised() -> None:
+    model = relative_attention()
+    FuseAttention()(model)
+    BFloat16Attention()(model)
+    assert len(Unfuse()(model).changes) == 1
+    assert not model.functions
+    (module,) = recognise(model).of_kind(Kind.SELF_ATTENTION)
+    assert (module.attention.heads, module.attention.head_size) == (2, 3)
 
 
 def test_written_out_attention_without_positions_is_recognised() -> None:
