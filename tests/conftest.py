@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import onnx
 import pytest
@@ -183,3 +184,8 @@ def write_ctc(
         FrontEnd(n_mels=mels).save(path.parent / "frontend.json")
         tokens = "".join(f"{piece} {index}\n" for index, piece in enumerate(PIECES))
         (path.parent / "tokens.txt").write_text(tokens, encoding="utf-8")
+
+
+# How long an example takes is the machine's affair: a busy one must not fail a test.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
