@@ -22,10 +22,11 @@ class BFloat16Attention(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
         fused = [n for n in model.graph if n.domain == DOMAIN and n.op_type in ROUNDED]
+        for exact in dict.fromkeys(node.op_identifier() for node in fused):
+            del model.functions[exact]
+            define_operator(model, attention_function, ROUNDED[exact[1]])
         for node in fused:
-            model.functions.pop(node.op_identifier(), None)
             node.op_type = ROUNDED[node.op_type]
-            define_operator(model, attention_function, node.op_type)
             where = node.metadata_props.get(LAYER_KEY, node.name or node.op_type)
             journal.change(where, "attention multiplies in bfloat16")
         if not fused:

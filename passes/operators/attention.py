@@ -62,6 +62,7 @@ PLAIN: Final = "DotProductAttention"
 BIASED: Final = "BiasedAttention"
 #: Of an operator, the one that multiplies in bfloat16.
 ROUNDED: Final = {name: f"{name}BFloat16" for name in (RELATIVE, PLAIN, BIASED)}
+_EXACT: Final = {rounded: name for name, rounded in ROUNDED.items()}
 #: The kernels keep a block of queries in registers and near memory.
 MOST_HEAD_SIZE: Final = 256
 
@@ -186,8 +187,6 @@ _SCORES: Final = {
     BIASED: _SUM_OF_KEYS + _SCALED_AND_BIASED,
     RELATIVE: _SUM_OF_KEYS_AND_POSITIONS + _SCALED,
 }
-
-
 #: What the bodies multiply, by the name of the product.
 _PRODUCTS: Final = {
     "sum": ("queries", "keys"),
@@ -209,7 +208,7 @@ def attention_function(op_type: str, opset: int = 17) -> ir.Function:
     Raises:
         ConfpressError: The opset is too old.
     """
-    exact = op_type.removesuffix("BFloat16")
+    exact = _EXACT.get(op_type, op_type)
     inputs = _INPUTS[exact]
     products = {y: _product(y, *operands, exact != op_type) for y, operands in _PRODUCTS.items()}
     reduce_max = (

@@ -11,25 +11,27 @@
 namespace confpress {
 namespace {
 
-const AttentionKernel& kernel_of(CpuPath path, bool rounded) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AMX)
-    case CpuPath::kAmx:
-      return rounded ? kRoundedAttentionAmx : kAttentionAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAvx512Vbmi:
-    case CpuPath::kAvx512Vnni:
-      return rounded ? kRoundedAttentionAvx512Vnni : kAttentionAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvxVnni:
-    case CpuPath::kAvx2:
-      return rounded ? kRoundedAttentionAvx2 : kAttentionAvx2;
-#endif
-    default:
-      return rounded ? kRoundedAttentionPortable : kAttentionPortable;
+const AttentionKernel& rounded_kernel() {
+  if constexpr (built(CpuPath::kAmx)) {
+    if (uses(CpuPath::kAmx)) return kRoundedAttentionAmx;
   }
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kRoundedAttentionAvx512Vnni;
+  }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2)) return kRoundedAttentionAvx2;
+  }
+  return kRoundedAttentionPortable;
+}
+
+const AttentionKernel& exact_kernel() {
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kAttentionAvx512Vnni;
+  }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2)) return kAttentionAvx2;
+  }
+  return kAttentionPortable;
 }
 
 // A value of shape [batches, rows, features] of which every head reads a part of each row.
@@ -109,7 +111,7 @@ class Attention {
   static constexpr const auto& kInputs = Scores::kInputs;
 
   explicit Attention(const KernelInfo& info)
-      : kernel_(kernel_of(cpu_path_choice().chosen.path, Scores::kRounded)),
+      : kernel_(Scores::kRounded ? rounded_kernel() : exact_kernel()),
         scale_(info.number("scale")) {
     const std::vector<int64_t> shape = info.ints("shape");
     const std::vector<int64_t> columns = info.ints("columns");

@@ -18,41 +18,10 @@
 namespace confpress {
 namespace {
 
-#if defined(CONFPRESS_HAS_AVX2)
-constexpr bool kBuiltAvx2 = true;
-#else
-constexpr bool kBuiltAvx2 = false;
-#endif
-#if defined(CONFPRESS_HAS_AVXVNNI)
-constexpr bool kBuiltAvxVnni = true;
-#else
-constexpr bool kBuiltAvxVnni = false;
-#endif
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-constexpr bool kBuiltAvx512Vnni = true;
-#else
-constexpr bool kBuiltAvx512Vnni = false;
-#endif
-#if defined(CONFPRESS_HAS_AVX512VBMI)
-constexpr bool kBuiltAvx512Vbmi = true;
-#else
-constexpr bool kBuiltAvx512Vbmi = false;
-#endif
-#if defined(CONFPRESS_HAS_AMX)
-constexpr bool kBuiltAmx = true;
-#else
-constexpr bool kBuiltAmx = false;
-#endif
 #if defined(CONFPRESS_EMULATE)
 constexpr bool kEmulates = true;
 #else
 constexpr bool kEmulates = false;
-#endif
-
-#if defined(CONFPRESS_HAS_NEONDOT)
-constexpr bool kBuiltNeonDot = true;
-#else
-constexpr bool kBuiltNeonDot = false;
 #endif
 
 struct Processor {
@@ -93,11 +62,11 @@ Processor examine_processor() {
   constexpr uint32_t kAvx512FDqBwVl = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);
   constexpr uint32_t kAvx512Vbmi = 1u << 1;  // leaf 7, ecx
   constexpr uint32_t kAvx512Vnni = 1u << 11;
-  constexpr uint32_t kAmxTileInt8 = (1u << 24) | (1u << 25);  // leaf 7, edx
-  constexpr uint32_t kAvxVnni = 1u << 4;                      // leaf 7.1, eax
-  constexpr uint64_t kYmmSaved = 0x6;                         // SSE and AVX state
-  constexpr uint64_t kZmmSaved = 0xe6;                        // and opmask, ZMM0-15, ZMM16-31
-  constexpr uint64_t kTilesSaved = 0x60000;                   // TILECFG and TILEDATA
+  constexpr uint32_t kAmx = (1u << 22) | (1u << 24) | (1u << 25);  // bf16, tiles, int8: leaf 7, edx
+  constexpr uint32_t kAvxVnni = 1u << 4;                           // leaf 7.1, eax
+  constexpr uint64_t kYmmSaved = 0x6;                              // SSE and AVX state
+  constexpr uint64_t kZmmSaved = 0xe6;                             // and opmask, ZMM0-15, ZMM16-31
+  constexpr uint64_t kTilesSaved = 0x60000;                        // TILECFG and TILEDATA
 
   Processor processor;
   uint32_t a = 0, b = 0, c = 0, d = 0;
@@ -110,8 +79,8 @@ Processor examine_processor() {
                          (saved & kZmmSaved) == kZmmSaved;
   processor.avxvnni = kEmulates && processor.avx512vnni;
   processor.avx512vbmi = processor.avx512vnni && (kEmulates || (c & kAvx512Vbmi));
-  const bool tiles = (d & kAmxTileInt8) == kAmxTileInt8 && (saved & kTilesSaved) == kTilesSaved &&
-                     tiles_are_granted();
+  const bool tiles =
+      (d & kAmx) == kAmx && (saved & kTilesSaved) == kTilesSaved && tiles_are_granted();
   processor.amx = processor.avx512vbmi && (kEmulates || tiles);
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
     processor.avxvnni = processor.avxvnni || (processor.avx2 && (a & kAvxVnni));
@@ -145,7 +114,7 @@ std::string joined_names() {
 CpuPathChoice choose() {
   CpuPathChoice choice{cpu_paths().front(), ""};
   for (const CpuPathInfo& info : cpu_paths()) {
-    if (info.built && info.available) choice.chosen = info;
+    if (built(info.path) && info.available) choice.chosen = info;
   }
   const char* wanted = std::getenv("CONFPRESS_KERNELS");
   if (wanted == nullptr || *wanted == '\0') return choice;
@@ -153,7 +122,7 @@ CpuPathChoice choose() {
   const std::string start = "CONFPRESS_KERNELS is '" + std::string(wanted) + "', ";
   for (const CpuPathInfo& info : cpu_paths()) {
     if (wanted != std::string(info.name)) continue;
-    if (!info.built) {
+    if (!built(info.path)) {
       choice.problem = start + "which this build of the kernel library does not contain.";
     } else if (!info.available) {
       choice.problem = start + "which this processor does not offer.";
@@ -172,13 +141,13 @@ const std::vector<CpuPathInfo>& cpu_paths() {
   static const std::vector<CpuPathInfo> paths = [] {
     const Processor processor = examine_processor();
     return std::vector<CpuPathInfo>{
-        {CpuPath::kPortable, "portable", true, true},
-        {CpuPath::kAvx2, "avx2", kBuiltAvx2, processor.avx2},
-        {CpuPath::kAvxVnni, "avxvnni", kBuiltAvxVnni, processor.avxvnni},
-        {CpuPath::kAvx512Vnni, "avx512vnni", kBuiltAvx512Vnni, processor.avx512vnni},
-        {CpuPath::kAvx512Vbmi, "avx512vbmi", kBuiltAvx512Vbmi, processor.avx512vbmi},
-        {CpuPath::kAmx, "amx", kBuiltAmx, processor.amx},
-        {CpuPath::kNeonDot, "neondot", kBuiltNeonDot, processor.neondot},
+        {CpuPath::kPortable, "portable", true},
+        {CpuPath::kAvx2, "avx2", processor.avx2},
+        {CpuPath::kAvxVnni, "avxvnni", processor.avxvnni},
+        {CpuPath::kAvx512Vnni, "avx512vnni", processor.avx512vnni},
+        {CpuPath::kAvx512Vbmi, "avx512vbmi", processor.avx512vbmi},
+        {CpuPath::kAmx, "amx", processor.amx},
+        {CpuPath::kNeonDot, "neondot", processor.neondot},
     };
   }();
   return paths;
@@ -187,6 +156,10 @@ const std::vector<CpuPathInfo>& cpu_paths() {
 const CpuPathChoice& cpu_path_choice() {
   static const CpuPathChoice choice = choose();
   return choice;
+}
+
+bool uses(CpuPath path) {
+  return path <= cpu_path_choice().chosen.path && cpu_paths()[static_cast<size_t>(path)].available;
 }
 
 }  // namespace confpress

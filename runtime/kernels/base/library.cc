@@ -28,14 +28,14 @@ constexpr char kCuda[] = "";
 #endif
 
 std::string describe_paths() {
-  std::string built = "built:";
+  std::string in_library = "built:";
   std::string available = "available:";
   for (const CpuPathInfo& info : cpu_paths()) {
-    if (info.built) built += " " + std::string(info.name);
+    if (built(info.path)) in_library += " " + std::string(info.name);
     if (info.available) available += " " + std::string(info.name);
   }
   const CpuPathChoice& choice = cpu_path_choice();
-  return built + "\n" + available + "\nchosen: " + choice.chosen.name + "\ncuda: " + kCuda +
+  return in_library + "\n" + available + "\nchosen: " + choice.chosen.name + "\ncuda: " + kCuda +
          "\ncompiler: " + kCompiler + "\nproblem: " + choice.problem + "\n";
 }
 

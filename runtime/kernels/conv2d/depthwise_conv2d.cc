@@ -22,22 +22,14 @@ struct Kernels {
   RowQuantizer quantize;
 };
 
-Kernels kernels_of(CpuPath path) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAmx:
-    case CpuPath::kAvx512Vbmi:
-    case CpuPath::kAvx512Vnni:
-      return {kDepthwiseConv2dAvx512Vnni, quantize_row_avx512vnni};
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvxVnni:
-    case CpuPath::kAvx2:
-      return {kDepthwiseConv2dAvx2, quantize_row_avx2};
-#endif
-    default:
-      return {kDepthwiseConv2dPortable, quantize_row_portable};
+Kernels kernels() {
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return {kDepthwiseConv2dAvx512Vnni, quantize_row_avx512vnni};
   }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2)) return {kDepthwiseConv2dAvx2, quantize_row_avx2};
+  }
+  return {kDepthwiseConv2dPortable, quantize_row_portable};
 }
 
 constexpr char kOp[] = "DepthwiseConv2d";
@@ -46,9 +38,7 @@ constexpr char kOp[] = "DepthwiseConv2d";
 class DepthwiseConv2dBase {
  public:
   DepthwiseConv2dBase(const KernelInfo& info, ConvActivation activation, bool of_codes)
-      : kernels_(kernels_of(cpu_path_choice().chosen.path)),
-        activation_(activation),
-        of_codes_(of_codes) {
+      : kernels_(kernels()), activation_(activation), of_codes_(of_codes) {
     const size_t first = of_codes ? 3 : 1;
     const Tensor filters = info.constant(first, "W");
     const Tensor bias = info.constant(first + 1, "bias");

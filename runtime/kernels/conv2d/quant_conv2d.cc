@@ -10,26 +10,18 @@
 namespace confpress {
 namespace {
 
-const QuantConv2dKernel& kernel_of(CpuPath path,
-                                   [[maybe_unused]] const AlignedVector<int8_t>& weights) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AMX)
-    case CpuPath::kAmx:
-      return kQuantConv2dAmx;
-#endif
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAvx512Vbmi:
-    case CpuPath::kAvx512Vnni:
-      return kQuantConv2dAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvxVnni:
-    case CpuPath::kAvx2:
-      return fit_int7(weights.data(), weights.size()) ? kQuantConv2dInt7Avx2 : kQuantConv2dAvx2;
-#endif
-    default:
-      return kQuantConv2dPortable;
+const QuantConv2dKernel& kernel(const AlignedVector<int8_t>& weights) {
+  if constexpr (built(CpuPath::kAmx)) {
+    if (uses(CpuPath::kAmx)) return kQuantConv2dAmx;
   }
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kQuantConv2dAvx512Vnni;
+  }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2))
+      return fit_int7(weights.data(), weights.size()) ? kQuantConv2dInt7Avx2 : kQuantConv2dAvx2;
+  }
+  return kQuantConv2dPortable;
 }
 
 class QuantConv2d : Conv2dOperator {
@@ -43,7 +35,7 @@ class QuantConv2d : Conv2dOperator {
                        info.constant(4, "W_scales"), info.constant(5, "bias")),
         groups_(ceil_div(channels_in_, kConvGroup)) {
     pack(info.constant(3, "W").as<int8_t>());
-    kernel_ = &kernel_of(cpu_path_choice().chosen.path, weights_);
+    kernel_ = &kernel(weights_);
   }
 
   void compute(KernelContext& context) const {

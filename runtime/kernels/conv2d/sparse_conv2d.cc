@@ -14,26 +14,18 @@
 namespace confpress {
 namespace {
 
-const SparseConv2dKernel& kernel_of(CpuPath path, [[maybe_unused]] const int8_t* weights,
-                                    [[maybe_unused]] size_t size) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AVX512VBMI)
-    case CpuPath::kAmx:
-    case CpuPath::kAvx512Vbmi:
-      return kSparseConv2dAvx512Vbmi;
-#endif
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAvx512Vnni:
-      return kSparseConv2dAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvxVnni:
-    case CpuPath::kAvx2:
-      return fit_int7(weights, size) ? kSparseConv2dInt7Avx2 : kSparseConv2dAvx2;
-#endif
-    default:
-      return kSparseConv2dPortable;
+const SparseConv2dKernel& kernel(const int8_t* weights, size_t size) {
+  if constexpr (built(CpuPath::kAvx512Vbmi)) {
+    if (uses(CpuPath::kAvx512Vbmi)) return kSparseConv2dAvx512Vbmi;
   }
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kSparseConv2dAvx512Vnni;
+  }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2))
+      return fit_int7(weights, size) ? kSparseConv2dInt7Avx2 : kSparseConv2dAvx2;
+  }
+  return kSparseConv2dPortable;
 }
 
 class SparseConv2d : Conv2dOperator {
@@ -62,8 +54,7 @@ class SparseConv2d : Conv2dOperator {
     reader_.emplace(kOp, width, slots);
     reader_->read(weights.as<int8_t>(), places.as<uint8_t>(), taps * strips_, weight_sums_.data());
     weights_ = reader_->weights(weights.as<int8_t>(), places.as<uint8_t>());
-    kernel_ = &kernel_of(cpu_path_choice().chosen.path, weights_.weights,
-                         taps * strips_ * weights_.strip_bytes());
+    kernel_ = &kernel(weights_.weights, taps * strips_ * weights_.strip_bytes());
     // A slot's look-up may reach behind the last column.
     layout_ = {channels_in_, kernel_->code_bytes, blocks * kBlockColumns - width};
   }

@@ -13,33 +13,23 @@
 namespace confpress {
 namespace {
 
-const LinearInt8Kernel& kernel_of(CpuPath path, [[maybe_unused]] const int8_t* weights,
-                                  [[maybe_unused]] size_t size) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AMX)
-    case CpuPath::kAmx:
-      return kLinearInt8Amx;
-#endif
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAvx512Vbmi:
-    case CpuPath::kAvx512Vnni:
-      return kLinearInt8Avx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVXVNNI)
-    case CpuPath::kAvxVnni:
-      return kLinearInt8AvxVnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvx2:
-      return fit_int7(weights, size) ? kLinearInt7Avx2 : kLinearInt8Avx2;
-#endif
-#if defined(CONFPRESS_HAS_NEONDOT)
-    case CpuPath::kNeonDot:
-      return kLinearInt8NeonDot;
-#endif
-    default:
-      return kLinearInt8Portable;
+const LinearInt8Kernel& kernel(const int8_t* weights, size_t size) {
+  if constexpr (built(CpuPath::kAmx)) {
+    if (uses(CpuPath::kAmx)) return kLinearInt8Amx;
   }
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kLinearInt8Avx512Vnni;
+  }
+  if constexpr (built(CpuPath::kAvxVnni)) {
+    if (uses(CpuPath::kAvxVnni)) return kLinearInt8AvxVnni;
+  }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2)) return fit_int7(weights, size) ? kLinearInt7Avx2 : kLinearInt8Avx2;
+  }
+  if constexpr (built(CpuPath::kNeonDot)) {
+    if (uses(CpuPath::kNeonDot)) return kLinearInt8NeonDot;
+  }
+  return kLinearInt8Portable;
 }
 
 class QuantLinear {
@@ -50,8 +40,7 @@ class QuantLinear {
   QuantLinear(const KernelInfo& info, Activation activation)
       : activation_(activation),
         layer_(kOp, info),
-        kernel_(kernel_of(cpu_path_choice().chosen.path, layer_.weights,
-                          layer_.strips * layer_.groups * kGroupBytes)),
+        kernel_(kernel(layer_.weights, layer_.strips * layer_.groups * kGroupBytes)),
         scales_(padded(layer_.scales, layer_.rows, layer_.strips * kStripRows)),
         bias_(padded(layer_.bias, layer_.rows, layer_.strips * kStripRows)),
         offsets_(offsets()) {}

@@ -22,26 +22,17 @@ constexpr size_t kTilesOfFrames = 8;
 constexpr size_t kTableSize = 16;
 constexpr int64_t kMostMagnitude = 127;
 
-const LinearLowbitKernel& kernel_of(CpuPath path) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAmx:
-    case CpuPath::kAvx512Vbmi:
-    case CpuPath::kAvx512Vnni:
-      return kLinearLowbitAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvxVnni:
-    case CpuPath::kAvx2:
-      return kLinearLowbitAvx2;
-#endif
-#if defined(CONFPRESS_HAS_NEONDOT)
-    case CpuPath::kNeonDot:
-      return kLinearLowbitNeonDot;
-#endif
-    default:
-      return kLinearLowbitPortable;
+const LinearLowbitKernel& kernel() {
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kLinearLowbitAvx512Vnni;
   }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2)) return kLinearLowbitAvx2;
+  }
+  if constexpr (built(CpuPath::kNeonDot)) {
+    if (uses(CpuPath::kNeonDot)) return kLinearLowbitNeonDot;
+  }
+  return kLinearLowbitPortable;
 }
 
 class QuantLinearLowbit {
@@ -50,10 +41,7 @@ class QuantLinearLowbit {
                                                  ort::kFloat};
 
   QuantLinearLowbit(const KernelInfo& info, const char* op, int bits, Activation activation)
-      : op_(op),
-        bits_(bits),
-        kernel_(kernel_of(cpu_path_choice().chosen.path)),
-        activation_(activation) {
+      : op_(op), bits_(bits), kernel_(kernel()), activation_(activation) {
     std::tie(rows_, columns_) = shape_attribute(op_, info, kMostColumns);
     const size_t block = block_of(info);
     read_table(info);

@@ -12,30 +12,21 @@ namespace {
 
 constexpr size_t kRowsOfTask = 16;
 
-const AddNormKernel& kernel_of(CpuPath path) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAmx:
-    case CpuPath::kAvx512Vbmi:
-    case CpuPath::kAvx512Vnni:
-      return kAddNormAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvxVnni:
-    case CpuPath::kAvx2:
-      return kAddNormAvx2;
-#endif
-    default:
-      return kAddNormPortable;
+const AddNormKernel& kernel() {
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kAddNormAvx512Vnni;
   }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2)) return kAddNormAvx2;
+  }
+  return kAddNormPortable;
 }
 
 class AddNormBase {
  public:
   static constexpr ort::ElementType kOutputs[] = {ort::kFloat, ort::kFloat};
 
-  AddNormBase(const KernelInfo& info, size_t norms)
-      : kernel_(kernel_of(cpu_path_choice().chosen.path)), norms_(norms) {
+  AddNormBase(const KernelInfo& info, size_t norms) : kernel_(kernel()), norms_(norms) {
     scale_ = info.number("scale");
     epsilons_[0] = info.number("epsilon");
     epsilons_[1] = norms == 2 ? info.number("epsilon2") : 0.0f;

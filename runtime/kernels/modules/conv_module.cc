@@ -10,22 +10,14 @@
 namespace confpress {
 namespace {
 
-const ConvModuleKernel& kernel_of(CpuPath path) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAmx:
-    case CpuPath::kAvx512Vbmi:
-    case CpuPath::kAvx512Vnni:
-      return kConvModuleAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvxVnni:
-    case CpuPath::kAvx2:
-      return kConvModuleAvx2;
-#endif
-    default:
-      return kConvModulePortable;
+const ConvModuleKernel& kernel() {
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kConvModuleAvx512Vnni;
   }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2)) return kConvModuleAvx2;
+  }
+  return kConvModulePortable;
 }
 
 // Two sizes; the bound keeps sums of them from overflowing.
@@ -40,7 +32,7 @@ class ConvModuleBase {
   static constexpr ort::ElementType kInputs[] = {ort::kFloat, ort::kFloat, ort::kFloat, ort::kBool};
 
   ConvModuleBase(const KernelInfo& info, Activation activation)
-      : kernel_(kernel_of(cpu_path_choice().chosen.path)), activation_(activation) {
+      : kernel_(kernel()), activation_(activation) {
     const Tensor filters = info.constant(1, "W");
     const Tensor bias = info.constant(2, "bias");
     if (filters.shape.size() != 3 || filters.shape[0] < 1 || filters.shape[1] != 1 ||

@@ -11,22 +11,14 @@ namespace {
 
 constexpr size_t kElementsOfTask = 4096;
 
-const SwooshKernel& kernel_of(CpuPath path) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAmx:
-    case CpuPath::kAvx512Vbmi:
-    case CpuPath::kAvx512Vnni:
-      return kSwooshAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvxVnni:
-    case CpuPath::kAvx2:
-      return kSwooshAvx2;
-#endif
-    default:
-      return kSwooshPortable;
+const SwooshKernel& kernel() {
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kSwooshAvx512Vnni;
   }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2)) return kSwooshAvx2;
+  }
+  return kSwooshPortable;
 }
 
 class Swoosh {
@@ -36,7 +28,7 @@ class Swoosh {
   static constexpr ort::ElementType kOutputs[] = {ort::kFloat};
 
   explicit Swoosh(const KernelInfo& info)
-      : kernel_(kernel_of(cpu_path_choice().chosen.path)),
+      : kernel_(kernel()),
         shift_(info.number("shift")),
         slope_(info.number("slope")),
         offset_(info.number("offset")) {}

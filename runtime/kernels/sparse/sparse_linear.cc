@@ -21,32 +21,24 @@ namespace {
 constexpr size_t kTilesOfFrames = 2;
 constexpr size_t kTilesOfStrips = 4;
 
-const LinearSparseKernel& kernel_of(CpuPath path, [[maybe_unused]] const SparseInt8Layer& layer) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AVX512VBMI)
-    case CpuPath::kAmx:
-    case CpuPath::kAvx512Vbmi:
-      return kLinearSparseAvx512Vbmi;
-#endif
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAvx512Vnni:
-      return kLinearSparseAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVXVNNI)
-    case CpuPath::kAvxVnni:
-      return kLinearSparseAvxVnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvx2:
-      return fit_int7(layer.weights, layer.size()) ? kLinearSparseInt7Avx2 : kLinearSparseAvx2;
-#endif
-#if defined(CONFPRESS_HAS_NEONDOT)
-    case CpuPath::kNeonDot:
-      return kLinearSparseNeonDot;
-#endif
-    default:
-      return kLinearSparsePortable;
+const LinearSparseKernel& kernel(const SparseInt8Layer& layer) {
+  if constexpr (built(CpuPath::kAvx512Vbmi)) {
+    if (uses(CpuPath::kAvx512Vbmi)) return kLinearSparseAvx512Vbmi;
   }
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kLinearSparseAvx512Vnni;
+  }
+  if constexpr (built(CpuPath::kAvxVnni)) {
+    if (uses(CpuPath::kAvxVnni)) return kLinearSparseAvxVnni;
+  }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2))
+      return fit_int7(layer.weights, layer.size()) ? kLinearSparseInt7Avx2 : kLinearSparseAvx2;
+  }
+  if constexpr (built(CpuPath::kNeonDot)) {
+    if (uses(CpuPath::kNeonDot)) return kLinearSparseNeonDot;
+  }
+  return kLinearSparsePortable;
 }
 
 struct Even {
@@ -71,7 +63,7 @@ class SparseLinear {
 
   SparseLinear(const KernelInfo& info, Activation activation)
       : layer_(kOp, info, Layout::kUneven),
-        kernel_(kernel_of(cpu_path_choice().chosen.path, layer_)),
+        kernel_(kernel(layer_)),
         activation_(activation),
         scales_(padded(layer_.scales, layer_.rows, layer_.strips * kStripRows)),
         bias_(padded(layer_.bias, layer_.rows, layer_.strips * kStripRows)),

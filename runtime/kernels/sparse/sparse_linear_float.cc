@@ -10,22 +10,14 @@
 namespace confpress {
 namespace {
 
-const SparseFloatKernels& kernels_of(CpuPath path) {
-  switch (path) {
-#if defined(CONFPRESS_HAS_AVX512VNNI)
-    case CpuPath::kAmx:
-    case CpuPath::kAvx512Vbmi:
-    case CpuPath::kAvx512Vnni:
-      return kSparseFloatAvx512Vnni;
-#endif
-#if defined(CONFPRESS_HAS_AVX2)
-    case CpuPath::kAvxVnni:
-    case CpuPath::kAvx2:
-      return kSparseFloatAvx2;
-#endif
-    default:
-      return kSparseFloatPortable;
+const SparseFloatKernels& kernels() {
+  if constexpr (built(CpuPath::kAvx512Vnni)) {
+    if (uses(CpuPath::kAvx512Vnni)) return kSparseFloatAvx512Vnni;
   }
+  if constexpr (built(CpuPath::kAvx2)) {
+    if (uses(CpuPath::kAvx2)) return kSparseFloatAvx2;
+  }
+  return kSparseFloatPortable;
 }
 
 class SparseLinearFloat {
@@ -37,7 +29,7 @@ class SparseLinearFloat {
       : layer_(kOp, info, {ort::kFloat, ort::kBFloat16}),
         weights_(layer_.type == ort::kFloat ? layer_.as<float>() : nullptr),
         halves_(layer_.type == ort::kFloat ? nullptr : layer_.as<uint16_t>()),
-        kernels_(kernels_of(cpu_path_choice().chosen.path)),
+        kernels_(kernels()),
         activation_(activation) {
     layer_.check_columns(kOp, layer_.places, [&](size_t i) {
       return halves_ != nullptr ? (halves_[i] & 0x7fff) != 0 : weights_[i] != 0.0f;
