@@ -248,9 +248,9 @@ class Attention {
            const Positions& met, const OfPairs<uint8_t>& mask, const OfPairs<float>& bias,
            float* y) const {
     const Rows& p = met.table;
-    const size_t keys_size = kernel_.turned_bytes(k.rows, size_);
-    const size_t values_size = kernel_.straight_bytes(k.rows, size_);
-    const size_t positions_size = kernel_.turned_bytes(p.rows, size_);
+    const size_t keys_size = kernel_.packed_bytes(size_, k.rows);
+    const size_t values_size = kernel_.packed_bytes(k.rows, size_);
+    const size_t positions_size = kernel_.packed_bytes(size_, p.rows);
     const size_t pairs = q.batches * heads_;
     const size_t tables = p.batches * met.heads;
     const KernelContext::Scratch scratch(

@@ -38,10 +38,9 @@ struct AttentionHead {
 // One instruction set's kernel.
 struct AttentionKernel {
   size_t query_block;
-  // Bytes that packed rows x columns take, and packing them so that the rows become the columns of
-  // a right operand, or so that they stay its rows.
-  size_t (*turned_bytes)(size_t rows, size_t columns) noexcept;
-  size_t (*straight_bytes)(size_t rows, size_t columns) noexcept;
+  // Bytes of a packed right operand, and packing rows x columns so that the rows become its
+  // columns, or so that they stay its rows.
+  size_t (*packed_bytes)(size_t depth, size_t columns) noexcept;
   void (*pack_turned)(const float* in, size_t stride, size_t rows, size_t columns,
                       void* out) noexcept;
   void (*pack_straight)(const float* in, size_t stride, size_t rows, size_t columns,

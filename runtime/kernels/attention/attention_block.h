@@ -27,14 +27,13 @@ class AttentionBlock {
 
  private:
   using L = typename P::Lanes;
-  using Left = typename P::Left;
-  using Right = typename P::Right;
+  using Operand = typename P::Operand;
   using Vec = typename L::Vec;
   using Mask = typename L::Mask;
   static constexpr size_t kWidth = L::kWidth;
   static constexpr size_t kQueryBlock = P::kQueryBlock;
-  static_assert(kKeyBlock % P::kKeyStep == 0);
-  static constexpr bool kInPlace = std::is_same_v<Left, float>;
+  static_assert(kKeyBlock % P::kDepthStep == 0);
+  static constexpr bool kInPlace = std::is_same_v<Operand, float>;
   static constexpr float kMasked = -FLT_MAX;
   // Distances of a block of queries and one of keys, from the start of a strip on.
   static constexpr size_t kDistances =
@@ -44,7 +43,7 @@ class AttentionBlock {
       : head_(head),
         queries_(queries),
         rows_(queries.end - queries.begin),
-        stride_(P::left_stride(head.head_size)),
+        stride_(left_stride(head.head_size)),
         context_stride_(ceil_div(head.head_size, kWidth) * kWidth) {
     const size_t size = head.head_size;
     for (size_t row = 0; row < rows_; ++row) {
@@ -70,6 +69,13 @@ class AttentionBlock {
     }
   }
 
+  static size_t left_stride(size_t depth) { return ceil_div(depth, P::kDepthStep) * P::kDepthStep; }
+
+  // Keys or positions, from the strip on that begins with this one.
+  const Operand* turned(const void* packed, size_t first) const {
+    return static_cast<const Operand*>(packed) + first / kWidth * P::strip_size(head_.head_size);
+  }
+
   // From the strip of the first key that counts for any row to the last such key: a limited context
   // costs what it holds. At least one key, so that there is a context.
   Range keys_in_use() const {
@@ -85,7 +91,7 @@ class AttentionBlock {
       while (last > end && mask[last - 1] != 0) --last;
       end = last;
     }
-    begin = begin / P::kKeyStep * P::kKeyStep;
+    begin = begin / P::kDepthStep * P::kDepthStep;
     return {begin, end > begin ? end : begin + 1};
   }
 
@@ -94,10 +100,9 @@ class AttentionBlock {
   void add_keys(size_t begin, size_t count, bool first_keys) {
     const size_t size = head_.head_size;
     const size_t strips = ceil_div(count, kWidth);
-    const Right* keys = static_cast<const Right*>(head_.keys) + P::turned_at(begin, size);
-    P::template multiply<false>(
-        {queries_of_keys_, stride_, keys, P::turned_strip(size), size, scores_[0], kKeyBlock},
-        rows_, strips);
+    P::template multiply<false>({queries_of_keys_, stride_, turned(head_.keys, begin),
+                                 P::strip_size(size), size, scores_[0], kKeyBlock},
+                                rows_, strips);
     const size_t first = kPositions ? score_distances(begin, count) : 0;
     uint8_t space[kKeyBlock + kWidth];
     const uint8_t* mask = nullptr;
@@ -106,8 +111,8 @@ class AttentionBlock {
       weigh(row, mask, count, first_keys, kPositions ? by_distance_[row] + first - row : nullptr,
             bias_of(row, begin));
     }
-    const Right* values = static_cast<const Right*>(head_.values) + P::straight_at(begin);
-    const size_t value_strip = P::straight_strip(head_.key_count);
+    const Operand* values = static_cast<const Operand*>(head_.values) + begin * kWidth;
+    const size_t value_strip = P::strip_size(head_.key_count);
     const size_t columns = ceil_div(size, kWidth);
     if (first_keys) {
       P::template multiply<false>(
@@ -127,9 +132,8 @@ class AttentionBlock {
     const size_t skipped = distance % kWidth;
     const size_t distances = skipped + count + rows_ - 1;
     const size_t size = head_.head_size;
-    const Right* positions =
-        static_cast<const Right*>(head_.positions) + P::turned_at(distance - skipped, size);
-    P::template multiply<false>({queries_of_positions_, stride_, positions, P::turned_strip(size),
+    const Operand* positions = turned(head_.positions, distance - skipped);
+    P::template multiply<false>({queries_of_positions_, stride_, positions, P::strip_size(size),
                                  size, by_distance_[0], kDistances},
                                 rows_, ceil_div(distances, kWidth));
     return skipped + rows_ - 1;
@@ -184,7 +188,7 @@ class AttentionBlock {
       CONFPRESS_EACH(j, n) P::store_left(weights(row) + i + j * kWidth, weight[j]);
       CONFPRESS_EACH(j, n) sum = L::add(sum, weight[j]);
     });
-    for (size_t i = ceil_div(count, kWidth) * kWidth; i < P::left_stride(count); i += kWidth) {
+    for (size_t i = ceil_div(count, kWidth) * kWidth; i < left_stride(count); i += kWidth) {
       P::store_left(weights(row) + i, L::zero());
     }
     if (!first_keys && largest > before) shrink(row, before, largest);
@@ -193,7 +197,7 @@ class AttentionBlock {
   }
 
   // What the scores of a row become: in their own place where they are floats still.
-  Left* weights(size_t row) {
+  Operand* weights(size_t row) {
     if constexpr (kInPlace) {
       return scores_[row];
     } else {
@@ -266,8 +270,8 @@ class AttentionBlock {
   void average(float* y) const {
     const float count = static_cast<float>(head_.key_count);
     for (size_t i = 0; i < head_.head_size; i += kWidth) {
-      const Right* values =
-          static_cast<const Right*>(head_.values) + i / kWidth * P::straight_strip(head_.key_count);
+      const Operand* values =
+          static_cast<const Operand*>(head_.values) + i / kWidth * P::strip_size(head_.key_count);
       Vec sum = L::zero();
       for (size_t key = 0; key < head_.key_count; ++key) {
         sum = L::add(sum, P::row_of(values, key));
@@ -284,30 +288,27 @@ class AttentionBlock {
   const size_t context_stride_;
   float sums_[kQueryBlock];
   float largest_[kQueryBlock];
-  alignas(64) Left queries_of_keys_[kQueryBlock * kMostHeadSize];
-  alignas(64) Left queries_of_positions_[kPositions ? kQueryBlock * kMostHeadSize : 1];
+  alignas(64) Operand queries_of_keys_[kQueryBlock * kMostHeadSize];
+  alignas(64) Operand queries_of_positions_[kPositions ? kQueryBlock * kMostHeadSize : 1];
   alignas(64) float context_[kQueryBlock * kMostHeadSize];
   alignas(64) float scores_[kQueryBlock][kKeyBlock];
-  alignas(64) Left weights_[kInPlace ? 1 : kQueryBlock][kInPlace ? 1 : kKeyBlock];
+  alignas(64) Operand weights_[kInPlace ? 1 : kQueryBlock][kInPlace ? 1 : kKeyBlock];
   alignas(64) float by_distance_[kQueryBlock][kDistances];
 };
 
 template <class P>
 static constexpr AttentionKernel attention_kernel() {
-  using Right = typename P::Right;
+  using Operand = typename P::Operand;
   return {
       P::kQueryBlock,
-      [](size_t rows, size_t columns) noexcept {
-        return P::turned_size(rows, columns) * sizeof(Right);
-      },
-      [](size_t rows, size_t columns) noexcept {
-        return P::straight_size(rows, columns) * sizeof(Right);
+      [](size_t depth, size_t columns) noexcept {
+        return ceil_div(columns, P::Lanes::kWidth) * P::strip_size(depth) * sizeof(Operand);
       },
       [](const float* in, size_t stride, size_t rows, size_t columns, void* out) noexcept {
-        P::pack_turned(in, stride, rows, columns, static_cast<Right*>(out));
+        P::pack_turned(in, stride, rows, columns, static_cast<Operand*>(out));
       },
       [](const float* in, size_t stride, size_t rows, size_t columns, void* out) noexcept {
-        P::pack_straight(in, stride, rows, columns, static_cast<Right*>(out));
+        P::pack_straight(in, stride, rows, columns, static_cast<Operand*>(out));
       },
       AttentionBlock<P, false>::attend,
       AttentionBlock<P, true>::attend,

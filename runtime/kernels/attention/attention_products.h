@@ -1,22 +1,17 @@
 // The products of attention on any Lanes, in float32, and with operands that are rounded to
-// bfloat16 first. Every kind of products has these; operands are counted in their own elements:
-//   Lanes, Left, Right       of floats, and what the left and the packed right operand consist of
+// bfloat16 first. Packed right operands are strips of kWidth columns. Every kind of products has:
+//   Lanes, Operand           of floats, and what both operands consist of
 //   kQueryBlock              queries that are computed at once
-//   kKeyStep                 blocks of keys begin at multiples of this
+//   kDepthStep               rows of a left operand end in zeros up to a multiple of this, and
+//                            blocks of keys begin at one
 //   Scope                    lives while a block is computed
-//   left_stride(depth)       from one row of a left operand to the next
 //   store_left(p, x)         writes a register of a left operand
-//   turned_size(rows, depth), turned_at(row, depth)
-//                            of a right operand whose columns are rows in memory, and where the
-//                            columns from `row` on begin, a multiple of kWidth
-//   straight_size(depth, columns), straight_at(row)
-//                            of a right operand as it lies in memory, and where the rows from `row`
-//                            on begin, a multiple of kKeyStep
-//   turned_strip(depth), straight_strip(depth)
-//                            from one strip of columns to the next
+//   strip_size(depth)        of a strip, in elements
 //   pack_turned, pack_straight
+//                            a right operand whose columns are rows in memory, and one that lies
+//                            in memory as it is
 //   multiply<kAdd>(product, rows, strips)
-//   row_of(p, row, depth)    of a strip of a straight operand, as floats
+//   row_of(strip, row)       of a strip, as floats
 #pragma once
 
 #include "lanes/float_tile.h"
@@ -26,25 +21,13 @@ namespace confpress {
 template <class L>
 struct FloatProducts {
   using Lanes = L;
-  using Left = float;
-  using Right = float;
+  using Operand = float;
   struct Scope {};
   static constexpr size_t kQueryBlock = 24;
-  static constexpr size_t kKeyStep = L::kWidth;
+  static constexpr size_t kDepthStep = L::kWidth;
 
-  static size_t left_stride(size_t depth) { return ceil_div(depth, L::kWidth) * L::kWidth; }
   static void store_left(float* p, typename L::Vec x) { L::store(p, x); }
-
-  static size_t turned_size(size_t rows, size_t depth) {
-    return ceil_div(rows, L::kWidth) * L::kWidth * depth;
-  }
-  static size_t turned_at(size_t row, size_t depth) { return row * depth; }
-  static size_t turned_strip(size_t depth) { return depth * L::kWidth; }
-  static size_t straight_size(size_t depth, size_t columns) {
-    return ceil_div(columns, L::kWidth) * L::kWidth * depth;
-  }
-  static size_t straight_at(size_t row) { return row * L::kWidth; }
-  static size_t straight_strip(size_t depth) { return depth * L::kWidth; }
+  static size_t strip_size(size_t depth) { return depth * L::kWidth; }
 
   static void pack_turned(const float* in, size_t stride, size_t rows, size_t depth, float* out) {
     confpress::pack_turned<L>(in, stride, rows, depth, out);
@@ -71,16 +54,17 @@ struct RoundedProducts : FloatProducts<L> {
   static void store_left(float* p, typename L::Vec x) { L::store(p, L::bfloat16(x)); }
   static void pack_turned(const float* in, size_t stride, size_t rows, size_t depth, float* out) {
     Base::pack_turned(in, stride, rows, depth, out);
-    round(out, Base::turned_size(rows, depth));
+    round(out, rows, depth);
   }
   static void pack_straight(const float* in, size_t stride, size_t depth, size_t columns,
                             float* out) {
     Base::pack_straight(in, stride, depth, columns, out);
-    round(out, Base::straight_size(depth, columns));
+    round(out, columns, depth);
   }
 
  private:
-  static void round(float* values, size_t size) {
+  static void round(float* values, size_t columns, size_t depth) {
+    const size_t size = ceil_div(columns, L::kWidth) * Base::strip_size(depth);
     for (size_t i = 0; i < size; i += L::kWidth) {
       L::store(values + i, L::bfloat16(L::load(values + i)));
     }

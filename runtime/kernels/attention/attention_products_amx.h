@@ -4,57 +4,35 @@
 
 #include <immintrin.h>
 
+#include "lanes/float_tile.h"
 #include "lanes/lanes_avx512.h"
 #include "lanes/product_amx.h"
 
 namespace confpress {
 
-struct TileProduct {
-  const uint16_t* a;  // [rows, depth], zeros up to whole tiles
-  size_t a_stride;
-  const uint16_t* b;  // strips of tiles
-  size_t b_strip_stride;
-  size_t depth;
-  float* c;  // [rows up to whole tiles, strips * 16]
-  size_t c_stride;
-};
-
 struct TileProducts {
+  using Product = StripProduct<uint16_t>;
   using Lanes = avx512::Lanes;
-  using Left = uint16_t;
-  using Right = uint16_t;
+  using Operand = uint16_t;
   struct Scope {
     amx::ShapedTiles shapes{amx::kTileRows};
   };
   static constexpr size_t kWidth = Lanes::kWidth;
-  static constexpr size_t kDepth = amx::kTileBytes / sizeof(uint16_t);  // of a tile
-  static constexpr size_t kTile = kDepth * kWidth;
+  static constexpr size_t kDepthStep = amx::kTileBytes / sizeof(uint16_t);  // of a tile
+  static constexpr size_t kTile = kDepthStep * kWidth;
   static constexpr size_t kQueryBlock = amx::kPair * amx::kTileRows;
-  static constexpr size_t kKeyStep = kDepth;
 
-  static size_t left_stride(size_t depth) { return ceil_div(depth, kDepth) * kDepth; }
   static void store_left(uint16_t* p, __m512 x) {
-    const __m512i upper = _mm512_srli_epi32(_mm512_castps_si512(Lanes::bfloat16(x)), 16);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(upper));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(halves(x)));
   }
-
-  static size_t turned_strip(size_t depth) { return ceil_div(depth, kDepth) * kTile; }
-  static size_t turned_size(size_t rows, size_t depth) {
-    return ceil_div(rows, kWidth) * turned_strip(depth);
-  }
-  static size_t turned_at(size_t row, size_t depth) { return row / kWidth * turned_strip(depth); }
-  static size_t straight_strip(size_t depth) { return ceil_div(depth, kDepth) * kTile; }
-  static size_t straight_size(size_t depth, size_t columns) {
-    return ceil_div(columns, kWidth) * straight_strip(depth);
-  }
-  static size_t straight_at(size_t row) { return row / kDepth * kTile; }
+  static size_t strip_size(size_t depth) { return ceil_div(depth, kDepthStep) * kTile; }
 
   // A row of a tile holds two neighbouring numbers of 16 rows of memory.
   static void pack_turned(const float* in, size_t stride, size_t rows, size_t depth,
                           uint16_t* out) {
     const Inside part{in, stride, rows, depth};
-    for (size_t row = 0; row < rows; row += kWidth, out += turned_strip(depth)) {
-      for (size_t column = 0; column < left_stride(depth); column += kWidth) {
+    for (size_t row = 0; row < rows; row += kWidth, out += strip_size(depth)) {
+      for (size_t column = 0; column < padded(depth); column += kWidth) {
         __m256i of_rows[kWidth];
         for (size_t r = 0; r < kWidth; ++r) {
           of_rows[r] = _mm512_cvtepi32_epi16(part.halves(row + r, column));
@@ -69,7 +47,7 @@ struct TileProducts {
                             uint16_t* out) {
     const Inside part{in, stride, depth, columns};
     for (size_t column = 0; column < columns; column += kWidth) {
-      for (size_t row = 0; row < left_stride(depth); row += 2, out += 2 * kWidth) {
+      for (size_t row = 0; row < padded(depth); row += 2, out += 2 * kWidth) {
         const __m512i upper = _mm512_slli_epi32(part.halves(row + 1, column), 16);
         _mm512_storeu_si512(out, _mm512_or_si512(part.halves(row, column), upper));
       }
@@ -77,7 +55,7 @@ struct TileProducts {
   }
 
   template <bool kAdd>
-  static void multiply(const TileProduct& p, size_t rows, size_t strips) {
+  static void multiply(const Product& p, size_t rows, size_t strips) {
     if (rows > amx::kTileRows) return multiply_rows<amx::kPair, kAdd>(p, strips);
     multiply_rows<1, kAdd>(p, strips);
   }
@@ -90,6 +68,13 @@ struct TileProducts {
   }
 
  private:
+  static size_t padded(size_t depth) { return ceil_div(depth, kDepthStep) * kDepthStep; }
+
+  // Rounded numbers, each in the lower half of its lane.
+  static __m512i halves(__m512 x) {
+    return _mm512_srli_epi32(_mm512_castps_si512(Lanes::bfloat16(x)), 16);
+  }
+
   // A matrix in memory, with zeros around it.
   struct Inside {
     const float* in;
@@ -97,11 +82,9 @@ struct TileProducts {
     size_t rows;
     size_t columns;
 
-    // Numbers of a row, rounded, each in the lower half of its lane.
     __m512i halves(size_t row, size_t column) const {
       if (row >= rows || column >= columns) return _mm512_setzero_si512();
-      const __m512 x = Lanes::load(in + row * stride + column, columns - column);
-      return _mm512_srli_epi32(_mm512_castps_si512(Lanes::bfloat16(x)), 16);
+      return TileProducts::halves(Lanes::load(in + row * stride + column, columns - column));
     }
   };
 
@@ -121,15 +104,15 @@ struct TileProducts {
   }
 
   template <size_t kTiles, bool kAdd>
-  static void multiply_rows(const TileProduct& p, size_t strips) {
+  static void multiply_rows(const Product& p, size_t strips) {
     amx::by_pairs({0, strips}, [&](size_t strip, auto at_once) {
       multiply_strips<kTiles, at_once, kAdd>(p, strip);
     });
   }
 
   template <size_t kTiles, size_t kStrips, bool kAdd>
-  static void multiply_strips(const TileProduct& p, size_t strip) {
-    using Product = amx::Product<kTiles, kStrips, amx::BFloat16Dot>;
+  static void multiply_strips(const Product& p, size_t strip) {
+    using Tiles = amx::Product<kTiles, kStrips, amx::BFloat16Dot>;
     alignas(64) static constexpr float kZeros[kStrips * kWidth] = {};
     float* sums[kTiles][kStrips];
     const uint16_t* left[kTiles];
@@ -142,16 +125,16 @@ struct TileProducts {
     }
     for (size_t s = 0; s < kStrips; ++s) right[s] = p.b + (strip + s) * p.b_strip_stride;
     if constexpr (kAdd) {
-      Product::resume(sums, p.c_stride * sizeof(float));
+      Tiles::resume(sums, p.c_stride * sizeof(float));
     } else {
-      Product::start(kZeros);
+      Tiles::start(kZeros);
     }
-    for (size_t i = 0; i < p.depth; i += kDepth) {
-      Product::add(left, p.a_stride * sizeof(uint16_t), right);
-      for (const uint16_t*& tile : left) tile += kDepth;
+    for (size_t i = 0; i < p.depth; i += kDepthStep) {
+      Tiles::add(left, p.a_stride * sizeof(uint16_t), right);
+      for (const uint16_t*& tile : left) tile += kDepthStep;
       for (const uint16_t*& tile : right) tile += kTile;
     }
-    Product::store(sums, p.c_stride * sizeof(float));
+    Tiles::store(sums, p.c_stride * sizeof(float));
   }
 };
 

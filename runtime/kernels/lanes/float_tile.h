@@ -11,15 +11,18 @@
 
 namespace confpress {
 
-struct FloatProduct {
-  const float* a;  // [rows, depth]
+// Of operands of any type; strides are counted in elements.
+template <class Element>
+struct StripProduct {
+  const Element* a;  // [rows, depth]
   size_t a_stride;
-  const float* b;         // strips of [depth, kWidth]
-  size_t b_strip_stride;  // floats from one strip to the next
+  const Element* b;  // strips of [depth, kWidth]
+  size_t b_strip_stride;
   size_t depth;
   float* c;  // [rows, strips * kWidth]
   size_t c_stride;
 };
+using FloatProduct = StripProduct<float>;
 
 // C += A B if kAdd, else C = A B; one tile.
 template <class L, int kRows, int kStrips, bool kAdd>
