@@ -23,7 +23,7 @@ struct TileProducts {
   static constexpr size_t kQueryBlock = amx::kPair * amx::kTileRows;
 
   static void store_left(uint16_t* p, __m512 x) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(halves(x)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded(x));
   }
   static size_t strip_size(size_t depth) { return ceil_div(depth, kDepthStep) * kTile; }
 
@@ -34,9 +34,7 @@ struct TileProducts {
     for (size_t row = 0; row < rows; row += kWidth, out += strip_size(depth)) {
       for (size_t column = 0; column < padded(depth); column += kWidth) {
         __m256i of_rows[kWidth];
-        for (size_t r = 0; r < kWidth; ++r) {
-          of_rows[r] = _mm512_cvtepi32_epi16(part.halves(row + r, column));
-        }
+        for (size_t r = 0; r < kWidth; ++r) of_rows[r] = part.rounded(row + r, column);
         turn(of_rows, out + column * kWidth);
       }
     }
@@ -46,10 +44,13 @@ struct TileProducts {
   static void pack_straight(const float* in, size_t stride, size_t depth, size_t columns,
                             uint16_t* out) {
     const Inside part{in, stride, depth, columns};
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i by_turns = _mm512_or_si512(
+        lanes, _mm512_slli_epi32(_mm512_add_epi32(lanes, _mm512_set1_epi32(kWidth)), 16));
     for (size_t column = 0; column < columns; column += kWidth) {
       for (size_t row = 0; row < padded(depth); row += 2, out += 2 * kWidth) {
-        const __m512i upper = _mm512_slli_epi32(part.halves(row + 1, column), 16);
-        _mm512_storeu_si512(out, _mm512_or_si512(part.halves(row, column), upper));
+        const __m512i pair = beside(part.rounded(row, column), part.rounded(row + 1, column));
+        _mm512_storeu_si512(out, _mm512_permutexvar_epi16(by_turns, pair));
       }
     }
   }
@@ -70,9 +71,16 @@ struct TileProducts {
  private:
   static size_t padded(size_t depth) { return ceil_div(depth, kDepthStep) * kDepthStep; }
 
-  // Rounded numbers, each in the lower half of its lane.
-  static __m512i halves(__m512 x) {
-    return _mm512_srli_epi32(_mm512_castps_si512(Lanes::bfloat16(x)), 16);
+  // The instruction takes denormal numbers for zeros, as products of tiles do in any case.
+  static __m256i rounded(__m512 x) {
+#if defined(CONFPRESS_EMULATE)
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(Lanes::bfloat16(x)), 16));
+#else
+    return (__m256i)_mm512_cvtneps_pbh(x);
+#endif
+  }
+  static __m512i beside(__m256i lower, __m256i upper) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(lower), upper, 1);
   }
 
   // A matrix in memory, with zeros around it.
@@ -82,25 +90,39 @@ struct TileProducts {
     size_t rows;
     size_t columns;
 
-    __m512i halves(size_t row, size_t column) const {
-      if (row >= rows || column >= columns) return _mm512_setzero_si512();
-      return TileProducts::halves(Lanes::load(in + row * stride + column, columns - column));
+    __m256i rounded(size_t row, size_t column) const {
+      if (row >= rows || column >= columns) return _mm256_setzero_si256();
+      return TileProducts::rounded(Lanes::load(in + row * stride + column, columns - column));
     }
   };
 
   // Writes 16 x 16 halves with neighbours of a row as pairs: [8 pairs, 16 rows, 2].
   static void turn(const __m256i (&rows)[kWidth], uint16_t* out) {
-    constexpr int kPairs = kWidth / 2;
-    alignas(64) uint32_t pairs[kWidth][kPairs];
-    for (size_t r = 0; r < kWidth; ++r) {
-      _mm256_store_si256(reinterpret_cast<__m256i*>(pairs[r]), rows[r]);
+    constexpr size_t kPairs = kWidth / 2;
+    __m512i both[kPairs];
+    for (size_t r = 0; r < kPairs; ++r) both[r] = beside(rows[r], rows[r + kPairs]);
+    turn_quarters(both);
+    turn_quarters(both + kPairs / 2);
+    const __m512i first = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+    const __m512i second = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+    for (size_t pair = 0; pair < kPairs / 2; ++pair, out += 2 * kWidth) {
+      const __m512i upper = both[pair + kPairs / 2];
+      _mm512_storeu_si512(out, _mm512_permutex2var_epi64(both[pair], first, upper));
+      _mm512_storeu_si512(out + kPairs * kWidth,
+                          _mm512_permutex2var_epi64(both[pair], second, upper));
     }
-    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i places = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(kPairs));
-    for (size_t pair = 0; pair < kPairs; ++pair) {
-      const __m512i column = _mm512_i32gather_epi32(places, pairs[0] + pair, sizeof(uint32_t));
-      _mm512_storeu_si512(out + pair * 2 * kWidth, column);
-    }
+  }
+
+  // Turns 4 x 4 pairs in each of the four parts of four registers.
+  static void turn_quarters(__m512i* rows) {
+    const __m512i a = _mm512_unpacklo_epi32(rows[0], rows[1]);
+    const __m512i b = _mm512_unpackhi_epi32(rows[0], rows[1]);
+    const __m512i c = _mm512_unpacklo_epi32(rows[2], rows[3]);
+    const __m512i d = _mm512_unpackhi_epi32(rows[2], rows[3]);
+    rows[0] = _mm512_unpacklo_epi64(a, c);
+    rows[1] = _mm512_unpackhi_epi64(a, c);
+    rows[2] = _mm512_unpacklo_epi64(b, d);
+    rows[3] = _mm512_unpackhi_epi64(b, d);
   }
 
   template <size_t kTiles, bool kAdd>

@@ -62,11 +62,12 @@ Processor examine_processor() {
   constexpr uint32_t kAvx512FDqBwVl = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);
   constexpr uint32_t kAvx512Vbmi = 1u << 1;  // leaf 7, ecx
   constexpr uint32_t kAvx512Vnni = 1u << 11;
-  constexpr uint32_t kAmx = (1u << 22) | (1u << 24) | (1u << 25);  // bf16, tiles, int8: leaf 7, edx
+  constexpr uint32_t kAmx = (1u << 22) | (1u << 24) | (1u << 25);  // edx: bfloat16, tiles, int8
   constexpr uint32_t kAvxVnni = 1u << 4;                           // leaf 7.1, eax
-  constexpr uint64_t kYmmSaved = 0x6;                              // SSE and AVX state
-  constexpr uint64_t kZmmSaved = 0xe6;                             // and opmask, ZMM0-15, ZMM16-31
-  constexpr uint64_t kTilesSaved = 0x60000;                        // TILECFG and TILEDATA
+  constexpr uint32_t kAvx512Bf16 = 1u << 5;
+  constexpr uint64_t kYmmSaved = 0x6;        // SSE and AVX state
+  constexpr uint64_t kZmmSaved = 0xe6;       // and opmask, ZMM0-15, ZMM16-31
+  constexpr uint64_t kTilesSaved = 0x60000;  // TILECFG and TILEDATA
 
   Processor processor;
   uint32_t a = 0, b = 0, c = 0, d = 0;
@@ -79,12 +80,11 @@ Processor examine_processor() {
                          (saved & kZmmSaved) == kZmmSaved;
   processor.avxvnni = kEmulates && processor.avx512vnni;
   processor.avx512vbmi = processor.avx512vnni && (kEmulates || (c & kAvx512Vbmi));
-  const bool tiles =
-      (d & kAmx) == kAmx && (saved & kTilesSaved) == kTilesSaved && tiles_are_granted();
-  processor.amx = processor.avx512vbmi && (kEmulates || tiles);
-  if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
-    processor.avxvnni = processor.avxvnni || (processor.avx2 && (a & kAvxVnni));
-  }
+  const bool tiles = (d & kAmx) == kAmx && (saved & kTilesSaved) == kTilesSaved;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) a = 0;
+  processor.avxvnni = processor.avxvnni || (processor.avx2 && (a & kAvxVnni));
+  processor.amx =
+      processor.avx512vbmi && (kEmulates || (tiles && (a & kAvx512Bf16) && tiles_are_granted()));
   return processor;
 }
 #elif defined(__aarch64__) && defined(__linux__)
