@@ -1,18 +1,27 @@
 """Masks that write zeros, written as factors of ones and zeros.
 
 ONNX Runtime chooses between a tensor and a scalar, element by element, at half the speed at which
-it multiplies. The factor has the mask's few elements and is the same for all layers.
+it multiplies. The factor has the mask's few elements and is the same for all layers. But zero times
+what is not finite is NaN: icefall and WeNet write -inf into masked scores, the Softmax of a row of
+nothing else is NaN, and the mask behind it is there to write zeros over that.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult, layer_of
 from ..rewrite import Patch, constant, replace_value
+from ..structure.graph import (
+    ELEMENTWISE_OPS,
+    LAYOUT_OPS,
+    data_inputs,
+    is_product_of_activations,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +37,13 @@ class ZeroMasks(InPlacePass):
         for node in list(model.graph):
             found = _masked(node)
             if found is None:
+                continue
+            if not _is_finite(found.value):
+                journal.refuse(
+                    layer_of(node),
+                    "the mask keeps choosing: it covers what is computed from infinite numbers, "
+                    "which a factor of zero would make NaN",
+                )
                 continue
             patch = Patch(node)
             key = (found.mask, found.keeps)
@@ -80,6 +96,27 @@ def _is_smaller(mask: ir.Value, value: ir.Value) -> bool:
         return False
     padded = [1] * (len(large) - len(small)) + list(small)
     return any(mine == 1 and theirs != 1 for mine, theirs in zip(padded, large, strict=True))
+
+
+def _is_finite(value: ir.Value) -> bool:
+    """Whether no stored number that a value is computed from is infinite, as far as layers.
+
+    Layers read numbers that are finite: others would spread to all frames in the next attention.
+    """
+    pending = [value]
+    for current in pending:
+        array, node = constant(current), current.producer()
+        if array is not None:
+            if not np.isfinite(array).all():
+                return False
+        elif node is not None and _is_between_layers(node):
+            pending.extend(v for v in data_inputs(node) if v not in pending)
+    return True
+
+
+def _is_between_layers(node: ir.Node) -> bool:
+    moves = node.op_type in ELEMENTWISE_OPS | LAYOUT_OPS | {"Softmax"}
+    return moves or is_product_of_activations(node)
 
 
 def _factor(patch: Patch, masked: _Masked) -> ir.Value:

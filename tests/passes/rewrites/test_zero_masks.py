@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from confpress.passes.base import run
 from confpress.passes.rewrites.zero_masks import ZeroMasks
+from onnx_ir.passes.common import ShapeInferencePass
 
 from ..graphs import evaluate, operators, parse
 
@@ -47,3 +48,26 @@ def test_other_choices_stay(shape: str, zero: str, kind: str) -> None:
     )
     assert not run([ZeroMasks()], model).changes
     assert operators(model) == ["Where"]
+
+
+@pytest.mark.parametrize("read", ["p", "c"], ids=["probabilities", "context"])
+def test_rows_of_infinite_scores_are_chosen_away(read: str) -> None:
+    """As icefall and WeNet mask: the Softmax of a row of nothing else is NaN."""
+    model = parse(
+        f"""{HEADER} g (float[1, 2, 3, 3] s, float[1, 2, 3, 3] v, bool[1, 1, 3, 3] m, float far,
+                        float zero) => (float[1, 2, 3, 3] y)
+        {{ f = Where (m, far, s)
+           p = Softmax (f)
+           c = MatMul (p, v)
+           y = Where (m, zero, {read}) }}""",
+        far=np.array(-np.inf, np.float32),
+        zero=np.array(0, np.float32),
+    )
+    model = ShapeInferencePass()(model).model
+    s = np.random.default_rng(1).standard_normal((1, 2, 3, 3)).astype(np.float32)
+    mask = np.zeros((1, 1, 3, 3), bool)
+    mask[0, 0, 2] = True
+    (expected,) = evaluate(model, feeds := {"s": s, "v": s, "m": mask})
+    (refusal,) = run([ZeroMasks()], model).refusals
+    assert "infinite" in refusal.reason
+    np.testing.assert_array_equal(evaluate(model, feeds)[0], expected)
