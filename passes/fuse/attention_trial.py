@@ -14,7 +14,8 @@ from .distances import Distances, StoredDistances, looked_up, rows_of
 from .region import Array, Region, evaluate_operator
 
 #: Batch and frames at which both are evaluated; a graph that is right for one of them only, or that
-#: mixes up axes, does not pass. Blocks have the frames that they have.
+#: mixes up axes, does not pass. Blocks have the frames that they have. In the first the last item
+#: has a query without keys: all queries, where they share a mask. The other tells these apart.
 _CASES = ((2, 3), (1, 6))
 #: Frames of earlier chunks, where keys begin with some.
 _PAST = 4
@@ -43,6 +44,9 @@ class AttentionTrial:
     def difference(self) -> float:
         """The largest difference; infinite where sizes do not fit.
 
+        Queries without keys may be NaN in the graph, which is what a Softmax of -inf alone gives;
+        what the operator gives for them is then left out.
+
         Raises:
             RegionError: The graph cannot be evaluated.
         """
@@ -70,7 +74,10 @@ class AttentionTrial:
             expected = expected.reshape(*expected.shape[:2], -1)
             if expected.shape != found.shape:
                 return np.inf
-            worst = max(worst, float(np.abs(expected - found).max()))
+            without_keys = np.broadcast_to(mask[:, 0].all(-1), expected.shape[:2])
+            proves = ~(without_keys & np.isnan(expected).all(-1))
+            # Not Python's max, which keeps the other number where one is NaN.
+            worst = float(np.maximum(worst, np.abs(expected - found)[proves].max(initial=0)))
         return worst
 
     @property
@@ -132,14 +139,20 @@ class AttentionTrial:
         return bias
 
     def _mask(self, batch: int, frames: int, keys: int) -> Array:
-        """Random; the last batch item has a query without keys and a key that no query has."""
+        """Random; the last of several items has a query without keys and a key for no query.
+
+        The mask of one item leaves every query a key.
+        """
         masked = self.parts.scores.masked
         if masked is None:
             return np.zeros((1, 1, 1, 1), bool)
         sizes = _sizes(masked, (batch, 1, frames, keys))
         mask = np.random.default_rng(frames).random(sizes) < 0.4
-        mask[-1, 0, 0, :] = True
-        mask[-1, 0, 1:, 1] = True
+        if batch == 1:
+            mask[..., 0] = False
+        else:
+            mask[-1, 0, 0, :] = True
+            mask[-1, 0, 1:, 1] = True
         return mask
 
 

@@ -24,13 +24,15 @@ OPEN = "scores = Div (content, root)"
 CURVED = "curved = Sin (content) scores = Mul (curved, root)"
 
 
-def model_of(caches: str, queries: str, scores: str) -> ir.Model:
+def model_of(
+    caches: str, queries: str, scores: str, *, low: float = -1e9, inputs: str = INPUTS
+) -> ir.Model:
     return attention(
-        INPUTS,
+        inputs,
         f"{queries} {CONTENT} {scores}",
         caches,
         bias=np.array(0.2, np.float32),
-        low=np.array(-1e9, np.float32),
+        low=np.array(low, np.float32),
         none=np.array(0, np.float32),
     )
 
@@ -80,3 +82,18 @@ def test_other_scores_are_refused(queries: str, scores: str, reason: str) -> Non
     (refusal,) = FuseAttention()(model_of(NO_CACHES, queries, scores)).refusals
     assert "attention stays as it is" in refusal.reason
     assert reason in refusal.reason
+
+
+@pytest.mark.parametrize("mask", ["b, 1, t, s", "1, 1, 1, s"], ids=["of pairs", "of keys"])
+@pytest.mark.parametrize("low", [-np.inf, -1e9])
+def test_queries_without_keys_prove_nothing_about_the_others(mask: str, low: float) -> None:
+    """Their context is NaN or a mean, whatever the scores are."""
+    inputs = INPUTS.replace("b, 1, t, s", mask)
+    chosen = "scores = Where (mask, low, scaled)"
+    straight, curved = (
+        model_of(NO_CACHES, STILL, f"{scores} {chosen}", low=low, inputs=inputs)
+        for scores in ("scaled = Mul (content, root)", CURVED.replace("scores", "scaled"))
+    )
+    assert len(FuseAttention()(straight).changes) == 1
+    (refusal,) = FuseAttention()(curved).refusals
+    assert "differs from the operator by" in refusal.reason
