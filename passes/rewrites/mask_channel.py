@@ -109,14 +109,21 @@ def _weight(node: ir.Node) -> npt.NDArray[np.float32] | None:
 
 
 def _is_plain(conv: ir.Node, weight: npt.NDArray[np.float32]) -> bool:
-    """Whether some tap reads, at each place, a row and a column that are not padding."""
+    """Whether some tap reads, at each place, a row and a column that are not padding.
+
+    The tap that reads row or column 0 at the first place reads no padding at the last one either,
+    unless the padding on both sides is as wide as the kernel.
+    """
     attributes = conv.attributes
     pads = attributes.get_ints("pads", (0,) * 4)
     return (
         attributes.get_int("group", 1) == 1
         and set(attributes.get_ints("dilations", (1,))) == {1}
         and attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
-        and all(pad < kernel for pad, kernel in zip(pads, 2 * weight.shape[2:], strict=True))
+        and all(
+            front + behind < kernel
+            for front, behind, kernel in zip(pads[:2], pads[2:], weight.shape[2:], strict=True)
+        )
     )
 
 
