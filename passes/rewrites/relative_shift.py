@@ -41,7 +41,9 @@ class RelativeShift(InPlacePass):
                     f"a {node.op_type} that no Reshape, Slice, Reshape, Slice of rank 4 follows",
                 )
                 continue
-            replace_value(last.outputs[0], _shifted(Patch(last), scores))
+            known = _asks(last.inputs[2], scores) or _are_queries(last.outputs[0], scores)
+            keys = None if known else last.inputs[2]
+            replace_value(last.outputs[0], _shifted(Patch(last), scores, keys))
             journal.change(layer_of(node), "relative shift without padding")
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
@@ -94,22 +96,55 @@ def _chain_end(pad: ir.Node) -> ir.Node | None:
     return node if drops_first_row and keeps_first_columns else None
 
 
-def _shifted(patch: Patch, scores: ir.Value | None) -> ir.Value:
-    """y[..., i, j] = x[..., i, T-1-i+j] for x of shape [batch, heads, T, D], D-T+1 columns."""
+def _asks(number: ir.Value | None, scores: ir.Value) -> bool:
+    """Whether a number is computed from the sizes of scores.
+
+    Its formula, T or half of D, holds for as many queries as keys, and D-T+1 for a part of them.
+    """
+    pending = [number]
+    for value in pending:
+        node = value.producer() if value is not None else None
+        if node is not None and node.op_type == "Shape":
+            if node.inputs[0] is scores:
+                return True
+        elif node is not None:
+            pending.extend(v for v in node.inputs if v not in pending)
+    return False
+
+
+def _are_queries(columns: ir.Value, scores: ir.Value) -> bool:
+    """Whether columns are added to scores of as many keys as queries, which 2T-1 distances serve.
+
+    Their number is then better told by the distances: a part of the queries has a part of these.
+    """
+    queries = None if scores.shape is None or len(scores.shape) != 4 else scores.shape[2]
+    if queries is None or (isinstance(queries, ir.SymbolicDim) and queries.value is None):
+        return False
+    others = [v for user in columns.consumers() if user.op_type == "Add" for v in user.inputs]
+    return any(
+        v is not None and v is not columns and v.shape and v.shape[-1] == queries for v in others
+    )
+
+
+def _shifted(patch: Patch, scores: ir.Value, keys: ir.Value | None) -> ir.Value:
+    """y[..., i, j] = x[..., i, T-1-i+j] for x of shape [batch, heads, T, D].
+
+    As many columns as there are keys, or D-T+1.
+    """
     shape = patch.op("Shape", scores)
     one = patch.ints(1)
     frames = patch.op("Gather", shape, patch.ints(2), axis=0)
     distances = patch.op("Gather", shape, patch.ints(3), axis=0)
     last = patch.op("Sub", frames, one)
-    keys = patch.op("Sub", distances, last)
-    # The row of a single query has as many elements as there are keys, one more than D-1.
-    width = patch.op("Max", patch.op("Sub", distances, one), keys)
+    most = patch.op("Sub", distances, last)
+    # The row of a single query has D elements, one more than D-1.
+    width = patch.op("Max", patch.op("Sub", distances, one), most)
     end = patch.op("Add", last, patch.op("Mul", frames, width))
     flat = patch.op("Reshape", scores, patch.ints(0, 0, -1))
     begun = patch.op("Slice", flat, last, end, patch.ints(2), one)
     target = patch.op("Concat", patch.ints(0, 0), frames, width, axis=0)
     rows = patch.op("Reshape", begun, target)
-    return patch.op("Slice", rows, patch.ints(0), keys, patch.ints(3), one)
+    return patch.op("Slice", rows, patch.ints(0), keys or most, patch.ints(3), one)
 
 
 def _is_step_one(node: ir.Node) -> bool:

@@ -48,6 +48,34 @@ def test_same_elements_without_pad(frames: int, past: int) -> None:
     assert difference(model, original, {"x": scores(frames, past)}) == 0
 
 
+@pytest.mark.parametrize("past", [0, 1, 20])
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_a_stream_may_have_more_distances_than_it_needs(frames: int, past: int) -> None:
+    """As NeMo's, which takes as many columns as scores of keys have, of twice as many distances."""
+    text = SHIFT.replace("int64[8] pads", "float[b, h, t, k] content, int64[8] pads")
+    text = text.replace("keys = Sub (wide, t)", "keys = Shape <start = 3> (content)")
+    model, original = parse(text, pads=PADS), parse(text, pads=PADS)
+    assert RelativeShift()(model).modified
+    content = np.zeros((2, 3, frames, frames + past), np.float32)
+    feeds = {"x": scores(frames, 2 * past), "content": content}
+    assert difference(model, original, feeds) == 0
+
+
+def test_as_many_keys_as_queries_are_told_by_the_distances() -> None:
+    """So that a block of queries is shifted by the same nodes."""
+    text = SHIFT.replace("int64[8] pads", "float[b, h, t, t] content, int64[8] pads")
+    text = text.replace("keys = Sub (wide, t)", "keys = Shape <start = 3> (content)")
+    text = text.replace("y = Slice", "columns = Slice").replace(
+        "}", "  y = Add (content, columns)\n}"
+    )
+    model, original = parse(text, pads=PADS), parse(text, pads=PADS)
+    assert RelativeShift()(model).modified
+    (content,) = [value for value in model.graph.inputs if value.name == "content"]
+    assert [user.op_type for user in content.consumers()] == ["Add"]
+    feeds = {"x": scores(7), "content": np.zeros((2, 3, 7, 7), np.float32)}
+    assert difference(model, original, feeds) == 0
+
+
 @pytest.mark.parametrize(
     "zeros",
     [
