@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -29,7 +30,7 @@ from ..operators.attention import (
 )
 from ..operators.functions import define
 from ..rewrite import Patch, constant, replace_value
-from ..structure import ATTENDING, Module, Position, recognise
+from ..structure import ATTENDING, Module, Position, SelfAttention, recognise
 from .attention_parts import AttentionParts, PositionParts, Scores, Source, read_attention
 from .attention_trial import AttentionTrial
 from .region import NotFusedError, Region, unlike
@@ -88,7 +89,10 @@ def _fuse(model: ir.Model, module: Module) -> str:
     operator = without if parts.positions is None else RELATIVE
     function = attention_function(operator, model.opset_imports.get("", 1))
     columns = [source.column for source in read]
-    node = _proven(patch, parts, function, inputs, shape, columns)
+    cuts: list[ir.Value | None] = [None]
+    if _may_have_more_distances(attention, parts):
+        cuts = [_needed_distances(patch, inputs), None]
+    node = _proven(patch, parts, function, inputs, shape, columns, cuts)
     define(model, function)
     node.name = f"{patch.name}/{operator}"
     node.metadata_props[LAYER_KEY] = module.id
@@ -106,8 +110,11 @@ def _proven(
     inputs: list[ir.Value],
     shape: tuple[int, int],
     columns: list[int],
+    cuts: Sequence[ir.Value | None],
 ) -> ir.Node:
     """The node that computes the module's context in all trials.
+
+    It reads the first of some cuts of its positions with which it does, or all where that is None.
 
     Raises:
         NotFusedError: There is none.
@@ -116,9 +123,9 @@ def _proven(
     given = [*(source.value for source in parts.sources), scores.masked, scores.summand]
     region = Region(patch.graph, [v for v in given if v is not None], parts.context)
     differences = []
-    for uniform, shared in itertools.product((False, True), (True, False)):
+    for cut, uniform, shared in itertools.product(cuts, (False, True), (True, False)):
         node = attention_node(
-            inputs,
+            inputs if cut is None else [*inputs[:3], cut, *inputs[4:]],
             shape=shape,
             columns=columns,
             scale=parts.scale,
@@ -126,7 +133,8 @@ def _proven(
         )
         # In the graph a refused node is an unused one, and goes with all that only it reads.
         patch.graph.insert_before(patch.anchor, node)
-        difference = AttentionTrial(node, function, region, parts, shared).difference()
+        uncut = None if cut is None else inputs[3]
+        difference = AttentionTrial(node, function, region, parts, shared, uncut).difference()
         if difference <= _TOLERANCE:
             return node
         differences.append(difference)
@@ -167,6 +175,24 @@ def _position(patch: Patch, positions: PositionParts, queries: ir.Value, keys: i
         value = patch.op("Slice", value, begin, end, patch.ints(2))
     factor = patch.constant(np.array(positions.factor, np.float32), "position_factor")
     return Source(patch.op("Mul", value, factor), width, 0, 1.0, None)
+
+
+def _may_have_more_distances(attention: SelfAttention, parts: AttentionParts) -> bool:
+    """Whether keys may begin with those of earlier chunks, and positions are not made for them."""
+    if parts.positions is None or parts.positions.distances is not None:
+        return False
+    return parts.key.cached or attention.key.input is not attention.query.input
+
+
+def _needed_distances(patch: Patch, inputs: Sequence[ir.Value]) -> ir.Value:
+    """Positions without distances beyond the first queries + keys - 1.
+
+    NeMo has 2 keys - 1 distances also where there are fewer queries.
+    """
+    queries, keys, _, positions, *_ = inputs
+    counts = [patch.op("Shape", value, start=1, end=2) for value in (queries, keys)]
+    end = patch.op("Sub", patch.op("Add", *counts), patch.ints(1))
+    return patch.op("Slice", positions, patch.ints(0), end, patch.ints(1))
 
 
 def _bias(summand: ir.Value) -> ir.Value:

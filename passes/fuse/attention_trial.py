@@ -19,7 +19,9 @@ from .region import Array, Region, evaluate_operator
 _CASES = ((2, 3), (1, 6))
 #: Frames of earlier chunks, where keys begin with some.
 _PAST = 4
-#: Their place among the sources.
+#: Distances that the operator is not given, where the graph has more than it needs.
+_SPARE = 2
+#: The place of positions among the sources.
 _POSITIONS = 3
 
 
@@ -33,6 +35,7 @@ class AttentionTrial:
         region: The part of the graph that it would replace.
         parts: What was read off it.
         shared: Whether the items of a batch share their positions.
+        uncut: Positions before distances that are not needed were cut off, if they were.
     """
 
     node: ir.Node
@@ -40,6 +43,7 @@ class AttentionTrial:
     region: Region
     parts: AttentionParts
     shared: bool
+    uncut: ir.Value | None
 
     def difference(self) -> float:
         """The largest difference; infinite where sizes do not fit.
@@ -93,7 +97,8 @@ class AttentionTrial:
         for place, source in enumerate(self.parts.sources):
             items, rows = batch, frames + (past if source.cached else 0)
             if place == _POSITIONS:
-                items, rows = (1 if self.shared else batch), 2 * frames + past - 1
+                spare = 0 if self.uncut is None else _SPARE
+                items, rows = (1 if self.shared else batch), 2 * frames + past - 1 + spare
             if place == _POSITIONS and constant(source.value) is not None:
                 continue
             shape = (items, heads, rows, size) if source.by_head else (items, rows, source.width)
@@ -105,10 +110,13 @@ class AttentionTrial:
         return arrays
 
     def _read(self, arrays: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
-        """What the operator reads of them, laid out and scaled, and its constants."""
+        """What the operator reads of them, laid out, scaled and cut, and its constants."""
         found: dict[ir.Value, Array] = {}
         heads, size = self.node.attributes.get_ints("shape")
-        for place, value in enumerate(self.node.inputs[:-1]):
+        values = list(self.node.inputs[:-1])
+        if self.uncut is not None:
+            values[_POSITIONS] = self.uncut
+        for place, value in enumerate(values):
             assert value is not None
             if value in arrays:
                 continue
@@ -127,6 +135,8 @@ class AttentionTrial:
                     width = self.parts.positions.width
                     columns = found[value][..., source.column : source.column + width]
                     found[value] = columns * np.float32(self.parts.positions.factor)
+        if (cut := self.node.inputs[_POSITIONS]) is not None and self.uncut is not None:
+            found[cut] = {**arrays, **found}[self.uncut][:, :-_SPARE]
         return found
 
     def _bias(self, summand: ir.Value, batch: int, frames: int, keys: int) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import onnx_ir as ir
 
@@ -83,8 +85,23 @@ GATED_END = """
 GATE = {"w_in": (6, 8), "filters": (4, 1, 3), "w_narrow": (4, 6), "w_merge": (12, 6)}
 
 
+#: Frames of earlier chunks are keys too; NeMo cuts as many positions as there are keys.
+_NEMO = {
+    "t, t] mask,": "t, s] mask, float[b, c, 6] past,",
+    "k_all = MatMul (n, w_k)": "keys = Concat <axis = 1> (past, n) k_all = MatMul (keys, w_k)",
+    "v_all = MatMul (n, w_v)": "v_all = MatMul (keys, w_v)",
+    "shifted = Slice (back, zero, t,": """columns = Shape <start = 3> (content)
+  shifted = Slice (back, zero, columns,""",
+}
+NEMO_STREAM = functools.reduce(lambda text, each: text.replace(*each), _NEMO.items(), GRAPH)
+
+
 def relative_attention(
-    first: str = "one", after: str = "weights = Where (mask, none, soft)", *, gated: bool = False
+    first: str = "one",
+    after: str = "weights = Where (mask, none, soft)",
+    *,
+    gated: bool = False,
+    graph: str = GRAPH,
 ) -> ir.Model:
     """The module, on request with a convolutional gate beside it."""
     generator = np.random.default_rng(0)
@@ -94,7 +111,7 @@ def relative_attention(
     }
     gate = GATE if gated else {}
     return parse(
-        GRAPH.format(
+        graph.format(
             first=first,
             after=after,
             end=GATED_END if gated else "y = Add (x, out)",

@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from confpress.passes.fuse.attention import FuseAttention
+from confpress.runtime.kernels import library_path
 
 from ..graphs import evaluate, operators
-from .relative_attention import relative_attention, relative_feeds
+from .relative_attention import NEMO_STREAM, relative_attention, relative_feeds
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,26 @@ def test_same_outputs_in_one_operator(after: str) -> None:
         feeds = relative_feeds(batch, frames)
         (expected,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("many", [True, False], ids=["2 keys - 1", "queries + keys - 1"])
+def test_streams_may_have_more_distances_than_the_operator_reads(many: bool) -> None:
+    """As NeMo's; where the graph takes no others than the operator, nothing is cut."""
+    graph = NEMO_STREAM
+    if not many:
+        graph = graph.replace("Shape <start = 3> (content)", "Sub (wide, t)")
+    original, model = relative_attention(graph=graph), relative_attention(graph=graph)
+    assert FuseAttention()(model).modified
+    assert operators(model).count("RelPosAttention") == 1
+    assert operators(model).count("Slice") == many
+    for frames, past in ((1, 4), (5, 3)):
+        feeds = dict(relative_feeds(2, frames + past))
+        feeds["mask"] = feeds["mask"][:, :, :frames]
+        feeds["past"], feeds["x"] = feeds["x"][:, :past], feeds["x"][:, past:]
+        if not many:
+            feeds["pe"] = feeds["pe"][:, past:]
+        expected, y = evaluate(original, feeds), evaluate(model, feeds, str(library_path()))
+        np.testing.assert_allclose(y[0], expected[0], rtol=0, atol=1e-5)
 
 
 def test_attention_beside_a_convolutional_gate() -> None:
