@@ -79,6 +79,8 @@ def _masked_twice(where: ir.Node) -> _MaskedTwice | None:
     softmax = producer(where.inputs[2], "Softmax")
     if softmax is None or softmax.attributes.get_int("axis", -1) not in (-1, 3):
         return None
+    if only_user(softmax.outputs[0]) is not where:
+        return None  # whoever else reads rows of padding would see others
     first = producer(softmax.inputs[0], "Where")
     if first is None or first.inputs[0] is not where.inputs[0]:
         return None

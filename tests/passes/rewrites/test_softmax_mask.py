@@ -65,3 +65,10 @@ def test_layers_share_what_they_add() -> None:
     # The summand, and the rows of either product.
     assert operators(model).count("Where") == 3
     assert difference(model, original, feeds((9, 4), 9)) == 0
+
+
+def test_probabilities_that_are_an_output_too_are_left_alone() -> None:
+    """In rows of padding, each is the same before the second mask."""
+    text = ATTENTION.format(fill=-10000.0)
+    model = parse(text.replace("4] y)", "4] y, float[b, 2, t, t] p)"))
+    assert not SoftmaxMask()(model).modified
