@@ -21,7 +21,7 @@ import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult, layer_of
 from ..linear import only_user
-from ..rewrite import Patch, producer, replace_value, scalar
+from ..rewrite import Patch, constant, producer, replace_value, scalar
 
 #: exp(-10,000 - max) is zero in float32 for every max above -9,800: any sane score.
 _LARGEST_FILL = -1e4
@@ -111,14 +111,17 @@ def _mask_rows(found: _MaskedTwice, rows: dict[ir.Value, ir.Value]) -> None:
 def _add_mask(found: _MaskedTwice, summands: dict[tuple[ir.Value, float | None], ir.Value]) -> None:
     """``Where(m, fill, s)`` becomes ``s + Where(m, fill, 0)``, the summand made once for a mask."""
     _, fill, scores = found.before.inputs
+    number = constant(fill)
+    assert number is not None, "asked for before"
     result, key = found.before.outputs[0], (found.mask, scalar(fill))
     if only_user(result) is None:
         return
     patch = Patch(found.before)
     if key not in summands:
-        zero = patch.constant(np.zeros((), np.float32), "zero")
+        zero = patch.constant(np.zeros((), number.dtype), "zero")
         summands[key] = patch.op("Where", found.mask, fill, zero)
-        summands[key].dtype, summands[key].shape = ir.DataType.FLOAT, found.mask.shape
+        summands[key].dtype = ir.DataType.from_numpy(number.dtype)
+        summands[key].shape = found.mask.shape
     replace_value(result, patch.op("Add", scores, summands[key]))
 
 

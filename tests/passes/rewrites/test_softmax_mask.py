@@ -45,6 +45,16 @@ def test_outputs_are_equal_with_and_without_padding(valid: tuple[int, ...]) -> N
     assert difference(model, original, feeds(valid, 9)) == 0
 
 
+def test_float16_stays_float16() -> None:
+    bits = int(np.array(-10000, np.float16).view(np.uint16))
+    text = ATTENTION.replace("{{0.0}}", "{{0}}").replace("float", "float16").format(fill=bits)
+    model, original = parse(text), parse(text)
+    assert SoftmaxMask()(model).modified
+    given = feeds((9, 4), 9)
+    given |= {name: given[name].astype(np.float16) for name in "sv"}
+    assert difference(model, original, given) == 0
+
+
 def test_a_mild_fill_leaves_probabilities_and_is_left_alone() -> None:
     model = parse(ATTENTION.format(fill=-5.0))
     assert not SoftmaxMask()(model).modified
