@@ -154,7 +154,9 @@ def _mask_result(layer: MatMulLayer, flattened: FlattenedFrames, masked: Masked)
         patch.op("Expand", masked.mask, everywhere),
         patch.op("Concat", rows, one, axis=0),
     )
-    bias = layer.bias or patch.constant(np.zeros(flattened.width, np.float32), "zero")
+    weight = constant(layer.weight)
+    assert weight is not None, "asked for before"
+    bias = layer.bias or patch.constant(np.zeros(flattened.width, weight.dtype), "zero")
     chosen = patch.op("Where", kept, result, bias)
     chosen.type, chosen.shape = result.type, result.shape
     for user, index in users:

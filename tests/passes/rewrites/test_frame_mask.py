@@ -31,14 +31,23 @@ net (float[b, 3, t, 4] x, float[3, 3, 1, 1] v, bool[b, 1, {frames}, 1] m, float[
 RANDOM = np.random.default_rng(0)
 
 
-def tail(*, biased: bool = True, frames: str = "t", masked: str = "convolved, factor") -> ir.Model:
+def tail(
+    *,
+    biased: bool = True,
+    frames: str = "t",
+    masked: str = "convolved, factor",
+    kind: type[np.floating] = np.float32,
+) -> ir.Model:
     """The graph with its sizes inferred."""
     bias = "z = Add (product, c)" if biased else "z = Identity (product)"
+    text = TAIL.format(opset=13, frames=frames, masked=masked, bias=bias)
+    if kind is np.float16:
+        text = text.replace("float", "float16").replace("to = 1>", "to = 10>")
     return parse(
-        TAIL.format(opset=13, frames=frames, masked=masked, bias=bias),
-        v=RANDOM.standard_normal((3, 3, 1, 1)).astype(np.float32),
-        w=RANDOM.standard_normal((12, 5)).astype(np.float32),
-        c=RANDOM.standard_normal(5).astype(np.float32),
+        text,
+        v=RANDOM.standard_normal((3, 3, 1, 1)).astype(kind),
+        w=RANDOM.standard_normal((12, 5)).astype(kind),
+        c=RANDOM.standard_normal(5).astype(kind),
     )
 
 
@@ -78,6 +87,14 @@ def test_one_mask_for_the_whole_batch_is_spread_over_it() -> None:
     assert FrameMask()(model).modified
     given = feeds((6, 4, 2))
     assert difference(original, model, given | {"m": given["m"][1:2]}) == 0
+
+
+def test_float16_stays_float16() -> None:
+    model = inferred(tail(biased=False, kind=np.float16))
+    original = model.clone()
+    assert FrameMask()(model).modified
+    given = feeds((6, 4))
+    assert difference(original, model, given | {"x": given["x"].astype(np.float16)}) == 0
 
 
 def test_a_mask_of_something_else_is_left_with_a_reason() -> None:
