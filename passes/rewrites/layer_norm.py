@@ -60,6 +60,8 @@ def _scaled(norm: Norm) -> list[_Scaled]:
     if norm.weight is not None:
         fits = all(v is None or len(v.shape or ()) == 1 for v in (norm.weight, norm.bias))
         return [_Scaled(norm.output, norm.weight, norm.bias)] if fits else []
+    if norm.bias is not None:
+        return []  # the operator adds its bias behind the weight
     found = []
     for product in norm.output.consumers():
         weight = _vector_beside(product, norm.output, "Mul")

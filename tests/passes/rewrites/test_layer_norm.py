@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from confpress.passes.base import run
 from confpress.passes.rewrites.layer_norm import LayerNorm
-from onnx_ir.passes.common import ShapeInferencePass
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from ..graphs import difference, operators, parse
 
@@ -66,3 +66,10 @@ def test_a_mean_over_frames_stays() -> None:
     (refusal,) = run([LayerNorm()], written).refusals
     assert "features alone" in refusal.reason
     assert "Sqrt" in operators(written)
+
+
+def test_a_bias_before_the_weight_stays() -> None:
+    written = model(bias="s = Add (z, shift)  y = Mul (s, scale)")
+    RemoveUnusedNodesPass()(written)  # the other weight
+    (refusal,) = run([LayerNorm()], written).refusals
+    assert "no weight" in refusal.reason
