@@ -37,7 +37,9 @@ class KnownBounds(InPlacePass):
                 bound = node.inputs[place]
                 number = _known(bound) if constant(bound) is None else None
                 if number is not None:
-                    known = Patch(node).constant(number.reshape(-1), "known")
+                    assert bound is not None and bound.dtype is not None, "its integers are known"
+                    typed = number.reshape(-1).astype(bound.dtype.numpy())
+                    known = Patch(node).constant(typed, "known")
                     node.replace_input_with(place, known)
                     journal.change(layer_of(node), "a bound is a constant")
         common.RemoveUnusedNodesPass()(model)

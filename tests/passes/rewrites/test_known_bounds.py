@@ -58,3 +58,16 @@ def test_bounds_that_integers_do_not_tell_stay_computed(computed: str) -> None:
     assert KnownBounds()(model).modified  # the other bound
     (cut,) = [node for node in model.graph if node.op_type == "Slice"]
     assert cut.inputs[2].name == "end"
+
+
+def test_bounds_keep_their_type() -> None:
+    """Both have one, and one may stay computed."""
+    text = TEXT.replace("end = Unsqueeze (double, zero)", "end = Cast <to = 6> (frames)")
+    text = text.replace("start = Unsqueeze (width, zero)", "start = Cast <to = 6> (first)")
+    sizes = "first = Unsqueeze (width, zero) frames = Shape <start = 1, end = 2> (x) double ="
+    text = text.replace("double =", sizes)
+    model = ShapeInferencePass()(parse(text, all=ALL)).model
+    original = model.clone()
+    assert KnownBounds()(model).modified
+    x = np.random.default_rng(1).standard_normal((2, 15, 8)).astype(np.float32)
+    assert difference(model, original, {"x": x}) == 0
