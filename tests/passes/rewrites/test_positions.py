@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import onnx_ir as ir
 import pytest
 from confpress.passes.rewrites.positions import MAX_FRAMES_KEY, Positions, fit_sinusoid
 from confpress.passes.rewrites.simplify import Simplify
+from onnx_ir.passes.common import ShapeInferencePass
 
 from tests.passes.graphs import difference, evaluate, operators, parse
 
@@ -88,6 +90,24 @@ def test_trimmed_table_serves_up_to_the_stated_length() -> None:
         assert difference(model, original, feeds) == 0
     stored = max(v.const_value.nbytes for v in model.graph.initializers.values())
     assert stored == 199 * 64 * 4
+
+
+@pytest.mark.parametrize("mode", ["compute", "trim"])
+def test_bounds_may_be_narrow_integers(mode: Literal["compute", "trim"]) -> None:
+    text = CENTRED.replace("middle =", "wide =").replace(
+        "begin = Sub (middle, shape)",
+        """middle = Cast <to = 6> (wide)
+  frames = Cast <to = 6> (shape)
+  unit = Constant <value = int32[1] {1}> ()
+  begin = Sub (middle, frames)""",
+    )
+    text = text.replace("(middle, shape)", "(middle, frames)").replace("after, one", "after, unit")
+    text = text.replace("end, one", "end, unit")
+    table = sines(599, 64, 299, -1)[None]
+    original = ShapeInferencePass()(parse(text, table=table)).model
+    model = original.clone()
+    assert Positions(mode=mode, max_frames=100)(model).modified
+    assert difference(model, original, {"x": np.zeros((1, 9, 8), np.float32)}) <= 1e-6
 
 
 def test_a_slice_from_the_end_is_left_alone() -> None:
