@@ -102,16 +102,39 @@ def add_initializer(
 
 
 def replace_value(old: ir.Value, new: ir.Value) -> None:
-    """Every use of ``old`` becomes a use of ``new``, graph outputs included (names are kept)."""
+    """Every use of ``old`` becomes a use of ``new``, graph outputs included (names are kept).
+
+    Where ``new`` cannot be the output that ``old`` is, a copy of it is.
+    """
     if new.shape is None:
         new.shape = old.shape
     if new.type is None:
         new.type = old.type
     if old.is_graph_output():
+        beside = old.producer()
+        assert beside is not None, "a node computes it"
+        if not may_be_renamed(new, beside):
+            new = _copied(new, beside)
         name = old.name
         old.name = f"{name}.replaced"
         new.name = name
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+
+
+def may_be_renamed(value: ir.Value, beside: ir.Node) -> bool:
+    """Whether a value can be the output of a node's graph: made in it, and no output yet."""
+    producer = value.producer()
+    return producer is not None and producer.graph is beside.graph and not value.is_graph_output()
+
+
+def _copied(value: ir.Value, beside: ir.Node) -> ir.Value:
+    """A copy of a value in a node's graph, which may be the body of an If or a Loop."""
+    producer = value.producer()
+    is_here = producer is not None and producer.graph is beside.graph
+    patch = Patch(producer, behind=True) if producer is not None and is_here else Patch(beside)
+    copy = patch.op("Identity", value)
+    copy.type, copy.shape = value.type, value.shape
+    return copy
 
 
 def constant(value: ir.Value | None) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import dataclasses
 import onnx_ir as ir
 
 from ..base import InPlacePass, PassResult
-from ..rewrite import constant
+from ..rewrite import constant, may_be_renamed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def _remove(node: ir.Node) -> bool:
     if source is None or node.graph is None:
         return False
     named = result.is_graph_output()
-    if named and not _may_be_renamed(source, node):
+    if named and not may_be_renamed(source, node):
         return False
     source.shape = source.shape if result.shape is None else _more_known(source, result)
     source.type = source.type or result.type
@@ -51,12 +51,6 @@ def _remove(node: ir.Node) -> bool:
         source.name = result.name
     node.graph.remove(node, safe=True)
     return True
-
-
-def _may_be_renamed(source: ir.Value, node: ir.Node) -> bool:
-    """Whether a value can take the place of the output: made by a node beside it, no output yet."""
-    producer = source.producer()
-    return producer is not None and producer.graph is node.graph and not source.is_graph_output()
 
 
 def _more_known(source: ir.Value, result: ir.Value) -> ir.Shape | None:
