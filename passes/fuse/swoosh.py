@@ -97,7 +97,7 @@ def _move_transpose_behind(node: ir.Node) -> None:
     turned: ir.Value | None = None
     for user, place in users:
         if user.op_type == "Transpose" and _cancel(perm, user.attributes.get_ints("perm", ())):
-            ir.convenience.replace_all_uses_with(user.outputs[0], y)
+            replace_value(user.outputs[0], y)
             continue
         if turned is None:
             turned = Patch(node, behind=True).op("Transpose", y, perm=perm)
