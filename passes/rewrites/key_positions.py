@@ -18,7 +18,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult
-from ..linear import only_user
+from ..linear import only_reader, only_user
 from ..rewrite import Patch, constant, producer, replace_value, scalar
 from ..structure import ATTENDING, Position, SelfAttention, recognise
 from ..structure.scores import score_products
@@ -126,10 +126,9 @@ def _turned_from(value: ir.Value | None, perms: set[tuple[int, ...]]) -> ir.Valu
 
 def _scaling(total: ir.Node) -> ir.Node | None:
     """The Mul or Div by a number that alone reads the sum, next to what asks for its sizes."""
-    users = [node for node in total.outputs[0].consumers() if node.op_type != "Shape"]
-    if len(users) != 1 or users[0].op_type not in ("Mul", "Div"):
+    node = only_reader(total.outputs[0])
+    if node is None or node.op_type not in ("Mul", "Div"):
         return None
-    node = users[0]
     place = 0 if node.op_type == "Div" or scalar(node.inputs[1]) is not None else 1
     by_number = scalar(node.inputs[1 - place]) is not None
     return node if by_number and node.inputs[place] is total.outputs[0] else None

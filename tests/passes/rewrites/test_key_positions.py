@@ -81,6 +81,16 @@ def test_one_product_computes_what_two_did(pairs: list[tuple[str, str]], past: i
     assert difference(model, original, feeds(past)) < 1e-5
 
 
+def test_unscaled_scores_that_are_an_output_stay_unscaled() -> None:
+    model = build()
+    model.graph.outputs.append(
+        next(n for n in model.graph if n.outputs[0].name == "sum").outputs[0]
+    )
+    original = model.clone()
+    assert run([KeyPositions()], model).modified
+    assert difference(model, original, feeds()) < 1e-5
+
+
 @pytest.mark.parametrize("past", [0, 3])
 def test_the_rest_becomes_one_operator(past: int) -> None:
     model, original = build(*(CACHED if past else [])), build(*(CACHED if past else []))
