@@ -25,6 +25,8 @@ from ..structure.scores import score_products
 
 #: Exchanges the last two of four axes: what turns keys by head for their product with queries.
 _TURNED = (0, 1, 3, 2)
+#: The same of keys and positions by frame.
+_TURNED_FRAMES = (0, 2, 3, 1)
 #: Puts heads before frames.
 _BY_HEAD = (0, 2, 1, 3)
 
@@ -59,6 +61,7 @@ class _Unshifted:
         scale: The node that multiplies the sum with a number, if there is one.
         content: Product of queries and keys.
         keys: Keys, [batch, frames, heads, size] or, behind a cache, [batch, heads, frames, size].
+        keys_by_head: Whether they are the latter.
         positions: Positions, [1 or batch, frames, heads, size].
         query: Queries without bias, [batch, frames, heads, size].
         biases: u and w.
@@ -69,6 +72,7 @@ class _Unshifted:
     scale: ir.Node | None
     content: ir.Node
     keys: ir.Value
+    keys_by_head: bool
     positions: ir.Value
     query: ir.Value
     biases: tuple[np.ndarray, np.ndarray]
@@ -89,13 +93,14 @@ def _read(attention: SelfAttention) -> _Unshifted | str | None:
     left = [_biased_query(product.inputs[0], attention) for product in products]
     if left[0] is None or left[1] is None or left[0][0] is not left[1][0]:
         return "the queries of both products are not one projection with two biases"
-    keys = _turned_from(content.inputs[1], {_TURNED, (0, 2, 3, 1)})
-    positions = _turned_from(by_position[0].inputs[1], {(0, 2, 3, 1)})
+    by_head = _turned_from(content.inputs[1], _TURNED)
+    keys = by_head or _turned_from(content.inputs[1], _TURNED_FRAMES)
+    positions = _turned_from(by_position[0].inputs[1], _TURNED_FRAMES)
     if keys is None or positions is None:
         return "its keys or positions are not turned as is usual"
     return _Unshifted(
-        attention, total, _scaling(total), content, keys, positions, left[0][0],
-        (left[0][1], left[1][1]),
+        attention, total, _scaling(total), content, keys, by_head is not None, positions,
+        left[0][0], (left[0][1], left[1][1]),
     )  # fmt: skip
 
 
@@ -116,9 +121,9 @@ def _biased_query(
     return None
 
 
-def _turned_from(value: ir.Value | None, perms: set[tuple[int, ...]]) -> ir.Value | None:
+def _turned_from(value: ir.Value | None, perm: tuple[int, ...]) -> ir.Value | None:
     turn = producer(value, "Transpose")
-    if turn is None or tuple(turn.attributes.get_ints("perm", ())) not in perms:
+    if turn is None or tuple(turn.attributes.get_ints("perm", ())) != perm:
         return None
     source = turn.inputs[0]
     return source if source is not None and len(source.shape or ()) == 4 else None
@@ -181,8 +186,7 @@ def _keys(patch: Patch, found: _Unshifted) -> ir.Value:
     """Keys and positions, [batch, heads, size, frames]."""
     keys, positions = found.keys, found.positions
     shape = (found.attention.heads, found.attention.head_size)
-    assert keys.shape is not None, "asked for before"
-    if tuple(keys.shape[2:]) != shape:
+    if found.keys_by_head:
         by_head = patch.op("Transpose", positions, perm=_BY_HEAD)
         return patch.op("Transpose", _sum(patch, keys, by_head), perm=_TURNED)
     rows = [producer(value, "Reshape") for value in (keys, positions)]
@@ -192,7 +196,7 @@ def _keys(patch: Patch, found: _Unshifted) -> ir.Value:
         total.type, total.shape = keys.type, keys.shape
     else:
         total = _sum(patch, keys, positions)
-    return patch.op("Transpose", total, perm=(0, 2, 3, 1))
+    return patch.op("Transpose", total, perm=_TURNED_FRAMES)
 
 
 def _sum(patch: Patch, keys: ir.Value | None, positions: ir.Value | None) -> ir.Value:

@@ -41,6 +41,9 @@ CACHED = [
      "v2 = Transpose <perm = [0, 2, 1, 3]> (v1)  vt = Concat <axis = 2> (cache, v2)"),
 ]  # fmt: skip
 
+#: Of x, positions, mask and cache.
+SIZES_OF_ONE_FRAME = ((2, 1, D), (1, 2, D), (2, 1, 1, 2), (2, HEADS, 1, SIZE))
+
 
 def build(*pairs: tuple[str, str], body: str = UNSHIFTED) -> ir.Model:
     inputs = ATTENTION_INPUTS.replace("[B,1,1,T]", "[B,1,1,M]")
@@ -89,6 +92,21 @@ def test_unscaled_scores_that_are_an_output_stay_unscaled() -> None:
     original = model.clone()
     assert run([KeyPositions()], model).modified
     assert difference(model, original, feeds()) < 1e-5
+
+
+def test_keys_by_head_may_be_as_many_as_heads() -> None:
+    """One frame behind one of a cache, of a model that has no other size."""
+    model = build(*CACHED)
+    for value, sizes in zip(model.graph.inputs, SIZES_OF_ONE_FRAME, strict=True):
+        value.shape = ir.Shape(sizes)
+    infer_shapes(model)
+    original = model.clone()
+    assert run([KeyPositions()], model).modified
+    arrays = {
+        value.name: np.random.default_rng(0).standard_normal(sizes).astype(np.float32)
+        for value, sizes in zip(model.graph.inputs, SIZES_OF_ONE_FRAME, strict=True)
+    }
+    assert difference(model, original, arrays | {"mask": np.zeros((2, 1, 1, 2), bool)}) < 1e-5
 
 
 @pytest.mark.parametrize("past", [0, 3])
