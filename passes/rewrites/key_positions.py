@@ -12,6 +12,7 @@ goes into the bias of the queries' projection.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 import onnx_ir as ir
@@ -171,8 +172,8 @@ def _query(patch: Patch, found: _Unshifted) -> ir.Value:
     split = producer(query, "Reshape")
     add = layer.output.producer()
     bias = constant(layer.bias)
-    readers = {node for node in layer.output.consumers() if node.op_type != "Shape"}
-    if split is not None and add is not None and bias is not None and readers == {split}:
+    alone = only_reader(layer.output) is split and _ends_in(query, _products(found))
+    if split is not None and add is not None and bias is not None and alone:
         place = next((i for i, v in enumerate(add.inputs) if v is layer.bias), None)
         if add.op_type == "Add" and place is not None:
             add.replace_input_with(place, patch.constant(bias + u.reshape(-1), "query_bias"))
@@ -180,6 +181,21 @@ def _query(patch: Patch, found: _Unshifted) -> ir.Value:
     biased = patch.op("Add", query, patch.constant(u, "bias_u"))
     biased.type, biased.shape = query.type, query.shape
     return biased
+
+
+def _products(found: _Unshifted) -> list[ir.Node | None]:
+    """Of queries with keys and with positions."""
+    return [value.producer() for value in found.total.inputs if value is not None]
+
+
+def _ends_in(query: ir.Value, products: Collection[ir.Node | None]) -> bool:
+    """Whether only some products read a query, behind a bias and another order of its axes."""
+    readers = [node for node in query.consumers() if node.op_type != "Shape"]
+    return not query.is_graph_output() and all(
+        node in products
+        or (node.op_type in ("Add", "Transpose") and _ends_in(node.outputs[0], products))
+        for node in readers
+    )
 
 
 def _keys(patch: Patch, found: _Unshifted) -> ir.Value:

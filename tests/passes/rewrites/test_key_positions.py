@@ -94,6 +94,15 @@ def test_unscaled_scores_that_are_an_output_stay_unscaled() -> None:
     assert difference(model, original, feeds()) < 1e-5
 
 
+@pytest.mark.parametrize("read", ["q1", "q2"])
+def test_queries_that_others_read_stay_what_they_are(read: str) -> None:
+    model = build()
+    model.graph.outputs.append(next(n for n in model.graph if n.outputs[0].name == read).outputs[0])
+    original = model.clone()
+    assert run([KeyPositions()], model).modified
+    assert difference(model, original, feeds()) < 1e-5
+
+
 def test_keys_by_head_may_be_as_many_as_heads() -> None:
     """One frame behind one of a cache, of a model that has no other size."""
     model = build(*CACHED)
