@@ -19,6 +19,9 @@ from ..errors import ConfpressError
 class StaticSizes(InPlacePass):
     """Gives named axes of the inputs, and of what is computed from them, a size.
 
+    Outputs get theirs by inference alone: people name their axes, and icefall's scripts call the
+    frames in front of the subsampling and behind it by one name.
+
     Attributes:
         sizes: By the axis' name in the file (``batch``, ``time``).
 
@@ -42,11 +45,19 @@ class StaticSizes(InPlacePass):
             journal.change(name, f"has size {size}")
         for value in _values(model.graph):
             if value.shape is not None:
-                value.shape = ir.Shape([self._size(axis) for axis in value.shape])
+                sized = self._size if _names_are_known(value) else self._unless_named
+                value.shape = ir.Shape([sized(axis) for axis in value.shape])
         return journal.result(model)
 
     def _size(self, axis: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
         return axis if isinstance(axis, int) else self.sizes.get(str(axis.value), axis)
+
+    def _unless_named(self, axis: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
+        return axis if self._size(axis) is axis else ir.SymbolicDim(None)
+
+
+def _names_are_known(value: ir.Value) -> bool:
+    return value.is_graph_input() or not value.is_graph_output()
 
 
 def _free_axes(value: ir.Value) -> Iterator[str]:

@@ -34,6 +34,21 @@ def test_what_follows_of_a_size_is_folded() -> None:
     np.testing.assert_array_equal(evaluate(model, {"x": x})[0], expected[0])
 
 
+def test_an_output_may_call_other_frames_by_the_name_of_the_inputs() -> None:
+    """As icefall's scripts do, of frames behind the subsampling."""
+    model = parse(
+        """<ir_version: 10, opset_import: ["": 18]>
+g (float[batch, 4, time] x, float[3, 4, 3] w) => (float[batch, 3, time] y, int64[3] sizes) {
+    y = Conv <strides = [2]> (x, w)
+    sizes = Shape (y)
+}""",
+        w=np.ones((3, 4, 3), np.float32),
+    )
+    run([StaticSizes({"batch": 2, "time": 9}), Simplify()], model)
+    y, sizes = evaluate(model, {"x": np.ones((2, 4, 9), np.float32)})
+    assert y.shape == tuple(sizes) == model.graph.outputs[0].shape == (2, 3, 4)
+
+
 @pytest.mark.parametrize(
     ("sizes", "reason"),
     [({"frames": 5}, "there are: batch, time"), ({"time": 0}, "cannot have size 0")],
