@@ -68,6 +68,8 @@ def _norm_of(value: ir.Value) -> ir.Node | str:
     bias = _bias(norm)
     if weight is None or (bias is not None and constant(bias) is None):
         return "its norm's weight or bias is not constant"
+    if weight.dtype != np.float32:
+        return f"its norm is in {weight.dtype}, and the operator in float32"
     if weight.ndim != 1 or norm.attributes.get_int("axis", -1) not in (-1, 2):
         return "its norm is over more than the last axis"
     if any(output.uses() for output in norm.outputs[1:]):

@@ -32,10 +32,10 @@ net (float[b, t, 6] x, float[6] g, float[6] h, float[6, 24] w1, float[24, 6] w2,
 }}"""
 
 
-def _model(end: str, opset: int = 21) -> ir.Model:
+def _model(end: str, opset: int = 21, kind: type[np.floating] = np.float32) -> ir.Model:
     generator = np.random.default_rng(0)
     weights = {
-        name: generator.standard_normal(shape, np.float32)
+        name: generator.standard_normal(shape, np.float32).astype(kind)
         for name, shape in {
             "g": (6,), "h": (6,), "w1": (6, 24), "w2": (24, 6), "w3": (6, 24), "w4": (24, 6),
         }.items()
@@ -79,3 +79,10 @@ def test_old_opsets_are_refused() -> None:
     model.graph.opset_imports[""] = 16
     (refusal,) = FuseAddNorm()(model).refusals
     assert "from opset 17 on" in refusal.reason
+
+
+def test_float16_is_left_alone() -> None:
+    model = _model("y = Relu (n3)", kind=np.float16)
+    result = FuseAddNorm()(model)
+    assert not result.changes
+    assert all("in float16" in refusal.reason for refusal in result.refusals)
