@@ -71,6 +71,8 @@ def _fuse(model: ir.Model, module: Module) -> str:
             f"its heads have {attention.head_size} features, above {MOST_HEAD_SIZE}"
         )
     parts = read_attention(attention)
+    if any(source.value.dtype not in (None, ir.DataType.FLOAT) for source in parts.sources):
+        raise NotFusedError("it is not in float32, as the operator is")
     patch = Patch(_first_user(model.graph, parts.context), f"{module.id}.attention")
     shape = (attention.heads, attention.head_size)
     read = [_laid_out(patch, source) for source in parts.sources[:3]]

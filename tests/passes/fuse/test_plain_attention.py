@@ -6,6 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from confpress.passes.fuse.attention import FuseAttention
+from confpress.passes.lower.float16 import Float16
+from onnx_ir.passes.common import ShapeInferencePass
 
 from ..graphs import Arrays, evaluate, operators
 from .attention_graphs import NO_CACHES, SIZE, WIDTH, attention
@@ -97,3 +99,10 @@ def test_queries_without_keys_prove_nothing_about_the_others(mask: str, low: flo
     assert len(FuseAttention()(straight).changes) == 1
     (refusal,) = FuseAttention()(curved).refusals
     assert "differs from the operator by" in refusal.reason
+
+
+def test_float16_is_refused() -> None:
+    model = model_of(NO_CACHES, STILL, CHOSEN)
+    Float16()(model)
+    (refusal,) = FuseAttention()(ShapeInferencePass()(model).model).refusals
+    assert "not in float32" in refusal.reason
