@@ -25,6 +25,8 @@ from ..structure.scores import averaging_product, score_products
 _LEAST_OPSET = 15
 #: Positions that come as vectors of queries, keys or distances.
 _POSITIONS = (Position.RELATIVE, Position.KEY, Position.ROTARY, Position.NONE)
+#: Types of the arrays of a trial, and of values that have none yet.
+_TRIED = (ir.DataType.FLOAT, ir.DataType.BOOL, None)
 #: Frames of a trial, a number that leaves unequal blocks, and the largest difference of values of
 #: order 1.
 _FRAMES = 7
@@ -248,6 +250,8 @@ def _read(graph: ir.Graph, attention: SelfAttention) -> _Scores:
         if value is None or value.shape is None or len(value.shape) != 4:
             name = None if value is None else value.name
             raise NotFusedError(f"'{name}' is not known to have four axes; run shape inference")
+        if value.dtype not in _TRIED:
+            raise NotFusedError(f"'{value.name}' is neither float32 nor a mask, as trials are")
     if any(set(v.consumers()) - set(nodes) for v in inner - {averaging.outputs[0]}):
         raise NotFusedError("its scores or probabilities are read elsewhere")
     return _Scores(

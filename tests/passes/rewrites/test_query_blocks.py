@@ -10,6 +10,7 @@ import onnx.compose
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 import pytest
+from confpress.passes.lower.float16 import Float16
 from confpress.passes.rewrite import replace_value
 from confpress.passes.rewrites.query_blocks import QueryBlocks
 from confpress.passes.rewrites.relative_shift import RelativeShift
@@ -105,6 +106,12 @@ def test_a_shift_that_counts_keys_by_queries_is_refused() -> None:
     """Exports take as many keys as there are rows of scores; a trial finds it."""
     model = common.ShapeInferencePass()(relative_attention()).model
     assert "computes something else in a trial" in _why_not(model)
+
+
+def test_float16_is_refused() -> None:
+    model = model_of(NO_CACHES, STILL, CHOSEN)
+    Float16()(model)
+    assert "float32" in _why_not(common.ShapeInferencePass()(model).model)
 
 
 def test_unknown_shapes_are_refused() -> None:
