@@ -55,6 +55,8 @@ def _is_the_layer(graph: ir.Graph, x: ir.Value, y: ir.Value, weight: Array) -> b
     """Whether y is the product of x, all its axes but the last kept, and a weight."""
     if x.shape is None or len(x.shape) < 3 or len(x.shape) > len(_TRIALS[0]) + 1:
         return False
+    if x.shape[-1] != len(weight):
+        return False  # rows are several frames, or a part of one
     region = Region(graph, [x], y)
     for sizes in _TRIALS:
         shape = (*sizes[: len(x.shape) - 1], len(weight))

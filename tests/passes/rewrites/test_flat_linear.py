@@ -48,3 +48,21 @@ def test_the_product_of_frames() -> None:
 def test_only_what_evaluates_to_the_product(axes: str, units: int) -> None:
     model = build(axes, units)
     assert FlatLinear()(model).modified == (units == -1)
+
+
+def test_rows_of_several_frames_stay() -> None:
+    """Two frames of 3 are one row of 6, as in a reduction of time."""
+    model = parse(
+        """<ir_version: 10, opset_import: ["": 21]>
+        net (float[b, t, 3] x, float[6, 4] w) => (float[b, u, 4] y) {
+          rows = Constant <value_ints = [-1, 6]> ()
+          rest = Constant <value_ints = [-1, 4]> ()
+          batch = Shape <start = 0, end = 1> (x)
+          shape = Concat <axis = 0> (batch, rest)
+          flat = Reshape (x, rows)
+          product = MatMul (flat, w)
+          y = Reshape (product, shape)
+        }""",
+        w=np.ones((6, 4), np.float32),
+    )
+    assert not FlatLinear()(ShapeInferencePass()(model).model).modified
