@@ -41,11 +41,13 @@ def _is_layer(product: ir.Node) -> bool:
 def averaging_product(softmax: ir.Node) -> ir.Node | None:
     """The MatMul of the probabilities, on its left, and the values."""
     pending = [softmax.outputs[0]]
+    seen = set(pending)
     for value in pending:
         for user in value.consumers():
             if user.op_type == "MatMul" and user.inputs[0] is value:
                 return user
-            pending.extend(user.outputs)
+            pending.extend(v for v in user.outputs if v not in seen)
+            seen.update(user.outputs)
     return None
 
 
