@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
@@ -57,7 +58,7 @@ def _padded(node: ir.Node) -> ir.Value | None:
         source = node.inputs[0]
         # Frames of a causal convolution have three axes.
         known = source is not None and source.shape is not None and len(source.shape) != 4
-        return None if known else source
+        return None if known or not _puts_one_column_in_front(node) else source
     if node.op_type != "Concat" or len(node.inputs) != 2:
         return None
     zeros, scores = node.inputs
@@ -65,6 +66,18 @@ def _padded(node: ir.Node) -> ir.Value | None:
     if node.attributes.get_int("axis") not in (-1, 3) or shape is None or len(shape) != 4:
         return None
     return scores if shape[3] == 1 and _is_zero(zeros) else None
+
+
+def _puts_one_column_in_front(pad: ir.Node) -> bool:
+    """Whether a Pad is known to do that to four axes, and nothing else."""
+    amounts = constant(pad.inputs[1])
+    axes = constant(pad.inputs[3]) if len(pad.inputs) > 3 and pad.inputs[3] is not None else None
+    places = np.arange(4) if axes is None else axes % 4
+    if amounts is None or amounts.size != 2 * places.size:
+        return False
+    whole = np.zeros((2, 4), int)
+    whole[:, places] = amounts.reshape(2, -1)
+    return bool(np.array_equal(whole, [[0, 0, 0, 1], [0, 0, 0, 0]]))
 
 
 def _is_zero(value: ir.Value | None) -> bool:

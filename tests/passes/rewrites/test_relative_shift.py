@@ -129,6 +129,19 @@ def test_result_is_the_shift_of_transformer_xl() -> None:
             assert np.array_equal(y[..., i, j], x[..., i, 4 - i + j])
 
 
+def test_a_column_behind_shifts_otherwise() -> None:
+    model = parse(SHIFT, pads=np.roll(PADS, 4))
+    assert not RelativeShift()(model).modified
+
+
+def test_the_pad_may_say_which_axis() -> None:
+    text = SHIFT.replace("int64[8]", "int64[2]").replace("Pad (x, pads)", "Pad (x, pads, , last)")
+    text = text.replace("  padded", "  last = Constant <value_ints = [-1]> ()\n  padded")
+    model, original = (parse(text, pads=np.array([1, 0])) for _ in range(2))
+    assert RelativeShift()(model).modified
+    assert difference(model, original, {"x": scores(7)}) == 0
+
+
 def test_other_pads_are_refused() -> None:
     model = parse(
         """
