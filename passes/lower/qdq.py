@@ -18,7 +18,7 @@ from ..errors import ConfpressError
 from ..formats import FP8
 from ..linear import MatMulLayer, matmul_layers
 from ..rewrite import constant, scalar
-from .stored import constant_scale
+from .stored import stored_weight_of
 
 #: The code of the largest magnitude of a frame, by the type of its codes.
 _TOPS = {ir.DataType.INT8: 127.0, ir.DataType.FLOAT8E4M3FN: FP8.top}
@@ -51,15 +51,17 @@ def int8_linears(model: ir.Model) -> Iterator[Int8Linear]:
     """
     for layer in matmul_layers(model.graph):
         dequantize = layer.weight.producer()
+        weight = None if dequantize is None else stored_weight_of(dequantize)
         source = dynamic_source(layer.input)
-        if dequantize is None or dequantize.op_type != "DequantizeLinear" or source is None:
+        if weight is None or source is None or weight.dtype is not ir.DataType.INT8:
             continue
-        codes, scales = constant(dequantize.inputs[0]), constant_scale(dequantize.inputs[1])
-        if codes is None or scales is None or codes.dtype != np.int8:
+        if weight.axis != 1 or weight.scales.shape != weight.codes.shape[1:]:
             continue
-        if dequantize.attributes.get_int("axis", 1) % 2 != 1 or scales.shape != codes.shape[1:]:
+        # Neither the kernels nor ONNX Runtime's fast path take zero points of weights.
+        if weight.points is not None and weight.points.any():
             continue
-        yield Int8Linear(layer, source, codes, scales, bias_of(layer, codes.shape[1]))
+        bias = bias_of(layer, weight.codes.shape[1])
+        yield Int8Linear(layer, source, weight.codes, weight.scales, bias)
 
 
 def bias_of(layer: MatMulLayer, width: int) -> npt.NDArray[np.float32]:

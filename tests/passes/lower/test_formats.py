@@ -104,6 +104,17 @@ def test_low_bits_with_int8_activations_reach_the_kernels(weight: str) -> None:
     close(evaluate(model, {"x": X})[0], evaluate(reference, {"x": X})[0])
 
 
+@pytest.mark.parametrize("lowering", [LowerCpu(), LowerPortable()])
+def test_int8_weights_with_zero_points_are_not_taken_for_symmetric_ones(
+    lowering: LowerCpu | LowerPortable,
+) -> None:
+    model = quantised(LayerFormat(weight="int8", zero_point=True, activations="int8"))
+    scheme = LayerFormat(weight="int8", zero_point=True).scheme
+    lowering(model)
+    (actual,) = evaluate(model, {"x": X})
+    close(actual, X @ quantize_matrix(WEIGHT, scheme).dequantized() + BIAS)
+
+
 @pytest.mark.parametrize("kind", ["float16", "e8m0"])
 def test_narrow_scales_are_stored_and_decoded(kind: str) -> None:
     form = LayerFormat(weight="fp4", block=32, scale_type=kind)  # type: ignore[arg-type]
