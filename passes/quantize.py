@@ -138,7 +138,7 @@ class Quantize(InPlacePass):
             node.replace_input_with(0, static[source])
         weight = constant(node.inputs[1])
         assert weight is not None
-        codes, scales = int8_codes(weight.reshape(weight.shape[0], -1))
+        codes, scales = int8_codes(weight.reshape(weight.shape[0], -1), _least_scales(node))
         patch = Patch(node, node.inputs[1].name if node.inputs[1] else None)
         node.replace_input_with(1, _dequantized(patch, codes.reshape(weight.shape), scales, axis=0))
         users = [(use.node, use.idx) for use in result.uses()]
@@ -208,21 +208,36 @@ def quantized_output(conv: ir.Node) -> ir.Value:
 
 
 def int8_codes(
-    weight: npt.NDArray[np.float32],
+    weight: npt.NDArray[np.float32], least: npt.ArrayLike = 0.0
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Symmetric int8 codes per row.
 
     Args:
         weight: float32 [rows, columns].
+        least: No row has a smaller scale; [rows] or one number.
 
     Returns:
-        Codes int8 [rows, columns] within ±127 and scales float32 [rows]; a row of zeros has
-        scale 1.
+        Codes int8 [rows, columns] within ±127 and scales float32 [rows]; a row whose scale would
+        be zero has scale 1.
     """
-    largest = np.abs(weight).max(axis=1)
-    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    scales = np.maximum(np.abs(weight).max(axis=1) / 127, least).astype(np.float32)
+    scales = np.where(scales > 0, scales, np.float32(1))
     codes = np.clip(np.rint(weight / scales[:, None]), -127, 127).astype(np.int8)
     return codes, scales
+
+
+def _least_scales(conv: ir.Node) -> npt.ArrayLike:
+    """Scales of the rows of a convolution's weight with which its bias fits into int32, [rows].
+
+    ONNX Runtime stores the bias as int32 with the scale of input and weight together, and beside
+    it there must be room for the sum of products. All but weights that vanish next to it have
+    larger scales.
+    """
+    bias = constant(conv.inputs[2]) if len(conv.inputs) > 2 else None
+    decode = conv.inputs[0].producer() if conv.inputs[0] is not None else None
+    step = constant(decode.inputs[1]) if decode is not None else None
+    assert step is not None, "the input was quantised before"
+    return 0.0 if bias is None else np.abs(bias) / (step * 2.0**30)
 
 
 def _behind(value: ir.Value) -> Patch:

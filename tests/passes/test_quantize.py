@@ -115,6 +115,27 @@ def test_runtime_computes_the_convolutions_in_integers(tmp_path: object) -> None
     assert "Conv" not in kinds and "Relu" not in kinds
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-44, 1e-30, 1e-9])
+def test_a_channel_without_weights_to_speak_of_keeps_its_bias_in_integers(size: float) -> None:
+    v, bias = kernels()["v"] * np.float32(1e-3), np.full(8, 0.77, np.float32)
+    v[3] = size
+    model = parse(
+        """
+        <ir_version: 10, opset_import: ["": 21]>
+        net (float[b, 1, t, 20] x, float[8, 1, 3, 3] v, float[8] c) => (float[b, 8, u, k] y)
+        { p = Conv (x, v, c)  y = Identity (p) }""",
+        v=v,
+        c=bias,
+    )
+    x = RANDOM.uniform(-1000, 1000, (1, 1, 40, 20)).astype(np.float32)
+    (expected,) = evaluate(model, {"x": x})
+    high = float(np.abs(expected).max())
+    Quantize(ranges={"x": Range(-1000, 1000), "p": Range(-high, high)})(model)
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
+    (actual,) = session.run(None, {"x": x})
+    assert np.abs(actual - expected)[:, 3].max() <= high / 255
+
+
 def test_a_convolution_at_the_end_of_the_graph_is_quantised() -> None:
     model = parse(
         """
