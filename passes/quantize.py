@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -72,16 +72,15 @@ class Quantize(InPlacePass):
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
-        wanted = self._linear_formats(model)
+        wanted = [form for _, form in self._linear_formats(model)]
         if not wanted and self.convolution == "float32":
             return journal.result(model)
-        opset = max([WORKING_OPSET, *(opset_of(form) for _, form in wanted)])
+        opset = max([WORKING_OPSET, *(opset_of(form) for form in wanted)])
         if raise_opset(model, opset):
             journal.change("opset", f"raised to {opset} for scales and types of codes")
-            wanted = self._linear_formats(model)
         static: dict[ir.Value, ir.Value] = {}
         formats = LinearFormats(journal)
-        for layer, form in wanted:
+        for layer, form in self._linear_formats(model):
             if self._wants(layer.id, journal):
                 importance = self.importance.get(str(layer.input.name))
                 formats.apply(layer, form, importance, self.repaired.get(layer.id))
@@ -92,19 +91,25 @@ class Quantize(InPlacePass):
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
 
-    def _linear_formats(self, model: ir.Model) -> list[tuple[MatMulLayer, LayerFormat]]:
-        """The linear layers that get a format, and which."""
-        layers = list(matmul_layers(model.graph))
+    def _linear_formats(self, model: ir.Model) -> Iterator[tuple[MatMulLayer, LayerFormat]]:
+        """The linear layers that get a format, and which.
+
+        Each is looked up when it is asked for: a repaired layer may have got a bias, which is the
+        input of the next.
+        """
         if self.plan is None:
-            return [(layer, INT8_DYNAMIC) for layer in layers if self.linear == "int8"]
-        unknown = set(self.plan.layers) - {layer.id for layer in layers}
+            if self.linear == "int8":
+                yield from ((layer, INT8_DYNAMIC) for layer in matmul_layers(model.graph))
+            return
+        unknown = set(self.plan.layers) - {layer.id for layer in matmul_layers(model.graph)}
         if unknown:
             raise ConfpressError(
                 f"the plan of formats names '{min(unknown)}', and the model has no linear layer "
                 "of this id; `confpress inspect` lists them."
             )
-        plan = self.plan.layers
-        return [(layer, plan[layer.id]) for layer in layers if layer.id in plan]
+        for layer in matmul_layers(model.graph):
+            if layer.id in self.plan.layers:
+                yield layer, self.plan.layers[layer.id]
 
     def _wants(self, layer: str, journal: Journal) -> bool:
         for pattern in self.exclude:

@@ -7,6 +7,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from confpress.passes.format_plan import FormatPlan, LayerFormat
+from confpress.passes.formats import quantize_matrix
 from confpress.passes.quantize import (
     Quantize,
     Range,
@@ -14,6 +16,7 @@ from confpress.passes.quantize import (
     quantized_output,
     values_to_calibrate,
 )
+from confpress.passes.quantize_linear import Repaired
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -86,6 +89,26 @@ def test_layers_of_one_input_share_its_quantisation() -> None:
     )
     Quantize()(model)
     assert operators(model).count("QuantizeLinear") == 1
+
+
+def test_the_bias_that_a_repair_adds_reaches_the_next_layer() -> None:
+    text = """
+    <ir_version: 10, opset_import: ["": 21]>
+    net (float[b, t, 48] x, float[48, 48] w, float[48, 48] v) => (float[b, t, 48] y)
+    { p = MatMul (x, w)  y = MatMul (p, v) }"""
+    w, v = (RANDOM.standard_normal((48, 48)).astype(np.float32) for _ in range(2))
+    model = parse(text, w=w, v=v)
+    for node, name in zip(model.graph, ("first", "second"), strict=True):
+        node.name = name
+    form = LayerFormat(weight="int8", activations="int8")
+    matrix, bias = quantize_matrix(w, form.scheme), np.full(48, 100, np.float32)
+    plan = FormatPlan(layers={"first": form, "second": form})
+    Quantize(plan=plan, repaired={"first": Repaired(matrix, bias)})(model)
+    x = RANDOM.standard_normal((2, 5, 48)).astype(np.float32)
+    hidden = per_frame(x) @ matrix.dequantized() + bias
+    expected = per_frame(hidden) @ quantize_matrix(v, form.scheme).dequantized()
+    (actual,) = evaluate(model, {"x": x})
+    assert np.abs(actual - expected).max() <= 1e-2 * np.abs(expected).max()
 
 
 def test_convolutions_are_static_with_a_quantised_output() -> None:
