@@ -92,10 +92,16 @@ def channel_factors(activations: Floats, weights: Floats, strength: float) -> Fl
 
 def _why_not(norm: ir.Node, layers: list[MatMulLayer]) -> str | None:
     parameters = [constant(value) for value in norm.inputs[1:]]
+    weights = [constant(layer.weight) for layer in layers]
     if any(each is None for each in parameters):
         return "the scale or shift of its norm is computed, not stored"
-    if any(constant(layer.weight) is None for layer in layers):
+    if any(each is None for each in weights):
         return "one of the layers behind the norm is quantised already"
+    stored = [each for each in (*parameters, *weights) if each is not None]
+    if any(each.dtype != np.float32 for each in stored):
+        return "its norm or a layer behind it is not stored in float32"
+    if any(each.shape != stored[-1].shape[:1] for each in stored[: len(parameters)]):
+        return "the scale or shift of its norm is not one number for each channel"
     others = set(norm.outputs[0].consumers()) - {layer.node for layer in layers}
     if norm.outputs[0].is_graph_output() or any(
         node.op_type not in _SHAPE_READERS for node in others

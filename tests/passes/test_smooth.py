@@ -66,6 +66,27 @@ def test_a_norm_that_feeds_the_residual_stream_is_refused() -> None:
     assert "more than linear layers" in result.refusals[0].reason
 
 
+@pytest.mark.parametrize(
+    ("kind", "axis", "shape", "reason"),
+    [
+        (np.float16, -1, [48], "not stored in float32"),
+        (np.float32, -1, [1], "not one number for each channel"),
+        (np.float32, -2, [9, 48], "not one number for each channel"),
+    ],
+)
+def test_norms_of_another_form_are_refused(
+    kind: type[np.floating], axis: int, shape: list[int], reason: str
+) -> None:
+    text = NET.replace("LayerNormalization", f"LayerNormalization <axis = {axis}>")
+    if kind is np.float16:
+        text = text.replace("float[", "float16[")
+    stored = {name: array.astype(kind) for name, array in arrays().items()}
+    stored |= {name: np.ones(shape, kind) for name in "gh"}
+    result = Smooth()(parse(text, **stored))
+    assert not result.modified
+    assert reason in result.refusals[0].reason
+
+
 def test_factors_balance_both_sides() -> None:
     activations = np.array([8.0, 2.0, 0.0], np.float32)
     weights = np.array([2.0, 2.0, 5.0], np.float32)
