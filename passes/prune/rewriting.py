@@ -143,7 +143,7 @@ def _reindex(surgery: Surgery, node: ir.Node) -> None:
     flags = surgery.kept(axis)
     if flags is None or flags.all():
         return
-    moved = (np.cumsum(flags) - 1)[indices.astype(np.intp)].astype(np.int64)
+    moved = np.asarray(np.take(np.cumsum(flags) - 1, indices), np.int64)
     node.replace_input_with(1, Patch(node).constant(moved, "indices"))
 
 

@@ -146,6 +146,17 @@ def test_an_expert_behind_a_gate_of_zero_goes() -> None:
     assert parameters(model) <= 2 * 48 + 16 + 2
 
 
+def test_an_index_without_an_axis_is_moved() -> None:
+    model = check(
+        """net (float[b, t, 8] x, float[8, 6] w1, float[6, 8] w2, int64 five)
+        => (float[b, t, 8] y, float[b, t] z) {
+          h = MatMul (x, w1)  y = MatMul (h, w2)  z = Gather <axis = -1> (h, five)
+        }""",
+        w1=weight(8, 6, zero=(1, [1, 4])), w2=weight(6, 8), five=np.array(5),
+    )  # fmt: skip
+    assert shape_of(model, "MatMul") == (8, 4)
+
+
 def test_what_an_unknown_operator_reads_stays() -> None:
     text = """net (float[b, t, 8] x, float[8, 6] w1, float[6, 8] w2)
         => (float[b, t, 8] y, float[k, b, t, 6] z) {
