@@ -70,9 +70,12 @@ class Patch:
         """Adds an initializer ``<patch>.<name>``; equal names get a number."""
         return add_initializer(self.graph, f"{self.name}.{name}", array)
 
-    def ints(self, *numbers: int) -> ir.Value:
-        """An int64 vector; equal vectors are stored once in the graph."""
-        return self.shared(np.array(numbers, np.int64), f"ints[{','.join(map(str, numbers))}]")
+    def ints(self, *numbers: int, kind: ir.DataType = ir.DataType.INT64) -> ir.Value:
+        """A vector of integers, of int64 by default; equal ones are stored once in the graph."""
+        word = "ints" if kind is ir.DataType.INT64 else kind.name.lower()
+        return self.shared(
+            np.array(numbers, kind.numpy()), f"{word}[{','.join(map(str, numbers))}]"
+        )
 
     def shared(self, array: np.ndarray, name: str) -> ir.Value:
         """An initializer ``confpress.<name>`` that the graph holds once: the name says it all."""

@@ -106,13 +106,15 @@ class Surgery:
             index: Which input the vector is.
             new: The numbers; None keeps what is computed.
         """
-        patch = Patch(node)
+        patch, old = Patch(node), node.inputs[index]
+        # A Slice may read all of its vectors in int32.
+        kind = (None if old is None else old.dtype) or ir.DataType.INT64
+        given = patch.ints(*(0 if each is None else each for each in new), kind=kind)
         if all(each is not None for each in new):
-            node.replace_input_with(index, patch.ints(*(each or 0 for each in new)))
+            node.replace_input_with(index, given)
             return
         mask = patch.constant(np.array([each is not None for each in new]), "cut_where")
-        given = patch.ints(*(0 if each is None else each for each in new))
-        node.replace_input_with(index, patch.op("Where", mask, given, node.inputs[index]))
+        node.replace_input_with(index, patch.op("Where", mask, given, old))
 
     def later(self, step: Callable[[], None]) -> None:
         """Does something when all cuts are done."""

@@ -157,6 +157,21 @@ def test_an_index_without_an_axis_is_moved() -> None:
     assert shape_of(model, "MatMul") == (8, 4)
 
 
+def test_a_slice_keeps_the_type_of_its_vectors() -> None:
+    model = check(
+        """net (float[b, t, 8] x, float[8, 6] w1, float[3, 8] w2, int32[1] none, int32[1] three,
+             int32[1] six, int32[1] last)
+        => (float[b, t, 8] y) {
+          h = MatMul (x, w1)  l = Slice (h, none, three, last)  r = Slice (h, three, six, last)
+          p = Mul (l, r)  y = MatMul (p, w2)
+        }""",
+        w1=weight(8, 6, zero=(1, [1, 4])), w2=weight(3, 8),
+        **{n: np.array([i], np.int32) for n, i in (("none", 0), ("three", 3), ("six", 6))},
+        last=np.array([-1], np.int32),
+    )  # fmt: skip
+    assert shape_of(model, "MatMul") == (8, 4)
+
+
 def test_what_an_unknown_operator_reads_stays() -> None:
     text = """net (float[b, t, 8] x, float[8, 6] w1, float[6, 8] w2)
         => (float[b, t, 8] y, float[k, b, t, 6] z) {
