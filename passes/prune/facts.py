@@ -66,7 +66,7 @@ class Facts:
 
     def constant(self, value: ir.Value | None) -> npt.NDArray[Any] | None:
         """The array of a constant, or of what is computed from constants alone."""
-        if value is None or (value.is_graph_input() and not value.is_initializer()):
+        if value is None or value.is_graph_input():
             return None
         if value.const_value is not None:
             return _floats(value.const_value.numpy())

@@ -60,7 +60,7 @@ class Wiring:
         states = list(caches)
         shrinking = {value for pair in states for value in pair}
         for value in graph.inputs:
-            if value not in shrinking and value.const_value is None:
+            if value not in shrinking:
                 self._hold_value(value, "it is an input of the model")
         for value in graph.outputs:
             if value not in shrinking:

@@ -181,6 +181,23 @@ def test_what_an_unknown_operator_reads_stays() -> None:
     assert shape_of(model, "MatMul") == (8, 6)
 
 
+def test_weights_that_a_caller_may_feed_stay() -> None:
+    model = parse(
+        """<ir_version: 10, opset_import: ["": 21]>
+        net (float[b, 8] x, float[8, 6] w1, float[6, 8] w2) => (float[b, 8] y)
+        { h = MatMul (x, w1)  y = MatMul (h, w2) }""",
+        w2=weight(6, 8),
+    )
+    default = model.graph.inputs[1]
+    default.const_value = ir.tensor(weight(8, 6, zero=(1, [1, 4])), name="w1")
+    model.graph.register_initializer(default)
+    original = model.clone()
+    RemovePruned()(model)
+    x = weight(3, 8)
+    for feeds in ({"x": x}, {"x": x, "w1": weight(8, 6)}):
+        assert difference(model, original, feeds) <= 1e-5
+
+
 def test_a_refusal_says_what_keeps_an_idle_place() -> None:
     model = parse(
         """<ir_version: 10, opset_import: ["": 21]>
