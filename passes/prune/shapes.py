@@ -210,7 +210,8 @@ def _rest(given: Sequence[Size], taken: Sequence[Size]) -> Size | None:
 
 def _expand(shapes: Shapes, node: ir.Node) -> list[Shape | None]:
     target = shapes.content(node.inputs[1])
-    return [None if target is None else broadcast([shapes.of(node.inputs[0]), tuple(target)])]
+    # The target first: unlike what is spread, it is rarely one.
+    return [None if target is None else broadcast([tuple(target), shapes.of(node.inputs[0])])]
 
 
 def _axes_of(shapes: Shapes, node: ir.Node, rank: int) -> list[int] | None:

@@ -198,6 +198,15 @@ def test_weights_that_a_caller_may_feed_stay() -> None:
         assert difference(model, original, feeds) <= 1e-5
 
 
+def test_an_expand_to_a_size_of_another_name_stays() -> None:
+    text = """<ir_version: 10, opset_import: ["": 21]>
+        net (float[one, 4] x, float[batch, 4] z) => (float[rows, 4] y)
+        { s = Shape (z)  e = Expand (x, s)  y = Concat <axis = 0> (e, z) }"""
+    model = parse(text)
+    RemovePruned()(model)
+    assert difference(model, parse(text), {"x": weight(1, 4), "z": weight(3, 4)}) == 0
+
+
 def test_a_refusal_says_what_keeps_an_idle_place() -> None:
     model = parse(
         """<ir_version: 10, opset_import: ["": 21]>
