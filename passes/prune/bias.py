@@ -44,11 +44,8 @@ def _fold(surgery: Surgery, link: Contraction, share: npt.NDArray[Any]) -> None:
     used = share != 0
     delta = share[used] @ matrix[used].astype(np.float64)
     if delta.any():
-        _add(surgery, node, delta.astype(_dtype(weight)))
-
-
-def _dtype(array: npt.NDArray[Any]) -> npt.DTypeLike:
-    return array.dtype if array.dtype.kind == "f" and array.dtype.itemsize < 8 else np.float32
+        kind = node.outputs[0].dtype or ir.DataType.FLOAT
+        _add(surgery, node, delta.astype(kind.numpy()))
 
 
 def _add(surgery: Surgery, node: ir.Node, delta: npt.NDArray[Any]) -> None:

@@ -70,6 +70,22 @@ def test_shared_constants_are_copied_before_they_are_cut() -> None:
     assert "Mul" not in operators(model)
 
 
+def test_a_bias_that_is_added_has_the_type_of_the_product() -> None:
+    text = """<ir_version: 10, opset_import: ["": 21]>
+        net (float16[b, 8] x, float16[8, 6] w1, float16[6] b1, int8[6, 4] codes, float16[4] scales)
+        => (float16[b, 4] y) {
+          h = MatMul (x, w1)  s = Add (h, b1)  a = Sigmoid (s)
+          w2 = DequantizeLinear <axis = 1> (codes, scales)  y = MatMul (a, w2)
+        }"""
+    halves = {"w1": weight(8, 6, zero=(1, [1, 4])), "b1": weight(6), "scales": np.full(4, 0.01)}
+    constants = {name: array.astype(np.float16) for name, array in halves.items()}
+    model = parse(text, codes=RANDOM.integers(-127, 127, (6, 4), np.int8), **constants)
+    original = model.clone()
+    assert RemovePruned()(model).modified
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    assert difference(model, original, {"x": weight(3, 8).astype(np.float16)}) < 1e-2
+
+
 def test_quantised_weights_are_cut_with_their_scales() -> None:
     """int8 weights, a scale for every output channel."""
     codes = RANDOM.integers(-127, 127, (6, 8)).astype(np.int8)
