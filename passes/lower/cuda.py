@@ -39,12 +39,12 @@ from .stored import StoredWeight, stored_weight_of
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-#: Bits of a code, and the code that stands for zero where there are no zero points.
+#: Bits of a code, and what is added to make it unsigned.
 _INTEGERS: Final = {
-    ir.DataType.INT8: (8, 0),
-    ir.DataType.UINT8: (8, 128),
-    ir.DataType.INT4: (4, 0),
-    ir.DataType.UINT4: (4, 8),
+    ir.DataType.INT8: (8, 128),
+    ir.DataType.UINT8: (8, 0),
+    ir.DataType.INT4: (4, 8),
+    ir.DataType.UINT4: (4, 0),
 }
 #: Inputs that share a scale, as MatMulNBits takes them.
 _BLOCKS: Final = (128, 64, 32, 16)
@@ -116,16 +116,15 @@ def _lower(layer: MatMulLayer, weight: StoredWeight, journal: Journal) -> None:
 
 
 def _integers(patch: Patch, source: ir.Value, weight: StoredWeight) -> ir.Value:
-    bits, middle = _INTEGERS[weight.dtype]
+    bits, offset = _INTEGERS[weight.dtype]
     half = 1 << (bits - 1)
     block, scales = blocks_of(weight, _BLOCKS)
-    codes = weight.codes.astype(np.int32).T - middle + half
-    zero_points: ir.Value | None = None
-    if weight.points is not None:
-        points = weight.points.astype(np.int32) - middle + half
-        points = _per_block(weight, points, block, scales.shape)
-        if (points != half).any():
-            zero_points = patch.constant(pack_bits(points, bits), "zero_point")
+    codes = weight.codes.astype(np.int32).T + offset
+    stated = np.zeros_like(weight.scales) if weight.points is None else weight.points
+    points = _per_block(weight, stated.astype(np.int32) + offset, block, scales.shape)
+    # The operator takes half of its codes for zero where it is not told otherwise.
+    told = (points != half).any()
+    zero_points = patch.constant(pack_bits(points, bits), "zero_point") if told else None
     k, n = weight.codes.shape
     padded = np.pad(codes, ((0, 0), (0, -k % block)), constant_values=half)
     packed = pack_bits(padded, bits).reshape(n, scales.shape[1], block * bits // 8)

@@ -16,6 +16,7 @@ from confpress.passes.lower.cuda import LowerCuda, pack_bits
 from confpress.passes.lower.float16 import Float16
 from confpress.passes.lower.reference import LowerReference
 from confpress.passes.quantize import Quantize
+from confpress.passes.rewrite import Patch
 
 from tests.passes.graphs import evaluate, operators, parse
 
@@ -67,6 +68,21 @@ def test_integers_are_packed_for_matmulnbits(name: str, block: int, point: bool)
     result = LowerCuda()(model)
     assert "MatMulNBits" in operators(model)
     assert not getattr(result, "refusals", ())
+    (actual,) = evaluate(model, X)
+    np.testing.assert_allclose(actual, expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, ml_dtypes.uint4])
+def test_unsigned_weights_without_zero_points_are_not_negative(kind: type[np.generic]) -> None:
+    model = layer(np.zeros((200, 32), np.float32))
+    product = model.graph.node(0)
+    patch = Patch(product)
+    codes = patch.constant(RANDOM.integers(0, 16, (200, 32)).astype(kind), "codes")
+    scales = patch.constant(RANDOM.uniform(1, 2, 32).astype(np.float32), "scales")
+    product.replace_input_with(1, patch.op("DequantizeLinear", codes, scales, axis=1))
+    expected = meant(model)
+    LowerCuda()(model)
+    assert "MatMulNBits" in operators(model)
     (actual,) = evaluate(model, X)
     np.testing.assert_allclose(actual, expected, atol=2e-5 * np.abs(expected).max())
 
