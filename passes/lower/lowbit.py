@@ -114,7 +114,7 @@ def _scales(dequantize: ir.Node, n: int, k: int) -> tuple[int, npt.NDArray[np.fl
     """The kernels' block size and scales [N, ceil(K / block)]."""
     scales = constant_scale(dequantize.inputs[1])
     if scales is None:
-        raise _UnsupportedError("its scales are not constant")
+        raise _UnsupportedError("its scales are no constants of float32")
     axis = dequantize.attributes.get_int("axis", 1) % 2
     size = dequantize.attributes.get_int("block_size", 0)
     if size == 0 and scales.size == 1:

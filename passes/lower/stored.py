@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ..formats.number import Codes, Floats
-from ..rewrite import constant
+from ..rewrite import constant, producer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +83,13 @@ def stored_weight_of(node: ir.Node) -> StoredWeight | None:
 
 
 def constant_scale(value: ir.Value | None) -> Floats | None:
-    """Constant scales as float32, also where they are stored in a narrower type."""
-    producer = value.producer() if value is not None else None
-    if producer is not None and producer.op_type == "Cast":
-        value = producer.inputs[0]
+    """Constant scales of float32 weights, also where they are stored in a narrower type and cast.
+
+    None for scales of another type: what they decode is of that type too.
+    """
+    cast = producer(value, "Cast")
+    if cast is not None and cast.attributes.get_int("to", 0) == ir.DataType.FLOAT:
+        array = constant(cast.inputs[0])
+        return None if array is None else array.astype(np.float32)
     array = constant(value)
-    return None if array is None else array.astype(np.float32)
+    return array if array is not None and array.dtype == np.float32 else None

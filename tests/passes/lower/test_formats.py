@@ -7,10 +7,12 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from confpress.passes.base import InPlacePass
 from confpress.passes.errors import ConfpressError
 from confpress.passes.format_plan import FormatPlan, LayerFormat
 from confpress.passes.formats import FORMATS, FP8, HALVES, quantize_matrix
 from confpress.passes.lower.cpu import LowerCpu
+from confpress.passes.lower.cuda import LowerCuda
 from confpress.passes.lower.portable import LowerPortable
 from confpress.passes.lower.reference import LowerReference
 from confpress.passes.quantize import Quantize
@@ -113,6 +115,22 @@ def test_int8_weights_with_zero_points_are_not_taken_for_symmetric_ones(
     lowering(model)
     (actual,) = evaluate(model, {"x": X})
     close(actual, X @ quantize_matrix(WEIGHT, scheme).dequantized() + BIAS)
+
+
+@pytest.mark.parametrize("lowering", [LowerCpu(), LowerPortable(), LowerReference(), LowerCuda()])
+def test_weights_that_decode_to_float16_stay_as_they_are(lowering: InPlacePass) -> None:
+    model = parse(
+        """
+        <ir_version: 10, opset_import: ["": 21]>
+        net (float16[b, 72] x, int8[72, 32] codes, float16[32] scales) => (float16[b, 32] y)
+        { w = DequantizeLinear <axis = 1> (codes, scales)  y = MatMul (x, w) }""",
+        codes=RANDOM.integers(-127, 127, (72, 32), np.int8),
+        scales=RANDOM.uniform(0.01, 0.02, 32).astype(np.float16),
+    )
+    feeds = {"x": X[0].astype(np.float16)}
+    (expected,) = evaluate(model, feeds)
+    lowering(model)
+    np.testing.assert_array_equal(evaluate(model, feeds)[0], expected)
 
 
 @pytest.mark.parametrize("kind", ["float16", "e8m0"])
