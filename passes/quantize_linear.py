@@ -103,6 +103,9 @@ def why_not_linear(layer: MatMulLayer, form: LayerFormat = INT8_DYNAMIC) -> str 
         return f"{weight.size} weights of {weight.dtype}: too few, or not float32"
     if not np.isfinite(weight).all():
         return f"weight {layer.weight.name} holds infinities or NaN"
+    rank = None if layer.input.shape is None else len(layer.input.shape)
+    if form.activations != "float32" and rank == 1:
+        return "its input is one vector, and activations are quantised frame by frame"
     others = {node.op_type for node in layer.weight.consumers()} - {"MatMul"}
     if form.activations == "float32" and others:
         return (

@@ -78,6 +78,16 @@ def test_linear_layer_computes_int8_per_frame_and_per_channel() -> None:
     assert np.abs(actual - reference).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_an_input_without_frames_stays_float() -> None:
+    arrays = weights()
+    model = parse(LINEAR.replace("[b, t, ", "["), **arrays)
+    result = Quantize()(model)
+    assert "one vector" in result.refusals[0].reason
+    x = RANDOM.standard_normal(48).astype(np.float32)
+    (actual,) = evaluate(model, {"x": x})
+    np.testing.assert_allclose(actual, x @ arrays["w"] + arrays["c"], rtol=1e-5, atol=1e-5)
+
+
 def test_layers_of_one_input_share_its_quantisation() -> None:
     model = parse(
         """
