@@ -37,6 +37,8 @@ _MOVING: Final = frozenset(
     )
 )
 _LARGEST: Final = float(np.finfo(np.float16).max)
+#: Smaller numbers become it or zero.
+_LEAST: Final = float(np.finfo(np.float16).smallest_subnormal)
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
 
@@ -45,8 +47,9 @@ class Float16(InPlacePass):
     """Weights and activations in float16; inputs and outputs of the model keep their types.
 
     Other operators stay float32: logarithms, powers, sums and means of features, positions, what
-    a subgraph reads, and those with a constant beyond float16's largest number. One number of a
-    Where, such as the minus infinity of a mask, becomes that largest one instead.
+    a subgraph reads, and those with a constant beyond float16's largest number or with one number
+    below its least. One number of a Where, such as the minus infinity of a mask, becomes the
+    largest one instead.
 
     Attributes:
         keep: Layers that stay float32, such as those whose error was too large; a block's id names
@@ -101,7 +104,8 @@ class _Rewriter:
             return False
         if all(self._fits(node, value) for value in floats):
             return True
-        self.journal.refuse(layer_of(node), "a constant is beyond float16's largest number")
+        reason = "a constant is beyond float16's largest number, or vanishes in it"
+        self.journal.refuse(layer_of(node), reason)
         return False
 
     def narrow(self, node: ir.Node) -> None:
@@ -166,7 +170,9 @@ class _Rewriter:
         if array is None or not array.size or (node.op_type == "Where" and array.size == 1):
             return True
         finite = np.abs(array[np.isfinite(array)])
-        return not bool((finite > _LARGEST).any())
+        # What keeps a logarithm or a quotient finite may not become zero.
+        vanishes = array.size == 1 and bool(((finite > 0) & (finite < _LEAST)).any())
+        return not vanishes and not bool((finite > _LARGEST).any())
 
 
 def _computes(node: ir.Node) -> bool:

@@ -168,6 +168,20 @@ def test_constants_beyond_float16_stay_float32_and_say_so() -> None:
     assert node.inputs[1].const_value.dtype == ir.DataType.FLOAT
 
 
+def test_a_number_below_float16_does_not_become_zero() -> None:
+    model = parse(
+        """
+        <ir_version: 10, opset_import: ["": 21]>
+        net (float[b, t, 200] x, float floor) => (float[b, t, 200] y)
+        { r = Relu (x)  a = Add (r, floor)  y = Log (a) }""",
+        floor=np.array(1e-10, np.float32),
+    )
+    (expected,) = evaluate(model, X)
+    result = Float16()(model)
+    assert "vanishes" in result.refusals[0].reason
+    np.testing.assert_allclose(evaluate(model, X)[0], expected, atol=1e-2)
+
+
 def test_layers_are_kept_float32_by_name() -> None:
     model = layer(RANDOM.standard_normal((200, 32)).astype(np.float32))
     (expected,) = evaluate(model, X)
