@@ -99,10 +99,10 @@ def choose(structure: Structure, moments: Mapping[str, Moments], keep: Keep) -> 
             pool = "overall" if own is None else PARTS[module.kind]
             pools.setdefault(pool, []).extend(_parts(module, moments[module.id]))
     for pool, parts in pools.items():
-        budget = (1 - getattr(keep, pool)) * sum(part.cost for part in parts)
+        budget = _share(sum(part.cost for part in parts), 1 - getattr(keep, pool))
         for part in sorted(parts, key=lambda each: each.score / each.cost):
             gone = chosen.setdefault(part.module.id, [])
-            most = int(count_parts(part.module) * (1 - keep.floor))
+            most = _share(count_parts(part.module), 1 - keep.floor)
             if part.cost <= budget and len(gone) < most:
                 gone.append(part.index)
                 budget -= part.cost
@@ -112,6 +112,11 @@ def choose(structure: Structure, moments: Mapping[str, Moments], keep: Keep) -> 
             which = tuple(sorted(chosen[module.id]))
             cuts[module.id] = Cut.model_validate({PARTS[module.kind]: which})
     return Plan(cuts)
+
+
+def _share(whole: int, share: float) -> int:
+    """The whole number in a share: two of 20 at 1 - 0.9, which is a little less than a tenth."""
+    return int(whole * share + 1e-6)
 
 
 def _parts(module: Module, moments: Moments) -> list[_Part]:

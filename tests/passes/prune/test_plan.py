@@ -109,6 +109,14 @@ def test_choice_takes_the_least_important_under_the_floor(nemo: ir.Model) -> Non
     assert max(map(len, gone.values())) <= UNITS // 2
 
 
+def test_choice_takes_the_whole_share(nemo: ir.Model) -> None:
+    structure = recognise(nemo)
+    attention = [module for module in watched_values(structure) if "attn" in module][:5]
+    moments = {module: Moments(np.zeros(D), np.eye(D)) for module in attention}
+    plan = choose(structure, moments, Keep(heads=0.9))
+    assert sum(len(cut.heads) for cut in plan.root.values() if cut != "drop") == 2
+
+
 def test_repair_solves_least_squares() -> None:
     """Against numpy's own solver on the data; features that go are combinations of others."""
     random = np.random.default_rng(0)
