@@ -109,9 +109,8 @@ class Sparsify(InPlacePass):
     def _sparsify_linear(self, layer: MatMulLayer, journal: Journal) -> None:
         weight = constant(layer.weight)
         if weight is None or weight.dtype != np.float32:
-            journal.refuse(
-                layer.id, "its weight is quantised already; zeros are set in float32 weights"
-            )
+            kind = "quantised already" if weight is None else f"in {weight.dtype}"
+            journal.refuse(layer.id, f"its weight is {kind}; zeros are set in float32 weights")
             return
         importance = self.importance.get(layer.input.name or "")
         uneven = self.counts == "energy"
@@ -141,6 +140,9 @@ class Sparsify(InPlacePass):
         uneven: bool = False,
     ) -> Floats | None:
         """The rows of a layer with their zeros, or None where too little would be kept."""
+        if not np.isfinite(rows).all():
+            journal.refuse(layer, "its weight holds infinities or NaN")
+            return None
         scores = np.square(rows)
         if importance is not None:
             scores = scores * importance

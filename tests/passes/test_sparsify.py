@@ -130,6 +130,15 @@ def test_excluded_and_quantised_layers_stay_dense() -> None:
     assert "quantised already" in Sparsify()(model).refusals[0].reason
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_stay_as_they_are(bad: float) -> None:
+    model, weight = linear()
+    weight[3, 5] = bad
+    result = Sparsify()(model)
+    assert not result.modified
+    assert "infinities or NaN" in result.refusals[0].reason
+
+
 @pytest.mark.parametrize(
     ("layers", "used"),
     [({"*": "2:16"}, "2:16"), ({"other*": "2:16"}, "4:16"), ({"?*": "8:16", "*": "2:16"}, "8:16")],
