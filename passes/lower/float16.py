@@ -36,6 +36,13 @@ _MOVING: Final = frozenset(
         *("Unsqueeze", "Where"),
     )
 )
+#: Operators of numbers that count something, besides those that move them.
+_COUNTING: Final = frozenset(
+    (
+        *("Abs", "Add", "Ceil", "Clip", "Div", "Floor", "Log", "MatMul", "Max", "Min", "Mul"),
+        *("Neg", "Range", "Round", "Sub"),
+    )
+)
 _LARGEST: Final = float(np.finfo(np.float16).max)
 #: Smaller numbers become it or zero.
 _LEAST: Final = float(np.finfo(np.float16).smallest_subnormal)
@@ -46,10 +53,10 @@ _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 class Float16(InPlacePass):
     """Weights and activations in float16; inputs and outputs of the model keep their types.
 
-    Other operators stay float32: logarithms, powers, sums and means of features, positions, what
-    a subgraph reads, and those with a constant beyond float16's largest number or with one number
-    below its least. One number of a Where, such as the minus infinity of a mask, becomes the
-    largest one instead.
+    Other operators stay float32: logarithms, powers, sums and means of features, lengths and
+    positions (float16 counts to 2048), what a subgraph reads, and those with a constant beyond
+    float16's largest number or with one number below its least. One number of a Where, such as the
+    minus infinity of a mask, becomes the largest one instead.
 
     Attributes:
         keep: Layers that stay float32, such as those whose error was too large; a block's id names
@@ -65,7 +72,8 @@ class Float16(InPlacePass):
         rewriter = _Rewriter(model.graph, journal)
         changed = 0
         for node in list(model.graph):
-            if not self._kept(node) and rewriter.can_narrow(node):
+            counts = rewriter.counts(node)
+            if not counts and not self._kept(node) and rewriter.can_narrow(node):
                 rewriter.narrow(node)
                 changed += 1
             else:
@@ -89,6 +97,20 @@ class _Rewriter:
         self.journal = journal
         self.halves: dict[ir.Value, ir.Value] = {}
         self.floats: dict[ir.Value, ir.Value] = {}
+        self._counts: set[ir.Value] = set()
+
+    def counts(self, node: ir.Node) -> bool:
+        """Whether a node computes with lengths or positions alone: integers that became floats."""
+        given = [v for v in node.inputs if v is not None and constant(v) is None]
+        if node.op_type == "Cast":
+            counts = any(v.dtype is not None and v.dtype.is_integer() for v in given)
+        else:
+            floats = [v for v in given if v.dtype in (_FLOAT, _HALF)]
+            known = node.op_type in _COUNTING or node.op_type in _MOVING
+            counts = known and bool(floats) and self._counts.issuperset(floats)
+        if counts:
+            self._counts.update(node.outputs)
+        return counts
 
     def can_narrow(self, node: ir.Node) -> bool:
         floats = [v for v in node.inputs if v is not None and v.dtype in (_FLOAT, _HALF)]

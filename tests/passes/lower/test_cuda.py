@@ -17,6 +17,7 @@ from confpress.passes.lower.float16 import Float16
 from confpress.passes.lower.reference import LowerReference
 from confpress.passes.quantize import Quantize
 from confpress.passes.rewrite import Patch
+from onnx.reference import ReferenceEvaluator
 
 from tests.passes.graphs import evaluate, operators, parse
 
@@ -180,6 +181,28 @@ def test_a_number_below_float16_does_not_become_zero() -> None:
     result = Float16()(model)
     assert "vanishes" in result.refusals[0].reason
     np.testing.assert_allclose(evaluate(model, X)[0], expected, atol=1e-2)
+
+
+def test_lengths_and_positions_are_counted_in_float32() -> None:
+    model = parse(
+        """
+        <ir_version: 10, opset_import: ["": 21]>
+        net (int64[b] lengths, float two, float[1, 4] slow) => (int64[b] frames, float[b, 4] table)
+        {
+          n = Cast <to = 1> (lengths)  h = Div (n, two)  f = Floor (h)  frames = Cast <to = 7> (f)
+          axis = Constant <value_ints = [1]> ()  p = Unsqueeze (n, axis)  a = Mul (p, slow)
+          table = Sin (a)
+        }""",
+        two=np.array(2, np.float32),
+        slow=np.array([[1, 0.1, 0.01, 0.001]], np.float32),
+    )
+    feeds = {"lengths": np.array([2050, 7003, 70001])}
+    # ONNX Runtime's CPU provider takes such casts away.
+    expected = ReferenceEvaluator(ir.to_proto(model)).run(None, feeds)
+    Float16()(model)
+    actual = ReferenceEvaluator(ir.to_proto(model)).run(None, feeds)
+    np.testing.assert_array_equal(actual[0], expected[0])
+    np.testing.assert_array_equal(actual[1], expected[1])
 
 
 def test_layers_are_kept_float32_by_name() -> None:
