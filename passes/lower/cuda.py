@@ -220,8 +220,13 @@ def _make_sparse(model: ir.Model, layer: MatMulLayer, most: int, journal: Journa
                 "than two in some four, which sparse tensor cores do not take",
             )
         return
+    with np.errstate(over="ignore"):
+        halves = rows.astype(np.float16)
+    if not np.isfinite(halves).all():
+        journal.refuse(layer.id, "a weight is beyond float16's largest number")
+        return
     patch = Patch(layer.node)
-    values, columns = pack_sparse_half(rows.astype(np.float16))
+    values, columns = pack_sparse_half(halves)
     half = patch.op("Cast", layer.input, to=int(ir.DataType.FLOAT16))
     half.type, half.shape = ir.TensorType(ir.DataType.FLOAT16), layer.input.shape
     define_operator(model, sparse_half_function)

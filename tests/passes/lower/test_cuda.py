@@ -130,6 +130,16 @@ def test_sparse_layers_are_made_where_they_are_asked_for() -> None:
     np.testing.assert_allclose(actual, expected, atol=5e-3 * np.abs(expected).max())
 
 
+def test_sparse_weights_beyond_float16_stay_float32() -> None:
+    weight = np.zeros((200, 32), np.float32)
+    weight[3] = 1e5
+    model = layer(weight)
+    (expected,) = evaluate(model, X)
+    result = LowerCuda(sparse=True)(model)
+    assert "largest number" in result.refusals[0].reason
+    np.testing.assert_array_equal(evaluate(model, X)[0], expected)
+
+
 def test_two_of_four_inputs_are_sparse_too() -> None:
     weight = RANDOM.standard_normal((200, 32)).astype(np.float32)
     weight[np.arange(200) % 4 >= 2] = 0
