@@ -122,6 +122,9 @@ class _Rewriter:
                 return False
         elif node.op_type not in _COMPUTING:
             return False
+        # The mean and the deviation that a norm may give too are float32 whatever it reads.
+        if node.op_type == "LayerNormalization" and len(outputs) > 1:
+            return False
         if any(user.graph is not self.graph for v in outputs for user in v.consumers()):
             return False
         if all(self._fits(node, value) for value in floats):

@@ -215,6 +215,19 @@ def test_lengths_and_positions_are_counted_in_float32() -> None:
     np.testing.assert_array_equal(actual[1], expected[1])
 
 
+def test_a_norm_that_gives_its_deviation_stays_float32() -> None:
+    model = parse(
+        """
+        <ir_version: 10, opset_import: ["": 21]>
+        net (float[b, t, 200] x, float[200] g) => (float[b, t, 200] y)
+        { n, mean, inverse = LayerNormalization (x, g)  y = Mul (n, inverse) }""",
+        g=np.ones(200, np.float32),
+    )
+    (expected,) = evaluate(model, X)
+    Float16()(model)
+    np.testing.assert_allclose(evaluate(model, X)[0], expected, atol=1e-2)
+
+
 def test_layers_are_kept_float32_by_name() -> None:
     model = layer(RANDOM.standard_normal((200, 32)).astype(np.float32))
     (expected,) = evaluate(model, X)
