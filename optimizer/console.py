@@ -87,6 +87,8 @@ def check_output_file(path: Path, inputs: Sequence[Path] = (), outside: Path | N
     real = Path(os.path.realpath(path))
     if real.is_dir():
         raise ConfpressError(f"{path} is a folder, but a file is to be written there.")
+    if path.exists() and not path.is_file():
+        raise ConfpressError(f"{path} is a device or a pipe, which a file would replace.")
     for given in inputs:
         if Path(os.path.realpath(given)) == real:
             raise ConfpressError(f"{path} would replace the input {given}; choose another name.")
@@ -115,7 +117,8 @@ def write_json(path: Path | None, value: object) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
+    """Writes a file, whole or not at all; behind a link, the file that it leads to."""
+    path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         partial.write_text(text, encoding="utf-8")

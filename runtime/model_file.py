@@ -77,7 +77,7 @@ def save_model(
 
     Args:
         model: The model; not changed.
-        path: Where to write; missing folders are made.
+        path: Where to write, or a link to it; missing folders are made.
         external_data: Whether weights go beside the model; by default only those that a single
             file cannot hold (2 GiB).
         alignment: Alignment of external tensors in bytes (4096 lets packed weights be mapped and
@@ -86,7 +86,7 @@ def save_model(
     Raises:
         ConfpressError: the file cannot be written.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     if external_data is None:
         external_data = weight_bytes(model) > EMBED_LIMIT_BYTES
     folder: str | None = None

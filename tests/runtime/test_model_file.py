@@ -281,3 +281,16 @@ class TestRefusals:
         external.with_name("model.onnx.data").rename(external.parent / "sub" / "weights")
         redirect(external, "sub/weights")
         assert weights(load_model(external))["weight1"].shape == (80, 16)
+
+
+def test_a_link_leads_to_what_is_written(tiny_ctc: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "link.onnx"
+    link.symlink_to("there/written.onnx")
+    save_model(load_model(tiny_ctc), link, external_data=True)
+    assert link.is_symlink()
+    assert weights(load_model(link)).keys() == weights(load_model(tiny_ctc)).keys()
+    assert {part.name for part in (tmp_path / "there").iterdir()} == {
+        "written.onnx",
+        "written.onnx.data",
+    }
