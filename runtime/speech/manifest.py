@@ -60,7 +60,8 @@ def load_utterances(path: Path | str, subset: str | None = None) -> list[Utteran
 
 def _from_manifest(manifest: Path, subset: str | None) -> list[Utterance]:
     try:
-        with manifest.open(encoding="utf-8", newline="") as file:
+        # Spreadsheets put a byte order mark before the first column's name.
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             if "path" not in (rows.fieldnames or ()):
                 raise ConfpressError(

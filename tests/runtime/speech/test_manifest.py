@@ -49,6 +49,13 @@ def test_a_folder_without_a_manifest_lists_its_audio(tmp_path: Path) -> None:
     assert [(u.id, u.seconds, u.text) for u in found] == [("b", 0.5, None), ("a", 0.5, None)]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    (tmp_path / "manifest.tsv").write_bytes(
+        b"\xef\xbb\xbfid\tpath\tseconds\ttext\r\none\ta.flac\t1\tYES\r\n"
+    )
+    assert load_utterances(tmp_path) == [Utterance("one", tmp_path / "a.flac", 1.0, "YES")]
+
+
 def test_seconds_come_from_the_file_where_the_manifest_has_none(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", np.zeros(4000), 16000)
     _manifest(tmp_path, "path\ttext\na.flac\tyes\n")
