@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,19 +84,23 @@ def _from_row(row: dict[str, str | None], manifest: Path, line: int) -> Utteranc
     path = manifest.parent / relative
     name = row.get("id") or path.stem
     seconds = row.get("seconds")
-    try:
-        duration = float(seconds) if seconds else audio_seconds(path)
-    except ValueError as error:
-        raise ConfpressError(
-            f"{manifest}, line {line}: seconds is '{seconds}', not a number."
-        ) from error
     return Utterance(
         id=name,
         path=path,
-        seconds=duration,
+        seconds=_seconds(seconds, f"{manifest}, line {line}") if seconds else audio_seconds(path),
         text=row.get("text") or None,
         speaker=row.get("speaker") or speaker_of(name),
     )
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfpressError(f"{where}: seconds is '{text}', not a positive number.")
+    return seconds
 
 
 def _from_folder(folder: Path, subset: str | None) -> list[Utterance]:

@@ -68,6 +68,8 @@ def test_seconds_come_from_the_file_where_the_manifest_has_none(tmp_path: Path) 
         ("id\ttext\na\tb\n", "names no column 'path'"),
         ("", "names no column 'path'"),
         ("path\tseconds\na.flac\tlong\n", "line 2: seconds is 'long'"),
+        ("path\tseconds\na.flac\tnan\n", "seconds is 'nan', not a positive number"),
+        ("path\tseconds\na.flac\t-3\n", "seconds is '-3', not a positive number"),
         ("path\tseconds\n\t1\n", "line 2: the path is empty"),
         ("path\tseconds\n", "no utterances"),
     ],
