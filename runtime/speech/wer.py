@@ -72,7 +72,7 @@ class ErrorCounts:
     def interval(self, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
         """95 % interval of the rate."""
         errors, reference = _resample((self.errors, self.reference), resamples, seed)
-        return _percentiles(errors / reference)
+        return _interval(errors, reference)
 
     def difference(
         self, other: ErrorCounts, resamples: int = RESAMPLES, seed: int = SEED
@@ -87,7 +87,7 @@ class ErrorCounts:
         mine, theirs, reference = _resample(
             (self.errors, other.errors, self.reference), resamples, seed
         )
-        return _percentiles((theirs - mine) / reference)
+        return _interval(theirs - mine, reference)
 
 
 def normalise_text(text: str) -> str:
@@ -158,6 +158,8 @@ def _resample(
     return [sums[:, i].astype(np.float64) for i in range(len(columns))]
 
 
-def _percentiles(samples: npt.NDArray[np.float64]) -> Interval:
-    low, high = np.nanpercentile(samples, [2.5, 97.5])
+def _interval(errors: npt.NDArray[np.float64], reference: npt.NDArray[np.float64]) -> Interval:
+    """95 % of the resamples' rates; a resample of silent utterances alone has none."""
+    spoken = reference > 0
+    low, high = np.percentile(errors[spoken] / reference[spoken], [2.5, 97.5])
     return Interval(float(low), float(high))

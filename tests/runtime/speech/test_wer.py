@@ -27,6 +27,15 @@ def test_an_empty_reference_among_others_only_takes_insertions() -> None:
     assert counts.insertions.tolist() == [0, 1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_resamples_of_silence_alone_leave_the_interval_finite() -> None:
+    counts = word_errors(["one", "", ""], ["one", "two", ""])
+    assert counts.interval().low == 0.0
+    assert counts.interval().high == 2.0
+    other = word_errors(["one", "", ""], ["one", "", ""])
+    assert counts.difference(other).low == -2.0
+
+
 def test_the_interval_holds_the_rate_and_repeats() -> None:
     references = ["one two three four"] * 40
     hypotheses = ["one two three four" if i % 4 else "one two" for i in range(40)]
