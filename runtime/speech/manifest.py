@@ -88,7 +88,7 @@ def _from_row(row: dict[str, str | None], manifest: Path, line: int) -> Utteranc
         id=name,
         path=path,
         seconds=_seconds(seconds, f"{manifest}, line {line}") if seconds else audio_seconds(path),
-        text=row.get("text") or None,
+        text=(row.get("text") or "").strip() or None,
         speaker=row.get("speaker") or speaker_of(name),
     )
 

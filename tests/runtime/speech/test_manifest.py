@@ -20,7 +20,7 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
         tmp_path,
         "text\tseconds\tpath\tid\tspeaker\n"
         'HELLO "YOU"\t1.5\tsub/a.flac\tone\tann\n'
-        "\t2\tb.wav\t\t\n",
+        " \t2\tb.wav\t\t\n",
     )
     assert load_utterances(tmp_path) == [
         Utterance("one", tmp_path / "sub/a.flac", 1.5, 'HELLO "YOU"', "ann"),
