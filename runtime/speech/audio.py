@@ -20,8 +20,8 @@ def read_audio(path: Path | str, sample_rate: int) -> npt.NDArray[np.float32]:
         float32 [samples], full scale 1.0.
 
     Raises:
-        ConfpressError: the file cannot be decoded, is empty, has several channels, or has
-            another sample rate than `sample_rate`.
+        ConfpressError: the file cannot be decoded, is empty, has several channels,
+            another sample rate than `sample_rate`, or samples that are no numbers.
     """
     try:
         samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
@@ -35,6 +35,8 @@ def read_audio(path: Path | str, sample_rate: int) -> npt.NDArray[np.float32]:
         raise ConfpressError(f"{path} has {samples.shape[1]} channels, but mono audio is needed.")
     if samples.shape[0] == 0:
         raise ConfpressError(f"{path} has no samples.")
+    if not np.isfinite(samples).all():
+        raise ConfpressError(f"{path} has samples that are infinite or no numbers.")
     return np.ascontiguousarray(samples[:, 0])
 
 

@@ -39,6 +39,15 @@ def test_empty_audio_is_refused(tmp_path: Path) -> None:
         read_audio(_write(tmp_path / "a.wav", np.zeros(0)), 16000)
 
 
+@pytest.mark.parametrize("sample", [np.nan, -np.inf])
+def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, sample: float) -> None:
+    audio = np.zeros(800)
+    audio[100] = sample
+    soundfile.write(tmp_path / "a.wav", audio, 16000, subtype="FLOAT")
+    with pytest.raises(ConfpressError, match="infinite or no numbers"):
+        read_audio(tmp_path / "a.wav", 16000)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"this is not audio"])
 def test_what_cannot_be_decoded_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "broken.flac"
