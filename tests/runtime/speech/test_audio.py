@@ -48,12 +48,17 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path, sample: float) 
         read_audio(tmp_path / "a.wav", 16000)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"this is not audio"])
-def test_what_cannot_be_decoded_is_refused(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [b"", b"this is not audio"])
+def test_what_cannot_be_decoded_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.flac"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ConfpressError, match=r"broken\.flac is not audio"):
-        read_audio(path, 16000)
-    with pytest.raises(ConfpressError, match=r"broken\.flac is not audio"):
-        audio_seconds(path)
+    path.write_bytes(content)
+    for read in (lambda: read_audio(path, 16000), lambda: audio_seconds(path)):
+        with pytest.raises(ConfpressError, match=r"broken\.flac is not audio"):
+            read()
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "missing.flac"
+    for read in (lambda: read_audio(path, 16000), lambda: audio_seconds(path)):
+        with pytest.raises(ConfpressError, match=r"there is no audio file .*missing\.flac\.$"):
+            read()
