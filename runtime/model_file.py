@@ -7,6 +7,7 @@ without being read, and written without a second copy of it in memory.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import mmap
 import os
@@ -49,8 +50,8 @@ def load_model(path: Path | str) -> ir.Model:
     """Read an ONNX model; its weights are memory-mapped, external data after a check.
 
     Raises:
-        ConfpressError: there is no such file, it is not ONNX, it is cut off, or its external
-            data is missing, too short or outside the model's folder.
+        ConfpressError: there is no such file, it is not ONNX, it is cut off, a node reads what
+            nothing gives, or its external data is missing, too short or outside the model's folder.
     """
     path = Path(path)
     opset_domains(path)  # refuses what is not a whole ONNX file, before anything is parsed
@@ -59,6 +60,7 @@ def load_model(path: Path | str) -> ir.Model:
     # What a parser raises on a broken file has no common class but Exception.
     except Exception as error:
         raise ConfpressError(f"{path} is not a valid ONNX model: {_one_line(error)}.") from error
+    _refuse_dangling(model, path)
     _bind_external_data(model, path.resolve())
     return model
 
@@ -223,6 +225,18 @@ def _parse(path: Path) -> ir.Model:
     for weight in mapped:
         model.graph.initializers[str(weight.name)].const_value = weight
     return model
+
+
+def _refuse_dangling(model: ir.Model, path: Path) -> None:
+    """The parser takes a value that nothing gives for one that somebody else will give."""
+    nodes = ir.traversal.RecursiveGraphIterator(model.graph)
+    for value in itertools.chain(model.graph.outputs, *(node.inputs for node in nodes)):
+        if value is None or value.producer() or value.is_graph_input() or value.is_initializer():
+            continue
+        raise ConfpressError(
+            f"{path} is not a valid ONNX model: it reads '{value.name}', which is no input, "
+            "no weight and no output of a node."
+        )
 
 
 def _not_onnx(data: bytes | mmap.mmap, name: str) -> str:

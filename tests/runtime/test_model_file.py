@@ -294,3 +294,11 @@ def test_a_link_leads_to_what_is_written(tiny_ctc: Path, tmp_path: Path) -> None
         "written.onnx",
         "written.onnx.data",
     }
+
+
+@pytest.mark.parametrize(("field", "name"), [("initializer", "weight1"), ("node", "logprobs")])
+def test_what_is_read_and_not_given_is_refused(tiny_ctc: Path, field: str, name: str) -> None:
+    proto = onnx.load_model(tiny_ctc)
+    proto.graph.ClearField(field)  # type: ignore[arg-type]
+    tiny_ctc.write_bytes(proto.SerializeToString())
+    assert f"reads '{name}', which is no input, no weight" in refused(tiny_ctc)
