@@ -67,7 +67,7 @@ def trace(
     Raises:
         ConfpressError: the model cannot be run, or audio cannot be read.
     """
-    loaded = load_model(model.path)
+    loaded, given = load_model(model.path), str(model.path)
     with tempfile.TemporaryDirectory(prefix="confpress-") as name:
         folder = Path(name)
         if _lacks_names(loaded.graph):
@@ -82,7 +82,8 @@ def trace(
             runs=runs,
             utterances=utterances,
         )
-        return Traced(loaded, load_model(folder / _FILE), whole)
+        optimised = load_model(folder / _FILE)
+        return Traced(loaded, optimised, whole.model_copy(update={"model": given}))
 
 
 def _saving(options: SessionOptions, folder: Path) -> SessionOptions:

@@ -49,6 +49,7 @@ def test_nodes_without_names_are_told_apart(tmp_path: Path, tiny_ctc: Path) -> N
     found = profile_modules(AsrModel.load(tmp_path / "nameless.onnx"), seconds=2.0, runs=2)
     check_sums(found)
     assert found.whole.nodes
+    assert found.whole.model == str(tmp_path / "nameless.onnx")
     assert ModuleProfile.model_validate_json(found.model_dump_json()) == found
 
 
