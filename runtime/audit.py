@@ -68,6 +68,9 @@ class Audit(Record):
     seconds: float | None = Field(
         default=None, description="audio that times are of; none without times"
     )
+    batch: int | None = Field(
+        default=None, description="utterances that ran together, each so long; none without times"
+    )
     threads: int
     layers: tuple[LayerAudit, ...] = Field(description="in the order of the graph")
     saturation: tuple[Saturation, ...] = Field(

@@ -50,6 +50,8 @@ def audit_timed(
 ) -> Audit:
     """The audit with the time of every layer, and that of its product in float32.
 
+    Times are of one utterance, or of as many as the model takes where it takes no other number.
+
     Args:
         model: The model.
         options: How it is run.
@@ -60,7 +62,8 @@ def audit_timed(
     Raises:
         ConfpressError: the model cannot be run, or audio cannot be read.
     """
-    traced = trace(model, options, seconds=seconds, runs=runs, utterances=utterances)
+    batch = model.interface.batch or 1
+    traced = trace(model, options, seconds=seconds, batch=batch, runs=runs, utterances=utterances)
     pairs = pair(traced.model, traced.optimised)
     times = {node.name: node for node in traced.whole.nodes}
     twins = [_twin(stated, running, times) for stated, running in pairs]
@@ -69,6 +72,7 @@ def audit_timed(
     return Audit(
         model=str(model.path),
         seconds=traced.whole.seconds,
+        batch=batch,
         threads=options.threads,
         layers=tuple(
             layer.model_copy(

@@ -174,7 +174,7 @@ def _title(found: Audit) -> str:
     planned = len(found.layers) - len(found.unplanned)
     return (
         f"{found.model}: {planned} of {len(found.layers)} layers run as the file says; times of "
-        f"{found.seconds:g} s of audio, threads {found.threads}"
+        f"{found.seconds:g} s of audio, batch {found.batch}, threads {found.threads}"
     )
 
 

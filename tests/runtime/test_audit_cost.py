@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from confpress.passes.lower.portable import LowerPortable
@@ -32,7 +33,7 @@ def test_layers_have_both_times(tiny_ctc: Path, tmp_path: Path) -> None:
     found = audit_timed(
         AsrModel.load(tmp_path / "int8.onnx", original.frontend), seconds=2.0, runs=2
     )
-    assert found.seconds == 2.0
+    assert (found.seconds, found.batch) == (2.0, 1)
     # The head is too small to be quantised.
     assert [layer.kernel for layer in found.layers] == [
         "com.microsoft.DynamicQuantizeMatMul",
@@ -42,3 +43,9 @@ def test_layers_have_both_times(tiny_ctc: Path, tmp_path: Path) -> None:
     for layer in found.layers:
         assert layer.ms is not None and layer.ms > 0
         assert layer.float_ms is not None and layer.float_ms > 0
+
+
+def test_a_model_of_a_fixed_batch_is_audited_in_it(make_ctc: Callable[..., Path]) -> None:
+    found = audit_timed(AsrModel.load(make_ctc(batch=4)), seconds=0.5, runs=2)
+    assert found.batch == 4
+    assert all(layer.ms for layer in found.layers)
