@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 from collections.abc import Iterable
 
 import onnx_ir as ir
@@ -69,6 +70,13 @@ class Journal:
     def refuse(self, where: str | None, reason: str) -> None:
         """Notes one refusal."""
         self._refusals.append(Refusal(where or "model", reason))
+
+    def refuse_unknown(self, patterns: Iterable[str], graph: ir.Graph) -> None:
+        """Notes patterns that no layer's id fits: a misspelt one would do nothing, unsaid."""
+        layers = {layer_of(node) for node in graph}
+        for pattern in patterns:
+            if not fnmatch.filter(layers, pattern):
+                self.refuse(pattern, "no layer has an id that fits this pattern")
 
     def extend(self, result: ir.passes.PassResult) -> None:
         """Takes over the record of a pass that ran as a part of this one."""

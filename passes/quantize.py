@@ -72,6 +72,7 @@ class Quantize(InPlacePass):
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
+        journal.refuse_unknown(self.exclude, model.graph)
         wanted = [form for _, form in self._linear_formats(model)]
         if not wanted and self.convolution == "float32":
             return journal.result(model)

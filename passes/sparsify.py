@@ -91,6 +91,7 @@ class Sparsify(InPlacePass):
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
+        journal.refuse_unknown((*self.exclude, *self.layers), model.graph)
         for layer in matmul_layers(model.graph):
             if self._wants(layer.id, journal):
                 self._sparsify_linear(layer, journal)

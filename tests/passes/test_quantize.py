@@ -198,6 +198,13 @@ def test_excluded_layers_stay_float() -> None:
     assert "encoder.layers.0.*" in result.refusals[0].reason
 
 
+def test_a_pattern_that_no_layer_fits_is_told() -> None:
+    result = Quantize(exclude=("encoder.layer.0.*",))(parse(LINEAR, **weights()))
+    assert [(refusal.where, refusal.reason) for refusal in result.refusals] == [
+        ("encoder.layer.0.*", "no layer has an id that fits this pattern")
+    ]
+
+
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
 def test_weights_that_are_not_finite_are_refused(bad: float) -> None:
     arrays = weights()

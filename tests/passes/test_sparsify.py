@@ -139,6 +139,12 @@ def test_weights_that_are_not_finite_stay_as_they_are(bad: float) -> None:
     assert "infinities or NaN" in result.refusals[0].reason
 
 
+def test_patterns_that_no_layer_fits_are_told() -> None:
+    model, _ = linear()
+    result = Sparsify(exclude=("encodr.*",), layers={"other*": "2:16"})(model)
+    assert [refusal.where for refusal in result.refusals] == ["encodr.*", "other*"]
+
+
 @pytest.mark.parametrize(
     ("layers", "used"),
     [({"*": "2:16"}, "2:16"), ({"other*": "2:16"}, "4:16"), ({"?*": "8:16", "*": "2:16"}, "8:16")],
