@@ -117,11 +117,17 @@ def write_json(path: Path | None, value: object) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all; behind a link, the file that it leads to."""
+    """Writes a file, whole or not at all; behind a link, the file that it leads to.
+
+    Raises:
+        ConfpressError: the file cannot be written.
+    """
     path = Path(os.path.realpath(path))
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
+    except OSError as error:
+        raise ConfpressError(f"cannot write {path}: {error.strerror}.") from error
     finally:
         partial.unlink(missing_ok=True)

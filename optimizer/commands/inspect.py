@@ -92,8 +92,9 @@ def _write_plan(loaded: ir.Model, path: Path) -> None:
     """Writes the plan that prunes nothing; ids are those of the simplified model."""
     from ...passes.prune import plan_template
     from ...passes.structure import recognise
+    from ..console import write_text
 
-    path.write_text(plan_template(recognise(loaded)).to_json() + "\n", encoding="utf-8")
+    write_text(path, plan_template(recognise(loaded)).to_json() + "\n")
 
 
 def _title(path: Path, summary: Summary, seconds: float) -> str:

@@ -30,3 +30,8 @@ def test_a_link_leads_to_what_is_written(tmp_path: Path) -> None:
     write_json(link, [1])
     assert link.is_symlink()
     assert (tmp_path / "there" / "found.json").read_text() == "[\n  1\n]\n"
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfpressError, match=r"^cannot write .*gone/x\.json: No such file"):
+        write_json(tmp_path / "gone" / "x.json", [1])
