@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleDimensions
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from ..passes.errors import ConfpressError
@@ -38,16 +40,27 @@ def print_table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[s
     if title:
         output().print(title, markup=False, highlight=False, soft_wrap=True, style="bold")
     table = Table(box=None)
-    for column in columns:
+    for index, column in enumerate(columns):
         table.add_column(
             escape(column.title),
             justify="right" if column.number else "left",
             no_wrap=column.number,
+            min_width=_widest(column, [row[index] for row in rows]) if column.number else None,
+            overflow="fold",
             header_style="dim",
         )
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    output().print(table)
+    console = output()
+    # What is wider than the terminal is folded by it: a number that is cut tells another one.
+    unlimited = console.options.update_width(sys.maxsize)
+    least = Measurement.get(console, unlimited, table).minimum
+    console.size = ConsoleDimensions(max(console.width, least), console.height)
+    console.print(table)
+
+
+def _widest(column: Column, cells: Sequence[str]) -> int:
+    return max(cell_len(text) for text in (column.title, *cells))
 
 
 def print_line(text: str) -> None:
