@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import (
+    FiniteRange,
     instructions_option,
     json_option,
     model_argument,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--least-db",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="DB",
     help="For `cuda`: keep as many blocks float32 as the outputs need to have this much signal "
     "over error, measured on 3 seconds of --data or noise.",

@@ -11,6 +11,7 @@ import click
 from ..presets import DEFAULT, PRESETS
 from .options import (
     PATH,
+    FiniteRange,
     format_plan_option,
     formats_option,
     frontend_option,
@@ -76,7 +77,7 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
 )
 @click.option(
     "--max-wer-increase",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="X",
     help="Percentage points of word error rate that a result may lose on --validation (see the "
     "exit status below), and that formats are chosen within on --selection.",
@@ -98,7 +99,7 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
 @repair_option
 @click.option(
     "--max-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="S",
     help="Longest audio the model must take: a stored position table is trimmed to it. Without "
     "it, the table is computed in the graph, for any length.",

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
 PATH = click.Path(path_type=Path)
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; click's own lets nan through, and infinity where there is no end."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Reads the number, or says that it is none."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
 
 model_argument = click.argument("model", type=PATH)
 
@@ -46,7 +62,7 @@ tokens_option = click.option(
 
 chunk_option = click.option(
     "--chunk",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="S",
     help="Streaming models: seconds of audio from one chunk to the next, where the model does not "
     "say [0.64].",
@@ -114,14 +130,14 @@ formats_option = click.option(
 
 max_size_option = click.option(
     "--max-size",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="MB",
     help="For mixed: megabytes (10^6 bytes) of the file of target portable.",
 )
 
 max_latency_option = click.option(
     "--max-latency",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="MS",
     help="For mixed: milliseconds of all linear layers for 5 s of speech on target cpu, one "
     "thread, measured here.",
@@ -129,7 +145,7 @@ max_latency_option = click.option(
 
 max_error_option = click.option(
     "--max-error",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="KL",
     help="For mixed: the smallest file whose layers change the scores by at most this much "
     "together (KL a frame).",

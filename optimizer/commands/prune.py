@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH, frontend_option, json_option, model_argument, output_option
+from .options import PATH, FiniteRange, frontend_option, json_option, model_argument, output_option
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from ...passes.prune import Moments
 
-_SHARE = click.FloatRange(min=0, max=1, min_open=True)
+_SHARE = FiniteRange(min=0, max=1, min_open=True)
 
 
 @click.command("prune", short_help="Remove pruned units, heads, channels, modules.")
@@ -57,7 +57,7 @@ _SHARE = click.FloatRange(min=0, max=1, min_open=True)
 @click.option("--no-repair", is_flag=True, help="Leave out the least-squares repair after --keep.")
 @click.option(
     "--tolerance",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=1e-4,
     show_default=True,
     help="Largest difference of an output, relative to its largest value.",

@@ -10,6 +10,7 @@ import click
 
 from .options import (
     PATH,
+    FiniteRange,
     format_plan_option,
     formats_option,
     frontend_option,
@@ -74,7 +75,7 @@ _FORMATS = click.Choice(["int8", "float32"])
 @selection_subset_option
 @click.option(
     "--max-wer-increase",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="X",
     help="For mixed: percentage points of word error rate that the smallest file may lose on "
     "--selection.",

@@ -9,6 +9,7 @@ import click
 
 from .options import (
     PATH,
+    FiniteRange,
     frontend_option,
     instructions_option,
     json_option,
@@ -57,7 +58,7 @@ _PATTERNS = click.Choice(
 )
 @click.option(
     "--least-energy",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.4,
     show_default=True,
     metavar="SHARE",

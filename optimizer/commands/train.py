@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH
+from .options import PATH, FiniteRange
 
 
 @click.command("train", short_help="Train a Conformer-CTC (extra `train`).")
@@ -49,7 +49,7 @@ from .options import PATH
 @click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of the schedule.")
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="M",
     help="End the schedule after this time instead.",
 )

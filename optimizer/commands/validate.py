@@ -10,6 +10,7 @@ import click
 
 from .options import (
     PATH,
+    FiniteRange,
     chunk_option,
     frontend_option,
     json_option,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-wer-increase",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="X",
     help="Percentage points of word error rate that B may lose; see the exit status below.",
 )

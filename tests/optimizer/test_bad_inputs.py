@@ -221,3 +221,11 @@ def test_wrong_usage_has_its_own_status(confpress: Confpress, tiny_ctc: Path) ->
         done = confpress(*arguments)
         assert done.status == 2
         assert "Error: " in done.err
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_numbers_that_are_none(refuses: Refuses, tiny_ctc: Path, number: str) -> None:
+    said = refuses("inspect", tiny_ctc, "--seconds", number, status=2)
+    assert f"{number} is not a finite number" in said
+    said = refuses("validate", tiny_ctc, tiny_ctc, "--max-wer-increase", number, status=2)
+    assert f"{number} is not a finite number" in said
