@@ -87,7 +87,8 @@ def compare_reports(paths: Sequence[Path]) -> Comparison:
     """
     if len(paths) < 2:
         raise ConfpressError("compare needs at least two results.")
-    reports = dict(zip(_names(paths), (load_report(path) for path in paths), strict=True))
+    loaded = [load_report(path) for path in paths]
+    reports = dict(zip(_names(paths), loaded, strict=True))
     rows = _rows(reports)
     return Comparison(
         results=tuple(

@@ -81,6 +81,11 @@ def test_folders_of_one_name_are_told_apart(folders: tuple[Path, Path], tmp_path
         compare_reports(folders[:1])
 
 
+def test_results_that_are_not_there_are_not_the_same(tmp_path: Path) -> None:
+    with pytest.raises(ConfpressError, match=r"cannot read .*one: No such file"):
+        compare_reports([tmp_path / "one", tmp_path / "other"])
+
+
 def test_what_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(ConfpressError, match="cannot read"):
         load_report(tmp_path)
