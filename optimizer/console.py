@@ -86,12 +86,14 @@ def output() -> Console:
     return Console(file=sys.stdout, width=_PLAIN_WIDTH)
 
 
-def check_output_file(path: Path, inputs: Sequence[Path] = (), outside: Path | None = None) -> None:
+def check_output_file(
+    path: Path, inputs: Sequence[Path | None] = (), outside: Path | None = None
+) -> None:
     """Refuses an output file that would replace an input, or cannot be a file.
 
     Args:
         path: The file.
-        inputs: What the command reads.
+        inputs: What the command reads; None was not given.
         outside: A folder that the command writes as a whole, in which nothing else may lie.
 
     Raises:
@@ -103,7 +105,7 @@ def check_output_file(path: Path, inputs: Sequence[Path] = (), outside: Path | N
     if path.exists() and not path.is_file():
         raise ConfpressError(f"{path} is a device or a pipe, which a file would replace.")
     for given in inputs:
-        if Path(os.path.realpath(given)) == real:
+        if given is not None and Path(os.path.realpath(given)) == real:
             raise ConfpressError(f"{path} would replace the input {given}; choose another name.")
     if outside is not None and Path(os.path.realpath(outside)) in (real, *real.parents):
         raise ConfpressError(f"{path} lies in the result {outside}; choose a place outside it.")

@@ -119,7 +119,7 @@ def command(
     if saturation and data is None:
         raise ConfpressError("--saturation counts on speech: give --data.")
     if json_file is not None:
-        check_output_file(json_file, inputs=[model])
+        check_output_file(json_file, inputs=[model, data, frontend])
     loaded = AsrModel.load(model, frontend)
     utterances = load_utterances(data, subset) if data else []
     if provider != "cpu":

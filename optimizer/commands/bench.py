@@ -129,7 +129,7 @@ def command(
     from ..tables import print_benchmark, print_changes
 
     if json_file is not None:
-        check_output_file(json_file, models)
+        check_output_file(json_file, [*models, data, frontend])
     stored = load_benchmark(stored_file) if stored_file else None
     utterances = load_utterances(data, subset) if data else []
     options = BenchOptions(

@@ -89,7 +89,7 @@ def command(
     from ..console import check_output_file, print_line, print_table, write_json
 
     if json_file is not None:
-        check_output_file(json_file, inputs=[model])
+        check_output_file(json_file, inputs=[model, data, frontend])
     loaded = AsrModel.load(model, frontend)
     utterances = load_utterances(data, subset) if data else []
     with progress("Profiling", None):

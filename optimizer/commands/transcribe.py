@@ -60,7 +60,7 @@ def command(
     from ..console import check_output_file, write_json
 
     if json_file is not None:
-        check_output_file(json_file, inputs=[model, *audio])
+        check_output_file(json_file, inputs=[model, *audio, frontend, tokens])
     utterances = _utterances(audio)
     recogniser = AsrModel.load(model, frontend, tokens, chunk)
     session = create_session(recogniser.path, SessionOptions(threads=threads or 1))

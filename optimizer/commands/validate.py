@@ -124,9 +124,8 @@ def command(
     from ..known_validation import validate_once
     from ..tables import print_modules, print_outputs, print_speech, print_stream
 
-    inputs = [p for p in (reference, candidate, data, frontend, tokens) if p is not None]
     if json_file is not None:
-        check_output_file(json_file, inputs)
+        check_output_file(json_file, [reference, candidate, data, frontend, tokens])
     utterances = load_utterances(data, subset) if data else []
     if layers and provider != "cpu":
         raise ConfpressError("--layers compares on the CPU.")

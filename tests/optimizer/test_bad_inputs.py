@@ -229,3 +229,15 @@ def test_numbers_that_are_none(refuses: Refuses, tiny_ctc: Path, number: str) ->
     assert f"{number} is not a finite number" in said
     said = refuses("validate", tiny_ctc, tiny_ctc, "--max-wer-increase", number, status=2)
     assert f"{number} is not a finite number" in said
+
+
+def test_json_in_the_place_of_what_is_read(
+    refuses: Refuses, tiny_ctc: Path, speech_folder: Path
+) -> None:
+    frontend, tokens = (tiny_ctc.with_name(name) for name in ("frontend.json", "tokens.txt"))
+    given = ("--frontend", frontend, "--json", frontend)
+    for command in ("bench", "profile", "audit"):
+        assert "would replace the input" in refuses(command, tiny_ctc, *given)
+    assert "would replace the input" in refuses(
+        "transcribe", tiny_ctc, speech_folder, "--tokens", tokens, "--json", tokens
+    )
