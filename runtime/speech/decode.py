@@ -45,7 +45,7 @@ class Tokens:
             ConfpressError: the file cannot be read, or a line or the numbering is wrong.
         """
         try:
-            lines = Path(path).read_text(encoding="utf-8").split("\n")
+            lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfpressError(f"cannot read the tokens {path}: {error}.") from error
         by_id: dict[int, str] = {}

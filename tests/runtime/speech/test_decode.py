@@ -52,3 +52,10 @@ def test_a_malformed_file_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfpressError, match="cannot read the tokens"):
         Tokens.load(tmp_path / "tokens.txt")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_piece(tmp_path: Path) -> None:
+    (tmp_path / "tokens.txt").write_bytes(b"\xef\xbb\xbf<blk> 0\r\na 1\r\n")
+    tokens = Tokens.load(tmp_path / "tokens.txt")
+    assert tokens.pieces == ("<blk>", "a")
+    assert tokens.blank == 0
