@@ -26,7 +26,7 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str]:
         ConfpressError: it cannot be read, or is not TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfpressError(f"cannot read the recipe {path}: {error}.") from error
     try:

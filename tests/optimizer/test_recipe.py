@@ -93,3 +93,8 @@ def test_replace_checks_and_keeps_the_rest() -> None:
 def test_recipes_do_not_change() -> None:
     with pytest.raises(ValidationError):
         Recipe().bench.rounds = 3  # type: ignore[misc]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes(b"\xef\xbb\xbf[bench]\r\nrounds = 7\r\n")
+    assert load_recipe(tmp_path / "recipe.toml").bench.rounds == 7
