@@ -12,6 +12,8 @@ from ..passes.fuse.convolution import FuseConvModule
 from ..passes.fuse.norms import FuseAddNorm
 from ..passes.fuse.subsampling import FuseSubsampling
 from ..passes.fuse.swoosh import FuseSwoosh
+from ..passes.lower.channel_copies import ChannelCopies
+from ..passes.lower.decoded_convolutions import DecodeConvolutions
 from ..passes.lower.masked_codes import MaskCodes
 from ..passes.operators.sparselinear import WINDOW
 from ..passes.rewrites.depthwise import DepthwiseConv2d
@@ -26,6 +28,8 @@ from .recipe import Fusion, Target
 FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
     "portable": {
         "masked_codes": MaskCodes(),
+        "decoded_convolutions": DecodeConvolutions(),
+        "channel_copies": ChannelCopies(),
         "depthwise": DepthwiseConv2d(),
         "zero_masks": ZeroMasks(),
         "mask_channel": MaskChannel(),
@@ -39,6 +43,8 @@ FUSIONS: Mapping[Target, Mapping[Fusion, ir.passes.PassBase]] = {
         "norms": FuseAddNorm(),
         "swoosh": FuseSwoosh(),
         "masked_codes": MaskCodes(),
+        "decoded_convolutions": DecodeConvolutions(),
+        "channel_copies": ChannelCopies(),
         "depthwise": DepthwiseConv2d(),
         "zero_masks": ZeroMasks(),
         "mask_channel": MaskChannel(),

@@ -32,6 +32,8 @@ Fusion = Literal[
     "norms",
     "swoosh",
     "masked_codes",
+    "decoded_convolutions",
+    "channel_copies",
     "depthwise",
     "zero_masks",
     "mask_channel",
@@ -283,7 +285,8 @@ class LowerSection(Section):
         default=(),
         description="fusions that are left out: `subsampling`, `attention`, `convolution`, "
         "`norms` and `swoosh` of `cpu`, `norm_sums` and `query_blocks` of `portable`, "
-        "`masked_codes`, `depthwise`, `zero_masks` and `mask_channel` of both; `cuda` has none",
+        "`masked_codes`, `decoded_convolutions`, `channel_copies`, `depthwise`, `zero_masks` and "
+        "`mask_channel` of both; `cuda` has none",
     )
     instructions: Instructions = Field(
         default="here",

@@ -82,6 +82,20 @@ def stored_weight_of(node: ir.Node) -> StoredWeight | None:
     )
 
 
+def conv2d_weight_of(node: ir.Node) -> StoredWeight | None:
+    """The symmetric int8 weight, [N, C, kernel T, kernel F], of a convolution of all channels.
+
+    None for every other node.
+    """
+    if node.op_type != "Conv" or node.domain or node.attributes.get_int("group", 1) != 1:
+        return None
+    decode = producer(node.inputs[1], "DequantizeLinear")
+    weight = None if decode is None else stored_weight_of(decode)
+    if weight is None or weight.dtype is not ir.DataType.INT8 or weight.codes.ndim != 4:
+        return None
+    return weight if weight.axis == 0 and weight.points is None and not weight.block else None
+
+
 def constant_scale(value: ir.Value | None) -> Floats | None:
     """Constant scales of float32 weights, also where they are stored in a narrower type and cast.
 
