@@ -37,8 +37,12 @@ __global__ void __launch_bounds__(kMmaThreads)
 #endif
 }
 
+// CUDA remembers a thread's last error until it is asked for it, as the check behind a launch does:
+// what is told here must not be told again of a launch that succeeded.
 const char* text_of(cudaError_t error) {
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  if (error == cudaSuccess) return nullptr;
+  cudaGetLastError();
+  return cudaGetErrorString(error);
 }
 
 cudaError_t attribute(cudaDeviceAttr name, int& value) {
