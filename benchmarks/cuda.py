@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from confpress.optimizer.known_validation import validate_once
@@ -275,7 +276,8 @@ def layers(job: Job, shapes: str, frames: str, peaks: Peaks | None) -> None:
         for each in timings
     ]
     errors = {
-        name: max(each.error[name] for each in timings if name in each.error)
+        # Python's own maximum would pass over a NaN.
+        name: np.max([each.error[name] for each in timings])
         for name in names
         if name in timings[0].error
     }
