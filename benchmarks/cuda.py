@@ -54,13 +54,15 @@ from cuda_layers import Peaks, Timing, measure
 
 #: Data sheets, dense and without boost beyond what they say: gigabytes/s, TFLOPS of float32, TF32
 #: and float16 with sums in float32; and what 64 lanes of `dp4a` a multiprocessor do at that rate: 4
-#: times float32 on the first, 2 times on the others, which have 128 lanes for float32.
+#: times float32 on A100, 2 times on the others, which have 128 lanes for float32.
+#: By the names that nvidia-smi gives, as a part of a name is another GPU: A10, A100 and A10G.
 PEAKS: Final = {
     "A100-SXM4-40GB": Peaks(1555, 19.5, 156, 312, 78),
     "A100-SXM4-80GB": Peaks(2039, 19.5, 156, 312, 78),
     "H100 80GB HBM3": Peaks(3350, 67, 494, 989, 134),
     "H100 PCIe": Peaks(2000, 51, 378, 756, 102),
     "H200": Peaks(4800, 67, 494, 989, 134),
+    "A10": Peaks(600, 31.2, 62.5, 125, 62.5),
 }
 SHAPES = "256x1024,512x512,512x2048,2048x512,4096x4096,4096x8192"
 FRAMES = "1,16,64,128,400"
@@ -395,7 +397,7 @@ def main(
         raise click.ClickException(reason)
     gpu = gpu_name()
     kernels, why = attempt(describe)
-    known = next((each for name, each in PEAKS.items() if name in gpu), None)
+    known = PEAKS.get(gpu.partition(",")[0].removeprefix("NVIDIA "))
     limits = Peaks(*(float(each) for each in peaks.split(","))) if peaks else known
     library = ", ".join(kernels.cuda) if kernels else why
     report.add(
