@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,8 +24,8 @@ def bound_call(
 ) -> Callable[[], None]:
     """What runs a session on inputs that are copied once, now.
 
-    Outputs are written to the same memory in every run, as CUDA graphs ask for; a call returns
-    when they are there.
+    Outputs are written to the same memory in every run of a thread, as CUDA graphs ask for; a call
+    returns when they are there.
 
     Args:
         session: The session.
@@ -34,6 +35,23 @@ def bound_call(
     Raises:
         ConfpressError: the model fails on these inputs.
     """
+    bindings = threading.local()
+    bindings.own = _bound(session, feeds, device)
+
+    def call() -> None:
+        # A run writes to what it is bound to: threads must not share that.
+        if not hasattr(bindings, "own"):
+            bindings.own = _bound(session, feeds, device)
+        session.run_with_iobinding(bindings.own)
+        bindings.own.synchronize_outputs()
+
+    return call
+
+
+def _bound(
+    session: ort.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]], device: str
+) -> ort.IOBinding:
+    """Inputs, and outputs of the sizes that a run has."""
     try:
         binding = session.io_binding()
         for name, array in feeds.items():
@@ -54,9 +72,4 @@ def bound_call(
         raise ConfpressError(
             f"the model fails on {shapes} in the memory of {device}: {error_text(error)}."
         ) from error
-
-    def call() -> None:
-        session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
-
-    return call
+    return binding

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.bound import bound_call
@@ -20,6 +22,23 @@ def test_a_bound_call_runs_again_and_again(tiny_ctc: Path) -> None:
     call = bound_call(create_session(tiny_ctc), FEEDS, device="cpu")
     call()
     call()
+
+
+def test_every_thread_writes_to_outputs_of_its_own(
+    tiny_ctc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = create_session(tiny_ctc)
+    made: list[ort.IOBinding] = []
+    bind = session.io_binding
+    monkeypatch.setattr(session, "io_binding", lambda: made.append(bind()) or made[-1])
+    call = bound_call(session, FEEDS, device="cpu")
+    call()
+    thread = threading.Thread(target=lambda: (call(), call()))
+    thread.start()
+    thread.join()
+    first, second = (each.get_outputs()[0] for each in made)
+    assert first.data_ptr() != second.data_ptr()
+    np.testing.assert_array_equal(first.numpy(), second.numpy())
 
 
 def test_inputs_that_do_not_fit_are_named(tiny_ctc: Path) -> None:
