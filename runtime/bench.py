@@ -78,6 +78,11 @@ class BenchOptions:
             raise ConfpressError(f"bench: streams must be positive, not {list(self.streams)}.")
         if self.cuda_graph and self.provider != "cuda":
             raise ConfpressError("bench: CUDA graphs go with the provider cuda.")
+        if self.cuda_graph and self.streams:
+            raise ConfpressError(
+                "bench: streams are not for CUDA graphs, which ONNX Runtime repeats for one thread "
+                "alone."
+            )
         if self.rounds < 1:
             raise ConfpressError(f"bench: rounds must be at least 1, not {self.rounds}.")
 

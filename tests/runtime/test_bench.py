@@ -119,6 +119,11 @@ def test_energy_is_that_of_the_counters(
         assert timing.joules == joules
 
 
+def test_streams_are_not_for_cuda_graphs() -> None:
+    with pytest.raises(ConfpressError, match="streams are not for CUDA graphs"):
+        BenchOptions(provider="cuda", cuda_graph=True, streams=(2,))
+
+
 def test_a_failing_probe_is_one_sentence(tiny_ctc: Path, tmp_path: Path) -> None:
     feeds = tmp_path / "feeds.npz"
     np.savez(feeds, np.zeros((1, 5, 4), np.float32), np.array([4]))
