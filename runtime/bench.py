@@ -249,8 +249,11 @@ def _call(session: ort.InferenceSession, feeds: Feeds, provider: Provider) -> Ca
 
 
 def _energy(calls: Sequence[Callable[[], object]], options: BenchOptions) -> Sequence[float | None]:
-    """Joules of a run, in rounds of their own, as reading counters takes time."""
-    meter = EnergyMeter.of_this_machine()
+    """Joules of a run, in rounds of their own, as reading counters takes time.
+
+    The counters are those of processors, so they say little of a run on a GPU.
+    """
+    meter = EnergyMeter.of_this_machine() if options.provider == "cpu" else None
     if meter is None:
         return [None] * len(calls)
     return measure_energy(meter, calls, options.rounds, options.seed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, BenchResult, bench
+from confpress.runtime.bench import BenchOptions, BenchResult, _energy, bench
 from confpress.runtime.bench_probe import ProbeRequest, probe
 from confpress.runtime.energy import EnergyMeter
 from confpress.runtime.model_file import load_model, save_model
@@ -117,6 +117,11 @@ def test_energy_is_that_of_the_counters(
         monkeypatch.setattr(EnergyMeter, "of_this_machine", lambda found=found: found)
         timing = bench([model], options).cases[0].timings[0]
         assert timing.joules == joules
+
+
+def test_counters_of_processors_are_not_asked_about_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EnergyMeter, "of_this_machine", lambda: pytest.fail("asked"))
+    assert _energy([lambda: None], BenchOptions(provider="cuda")) == [None]
 
 
 def test_streams_are_not_for_cuda_graphs() -> None:
