@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
-from confpress.passes.errors import ConfpressError
 from confpress.passes.operators.activated import ACTIVATIONS
 from confpress.passes.operators.functions import define_operator
 from confpress.passes.operators.quantlinear import pack_int8
@@ -23,7 +22,9 @@ from confpress.passes.operators.sparselinear_half import (
     sparse_half_function,
     sparse_half_node,
 )
+from confpress.runtime.gpu import why_no_gpu
 from confpress.runtime.kernels import describe
+from confpress.runtime.profile import profile_nodes
 from confpress.runtime.session import SessionOptions, create_session
 from numpy.testing import assert_array_equal
 
@@ -216,7 +217,8 @@ def half_model(weight: npt.NDArray[np.float16], activation: str) -> bytes:
 def test_body_of_half_computes_in_float32(activation: str) -> None:
     weight = sparse_weight(30, 100, 6).astype(np.float16)
     x = np.random.default_rng(0).standard_normal((2, 100)).astype(np.float16)
-    (y,) = ort.InferenceSession(half_model(weight, activation)).run(None, {"x": x})
+    session = create_session(half_model(weight, activation), SessionOptions(kernels=False))
+    (y,) = session.run(None, {"x": x})
     bias = np.linspace(-1, 1, len(weight), dtype=np.float32)
     z = x.astype(np.float64) @ weight.T.astype(np.float64) + bias
     assert y.dtype == np.float16
@@ -277,6 +279,8 @@ def test_library_names_its_architectures() -> None:
 def test_on_a_gpu(activation: str, frames: int) -> None:
     if not describe().cuda:
         pytest.skip("the installed library was built without -DCONFPRESS_CUDA=ON")
+    if (reason := why_no_gpu()) is not None:
+        pytest.skip(reason)
     halves = (
         half_model(weight.astype(np.float16), activation)
         for weight in (sparse_weight(70, 200, 7), sparse_weight(70, 200, 2, of=4))
@@ -290,11 +294,10 @@ def test_on_a_gpu(activation: str, frames: int) -> None:
         *((each, np.float32, 1e-5) for each in integers),
     ]
     for model, dtype, tolerance in models:
-        x = np.random.default_rng(0).standard_normal((frames, 200)).astype(dtype)
-        try:
-            session = create_session(model, SessionOptions(provider="cuda"))
-        except ConfpressError as reason:
-            pytest.skip(str(reason))
-        (expected,) = ort.InferenceSession(model).run(None, {"x": x})
-        (y,) = session.run(None, {"x": x})
+        feeds = {"x": np.random.default_rng(0).standard_normal((frames, 200)).astype(dtype)}
+        loaded = ir.from_proto(onnx.load_from_string(model))
+        nodes, _ = profile_nodes(loaded, feeds, SessionOptions(provider="cuda"), runs=1)
+        assert [node.provider for node in nodes] == ["CUDAExecutionProvider"], nodes
+        (expected,) = create_session(model, SessionOptions(kernels=False)).run(None, feeds)
+        (y,) = create_session(model, SessionOptions(provider="cuda")).run(None, feeds)
         np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance)
