@@ -3,8 +3,9 @@
     cmake -B build -DCONFPRESS_CUDA=ON && cmake --build build
     python benchmarks/cuda.py model.onnx --data test/ --out cuda
 
-Three parts, each of which writes its tables to OUT/cuda.md and its numbers to OUT/cuda.json as soon
-as it has them; a part or a row that fails is written down with its reason, and the others go on.
+Three parts, which write their tables to OUT/cuda.md and their numbers to OUT/cuda.json after every
+row; a row that fails is written down with its reason, and the others go on. What touches the GPU
+has a process of its own.
 
 `words`: word error rates of the float16 and low-bit models on the GPU against float32 on the
 CPU.
@@ -21,7 +22,11 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,10 +51,11 @@ from confpress.runtime.bench import BenchOptions, bench
 from confpress.runtime.cache import Cache
 from confpress.runtime.kernels import describe
 from confpress.runtime.model_file import load_model, save_model
-from confpress.runtime.placement import placement
+from confpress.runtime.placement import Placement, placement
 from confpress.runtime.profile import profile
 from confpress.runtime.session import Provider, SessionOptions, create_session
 from confpress.runtime.speech.manifest import Utterance, load_utterances
+from confpress.runtime.validate import Validation
 from cuda_layers import Peaks, Timing, measure
 
 #: Data sheets, dense and without boost beyond what they say: gigabytes/s, TFLOPS of float32, TF32
@@ -75,17 +81,21 @@ class Report:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.found: dict[str, Any] = {}
-        self.lines: list[str] = []
+        self.found: dict[str, object] = {}
+        self.sections: dict[str, str] = {}
 
-    def add(self, key: str, value: object, *lines: str) -> None:
+    def put(self, key: str, value: object, *lines: str) -> None:
+        """Writes a section, in place of what it was."""
         self.found[key] = value
-        self.lines += [*lines, ""]
+        self.sections[key] = "\n".join(lines)
         text = json.dumps(self.found, indent=1, default=str)
         (self.folder / "cuda.json").write_text(text, encoding="utf-8")
-        (self.folder / "cuda.md").write_text("\n".join(self.lines), encoding="utf-8")
-        for line in lines:
-            click.echo(line)
+        sections = "\n\n".join(self.sections.values())
+        (self.folder / "cuda.md").write_text(f"{sections}\n", encoding="utf-8")
+
+    def show(self, key: str) -> None:
+        """Prints a section."""
+        click.echo(f"{self.sections[key]}\n")
 
 
 @dataclass(frozen=True)
@@ -110,15 +120,29 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     return [f"| {' | '.join(str(cell) for cell in line)} |" for line in lines]
 
 
-def attempt(function: Callable[[], Any]) -> tuple[Any, str]:
+def attempt(function: Callable[..., Any], *arguments: object) -> tuple[Any, str]:
     """The result, or why there is none: whatever fails here must not stop the other parts."""
     try:
-        return function(), ""
+        return function(*arguments), ""
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         return None, text if isinstance(
             error, ConfpressError
         ) else f"{type(error).__name__}: {text}"
+
+
+def apart(function: Callable[..., Any], *arguments: object) -> tuple[Any, str]:
+    """`attempt` in a process of its own.
+
+    A kernel that reads what is not its own leaves CUDA useless to the rest of its process, and
+    ONNX Runtime ends a process in which a CUDA graph could not be recorded.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            found: tuple[Any, str] = pool.submit(attempt, function, *arguments).result()
+        except BrokenProcessPool:
+            return None, "its process ended without a reason; what it printed may have one"
+    return found
 
 
 def gpu_name() -> str:
@@ -168,17 +192,22 @@ def models(job: Job) -> Iterator[tuple[str, AsrModel | None, str]]:
     yield "float32", job.original, ""
     for name in MODELS:
         path = job.folder / f"{name.replace(' ', '-').replace(':', '-')}.onnx"
+        yield name, *apart(make, job.original, name, path, job.session)
 
-        def make(name: str = name, path: Path = path) -> AsrModel:
-            model = load_model(job.original.path)
-            run(preparation(Recipe()), model)
-            model = run([*passes_of(name, model), Float16(), MinimiseVersions()], model).model
-            save_model(model, path)
-            made = job.original.with_model(path)
-            create_session(path, job.session)
-            return made
 
-        yield name, *attempt(make)
+def make(original: AsrModel, name: str, path: Path, options: SessionOptions) -> AsrModel:
+    """A model that can be loaded."""
+    model = load_model(original.path)
+    run(preparation(Recipe()), model)
+    model = run([*passes_of(name, model), Float16(), MinimiseVersions()], model).model
+    save_model(model, path)
+    made = original.with_model(path)
+    _load(path, options)
+    return made
+
+
+def _load(path: Path, options: SessionOptions) -> None:
+    create_session(path, options)
 
 
 # Parts -------------------------------------------------------------------------------------------
@@ -191,44 +220,41 @@ def words(
 ) -> None:
     """Word error rates against float32 on the CPU."""
     if not utterances:
-        job.report.add("words", {}, "## Words", "", "No speech was given (--data).")
+        job.report.put("words", {}, "## Words", "", "No speech was given (--data).")
         return
+    head = ["model", "WER", "points over float32 on the CPU (95 %)", "utterances that changed"]
+    compared = partial(
+        validate_once,
+        candidate_options=job.session,
+        batch_size=1,
+        layers=False,
+        cache=Cache(job.folder / "cache"),
+    )
     found, rows = {}, []
     for name, model, why in made:
         if name.startswith("sparse"):
             continue  # its zeros were set without training: speed only
-
-        def compare(model: AsrModel | None = model, why: str = why) -> Any:
-            if model is None:
-                raise ConfpressError(why)
-            return validate_once(
-                job.original,
-                model,
-                utterances,
-                SessionOptions(),
-                candidate_options=job.session,
-                batch_size=1,
-                layers=False,
-                cache=Cache(job.folder / "cache"),
-            ).validation
-
-        validation, reason = attempt(compare)
-        if validation is None:
-            rows.append([name, reason, "", ""])
-            continue
-        found[name] = validation.model_dump(mode="json")
-        rates = validation.speech.words
-        low, high = (100 * bound for bound in _ends(rates.difference_interval))
-        rows.append(
-            [
-                name,
-                f"{100 * rates.candidate.rate:.2f} %",
-                f"{100 * rates.difference:+.2f} ({low:+.2f} to {high:+.2f})",
-                validation.speech.changed,
-            ]
+        known, reason = (
+            apart(compared, job.original, model, utterances, SessionOptions())
+            if model is not None
+            else (None, why)
         )
-    head = ["model", "WER", "points over float32 on the CPU (95 %)", "utterances that changed"]
-    job.report.add("words", found, "## Words", "", *table(head, rows))
+        if known is None:
+            rows.append([name, reason, "", ""])
+        else:
+            found[name] = known.validation.model_dump(mode="json")
+            rows.append([name, *_words_row(known.validation)])
+        job.report.put("words", found, "## Words", "", *table(head, rows))
+
+
+def _words_row(validation: Validation) -> list[object]:
+    rates = validation.speech.words
+    low, high = (100 * bound for bound in _ends(rates.difference_interval))
+    return [
+        f"{100 * rates.candidate.rate:.2f} %",
+        f"{100 * rates.difference:+.2f} ({low:+.2f} to {high:+.2f})",
+        validation.speech.changed,
+    ]
 
 
 def _ends(interval: Any) -> tuple[float, float]:
@@ -242,30 +268,24 @@ def layers(job: Job, shapes: str, frames: str, peaks: Peaks | None) -> None:
     for shape in shapes.split(","):
         k, n = (int(size) for size in shape.split("x"))
         for count in frames.split(","):
-
-            def one(k: int = k, n: int = n, count: int = int(count), graph: bool = True) -> Timing:
-                return measure(
-                    k,
-                    n,
-                    count,
-                    rounds=job.rounds,
-                    provider=job.provider,
-                    graph=graph,
-                    peaks=peaks,
-                )
-
-            timing, reason = attempt(one)
+            one = partial(
+                measure, k, n, int(count), rounds=job.rounds, provider=job.provider, peaks=peaks
+            )
+            timing, reason = apart(partial(one, graph=True))
             if timing is None:
                 failures.append(f"{shape}, {count} frames, with CUDA graphs: {reason}")
-                timing, reason = attempt(lambda one=one: one(graph=False))
+                timing, reason = apart(partial(one, graph=False))
             if timing is None:
                 failures.append(f"{shape}, {count} frames, without: {reason}")
-                continue
-            timings.append(timing)
-            job.report.found["layers so far"] = [asdict(each) for each in timings]
+            else:
+                timings.append(timing)
+            _put_layers(job.report, timings, failures)
             click.echo(f"{shape}, {count} frames: done")
+
+
+def _put_layers(report: Report, timings: list[Timing], failures: list[str]) -> None:
     if not timings:
-        job.report.add("layers", {"failures": failures}, "## Layers", "", *failures)
+        report.put("layers", {"failures": failures}, "## Layers", "", *failures)
         return
     names = list(timings[0].us)
     rows = [
@@ -283,7 +303,7 @@ def layers(job: Job, shapes: str, frames: str, peaks: Peaks | None) -> None:
         for name in names
         if name in timings[0].error
     }
-    job.report.add(
+    report.put(
         "layers",
         {"timings": [asdict(each) for each in timings], "failures": failures},
         "## Layers",
@@ -308,12 +328,17 @@ def _cell(timing: Timing, name: str) -> str:
 
 def whole(job: Job, made: Sequence[tuple[str, AsrModel | None, str]]) -> None:
     """Whole models, each in turn with float32."""
+    head = ["model", *(f"{batch} × {seconds:g} s" for seconds, batch in job.cases), "where it runs"]
     found: dict[str, Any] = {}
     rows: list[list[object]] = []
     for name, model, why in made:
         row: list[object] = [name]
+        rows.append(row)
+        if model is None:
+            row += [why, *("" for _ in job.cases)]
+            continue
         for seconds, batch in job.cases:
-            best, graph, reason = _bench(job, model, why, seconds, batch)
+            best, graph, reason = _bench(job, model, seconds, batch)
             if best is None:
                 row.append(reason)
                 continue
@@ -321,19 +346,13 @@ def whole(job: Job, made: Sequence[tuple[str, AsrModel | None, str]]) -> None:
             times = "" if timing.speedup is None else f", × {timing.speedup.median:.2f}"
             row.append(f"{timing.p50_ms:.2f} ms{times}{', graph' if graph else ''}")
             found[f"{name}, {batch} × {seconds:g} s"] = best.model_dump(mode="json")
-        placed, reason = attempt(lambda model=model: _placed(job, model))
+        placed, reason = apart(_placed, model, job.session)
         row.append(placed.sentence if placed is not None else reason)
-        rows.append(row)
-    head = ["model", *(f"{batch} × {seconds:g} s" for seconds, batch in job.cases), "where it runs"]
-    job.report.add("models", found, "## Whole models", "", *table(head, rows))
+        job.report.put("models", found, "## Whole models", "", *table(head, rows))
 
 
-def _bench(
-    job: Job, model: AsrModel | None, why: str, seconds: float, batch: int
-) -> tuple[Any, bool, str]:
+def _bench(job: Job, model: AsrModel, seconds: float, batch: int) -> tuple[Any, bool, str]:
     """With a CUDA graph where that can be recorded, else without, and why not."""
-    if model is None:
-        return None, False, why
     subjects = [model] if model is job.original else [job.original, model]
     reasons = []
     for graph in (True, False) if job.provider == "cuda" else (False,):
@@ -345,17 +364,15 @@ def _bench(
             cuda_graph=graph,
             memory=False,
         )
-        result, reason = attempt(lambda options=options: bench(subjects, options))
+        result, reason = apart(bench, subjects, options)
         if result is not None:
             return result, graph, ""
         reasons.append(reason)
     return None, False, "; ".join(reasons)
 
 
-def _placed(job: Job, model: AsrModel | None) -> Any:
-    if model is None:
-        raise ConfpressError("no model")
-    return placement(profile(model, job.session, runs=3).nodes, job.provider)
+def _placed(model: AsrModel, options: SessionOptions) -> Placement:
+    return placement(profile(model, options, runs=3).nodes, options.provider)
 
 
 @click.command(help=__doc__)
@@ -392,7 +409,7 @@ def main(
     pairs = [each.split("x") for each in cases.split(",")]
     report = Report(out)
     original = AsrModel.load(model)
-    _, reason = attempt(lambda: create_session(original.path, SessionOptions(provider=provider)))
+    _, reason = apart(_load, original.path, SessionOptions(provider=provider))
     if reason:
         raise click.ClickException(reason)
     gpu = gpu_name()
@@ -400,7 +417,7 @@ def main(
     known = PEAKS.get(gpu.partition(",")[0].removeprefix("NVIDIA "))
     limits = Peaks(*(float(each) for each in peaks.split(","))) if peaks else known
     library = ", ".join(kernels.cuda) if kernels else why
-    report.add(
+    report.put(
         "machine",
         {"gpu": gpu, "onnxruntime": ort.__version__, "kernels": str(kernels), "peaks": limits},
         f"GPU: {gpu}. ONNX Runtime {ort.__version__}, provider {provider}. The kernel library has "
@@ -409,14 +426,18 @@ def main(
     )
     sizes = tuple((float(seconds), int(batch)) for seconds, batch in pairs)
     job = Job(original, out, provider, rounds, sizes, report)
+    report.show("machine")
     chosen = parts.split(",")
     made = list(models(job)) if {"words", "models"} & set(chosen) else []
     if "words" in chosen:
         words(job, made, utterances)
+        report.show("words")
     if "layers" in chosen:
         layers(job, shapes, frames, limits)
+        report.show("layers")
     if "models" in chosen:
         whole(job, made)
+        report.show("models")
 
 
 if __name__ == "__main__":
