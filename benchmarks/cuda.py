@@ -24,7 +24,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -56,7 +56,7 @@ from confpress.runtime.profile import profile
 from confpress.runtime.session import Provider, SessionOptions, create_session
 from confpress.runtime.speech.manifest import Utterance, load_utterances
 from confpress.runtime.validate import Validation
-from cuda_layers import Peaks, Timing, measure
+from cuda_layers import Peaks, Timing, check, measure, sides
 
 #: Data sheets, dense and without boost beyond what they say: gigabytes/s, TFLOPS of float32, TF32
 #: and float16 with sums in float32; and what 64 lanes of `dp4a` a multiprocessor do at that rate: 4
@@ -261,68 +261,99 @@ def _ends(interval: Any) -> tuple[float, float]:
     return (interval.low, interval.high) if hasattr(interval, "low") else tuple(interval)
 
 
-def layers(job: Job, shapes: str, frames: str, peaks: Peaks | None) -> None:
-    """Our layers against ONNX Runtime's dense ones."""
-    timings: list[Timing] = []
-    failures: list[str] = []
-    for shape in shapes.split(","):
-        k, n = (int(size) for size in shape.split("x"))
-        for count in frames.split(","):
-            one = partial(
-                measure, k, n, int(count), rounds=job.rounds, provider=job.provider, peaks=peaks
-            )
-            timing, reason = apart(partial(one, graph=True))
-            if timing is None:
-                failures.append(f"{shape}, {count} frames, with CUDA graphs: {reason}")
-                timing, reason = apart(partial(one, graph=False))
-            if timing is None:
-                failures.append(f"{shape}, {count} frames, without: {reason}")
-            else:
-                timings.append(timing)
-            _put_layers(job.report, timings, failures)
-            click.echo(f"{shape}, {count} frames: done")
+@dataclass
+class Layers:
+    """What was found of layers: times, differences from bodies of every side, and what failed."""
 
+    timings: list[Timing] = field(default_factory=list)
+    errors: dict[str, list[float]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
-def _put_layers(report: Report, timings: list[Timing], failures: list[str]) -> None:
-    if not timings:
-        report.put("layers", {"failures": failures}, "## Layers", "", *failures)
-        return
-    names = list(timings[0].us)
-    rows = [
-        [
-            f"{each.k} → {each.n}",
-            each.frames,
-            f"{each.us['float32']:.1f}",
-            *(_cell(each, name) for name in names[1:]),
+    def lines(self) -> list[str]:
+        """Markdown."""
+        rows = [
+            [
+                f"{each.k} → {each.n}",
+                each.frames,
+                "yes" if each.graph else "no",
+                *(_cell(each, name) for name in self.errors),
+            ]
+            for each in self.timings
         ]
-        for each in timings
-    ]
-    errors = {
         # Python's own maximum would pass over a NaN.
-        name: np.max([each.error[name] for each in timings])
-        for name in names
-        if name in timings[0].error
-    }
-    report.put(
-        "layers",
-        {"timings": [asdict(each) for each in timings], "failures": failures},
-        "## Layers",
-        "",
-        "Float32 without TF32 in µs; the others as many times as fast as it, in brackets the floor "
-        "of bytes and operations as a share of the time.",
-        "",
-        *table(["K → N", "frames", "float32, µs", *names[1:]], rows),
-        "",
-        "Largest difference from the function's body, as a share of the largest output: "
-        + ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
-        + ".",
-        *failures,
+        errors = (f"{name} {np.max(each):.1e}" for name, each in self.errors.items() if each)
+        return [
+            "## Layers",
+            "",
+            "Float32 without TF32 in µs; the others as many times as fast as it, in brackets the "
+            "floor of bytes and operations as a share of the time.",
+            "",
+            *table(["K → N", "frames", "CUDA graph", *self.errors], rows),
+            "",
+            "Largest difference from the function's body, as a share of the largest output: "
+            f"{', '.join(errors)}.",
+            "",
+            *self.failures,
+        ]
+
+
+def layers(job: Job, shapes: str, frames: str, peaks: Peaks | None) -> None:
+    """Our layers against ONNX Runtime's dense ones, as far as each can be run and timed."""
+    sizes = [(int(k), int(n)) for k, n in (shape.split("x") for shape in shapes.split(","))]
+    counts = [int(count) for count in frames.split(",")]
+    found = Layers()
+    for side in sides():
+        errors, reason = apart(check, side.name, sizes, counts, job.provider)
+        if errors is None:
+            found.failures.append(f"{side.name}: {reason}")
+        else:
+            found.errors[side.name] = errors
+    for k, n in sizes:
+        for graph in (True, False) if job.provider == "cuda" else (False,):
+            if not _time_layers(job, found, (k, n), counts, graph=graph, peaks=peaks):
+                break
+        click.echo(f"{k}x{n}: done")
+
+
+def _time_layers(
+    job: Job,
+    found: Layers,
+    shape: tuple[int, int],
+    counts: Sequence[int],
+    *,
+    graph: bool,
+    peaks: Peaks | None,
+) -> bool:
+    """Takes up the times of one shape; whether anything failed."""
+    timed = partial(
+        measure,
+        names=tuple(found.errors),
+        rounds=job.rounds,
+        provider=job.provider,
+        graph=graph,
+        peaks=peaks,
     )
+    timings, reason = apart(timed, *shape, counts)
+    found.timings += timings or ()
+    failed = [
+        f"{each.frames} frames, {name}: {why}"
+        for each in timings or ()
+        for name, why in each.failed.items()
+    ] + ([reason] if reason else [])
+    how = f"{shape[0]}x{shape[1]}, {'with' if graph else 'without'} CUDA graphs"
+    found.failures += [f"{how}, {each}" for each in failed]
+    job.report.put("layers", asdict(found), *found.lines())
+    return bool(failed)
 
 
 def _cell(timing: Timing, name: str) -> str:
+    if name not in timing.us:
+        return ""
+    time = f"{timing.us[name]:.1f} µs"
     floor = timing.floor_us.get(name)
     share = "" if floor is None else f" ({floor / timing.us[name]:.0%})"
+    if name == "float32" or "float32" not in timing.us:
+        return f"{time}{share}"
     return f"{timing.speed_up[name]:.2f}{share}"
 
 

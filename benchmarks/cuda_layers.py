@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Final
@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from confpress.passes.errors import ConfpressError
 from confpress.passes.operators import (
     quantlinear,
     sparselinear,
@@ -18,7 +19,15 @@ from confpress.passes.operators import (
 )
 from confpress.passes.operators.functions import define_operator
 from confpress.runtime.bound import bound_call
-from confpress.runtime.session import Provider, SessionOptions, create_session, run_session
+from confpress.runtime.placement import placement
+from confpress.runtime.profile import profile_nodes
+from confpress.runtime.session import (
+    Provider,
+    SessionOptions,
+    create_session,
+    error_text,
+    run_session,
+)
 from confpress.runtime.turns import take_turns, warm_up
 from linear import initializer, model_of
 
@@ -77,15 +86,16 @@ class Side:
 
 @dataclass
 class Timing:
-    """One shape: microseconds, floor and error of each side, speed-ups over float32."""
+    """One shape: microseconds and floor of each side, speed-ups over float32, and what failed."""
 
     k: int
     n: int
     frames: int
+    graph: bool
     us: dict[str, float] = field(default_factory=dict)
     floor_us: dict[str, float] = field(default_factory=dict)
     speed_up: dict[str, float] = field(default_factory=dict)
-    error: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def sides() -> Iterator[Side]:
@@ -109,51 +119,114 @@ def sides() -> Iterator[Side]:
             yield Side(f"sparse int8 {name}", _int8(kept), np.float32, share, 2 * share, "dp4a")
 
 
+def check(
+    name: str, shapes: Sequence[tuple[int, int]], frames: Sequence[int], provider: Provider
+) -> list[float]:
+    """Holds a side against its function's body, and refuses what would not be timed.
+
+    Returns:
+        The largest difference for every size, as a share of the largest output; none without a
+        function.
+
+    Raises:
+        ConfpressError: an operator does not run on the provider, or another one in its place.
+    """
+    side = next(each for each in sides() if each.name == name)
+    options = SessionOptions(provider=provider, provider_options=_options(side, provider))
+    errors = []
+    for k, n in shapes:
+        generator = np.random.default_rng(k * n)
+        model = side.model([generator.standard_normal((n, k)).astype(np.float32)])
+        for count in frames:
+            feeds = {"x": generator.standard_normal((count, k)).astype(side.dtype)}
+            if provider == "cuda":
+                _check_placement(model, feeds, options)
+            if model.functions:
+                errors.append(_error(model, feeds, options))
+    return errors
+
+
+def _check_placement(model: ir.Model, feeds: dict[str, Any], options: SessionOptions) -> None:
+    nodes, _ = profile_nodes(model, feeds, options, runs=1)
+    placed = placement(nodes, options.provider)
+    if placed.elsewhere or placed.copies:
+        raise ConfpressError(placed.sentence)
+    ran = {node.operator for node in nodes}
+    for function in model.functions.values():
+        if function.name not in ran:
+            raise ConfpressError(
+                f"{function.name} ran by its body, as the kernel library has no operator for this "
+                "GPU or its driver"
+            )
+
+
 def measure(
     k: int,
     n: int,
-    frames: int,
+    frames: Sequence[int],
     *,
+    names: Sequence[str],
     rounds: int,
     provider: Provider,
     graph: bool,
     peaks: Peaks | None,
-) -> Timing:
-    """Times one shape on all sides in turn, and holds our operators against their bodies.
+) -> list[Timing]:
+    """Times one weight's shape for some numbers of frames, the sides of these names in turn.
 
     A layer's time is that of many copies, with weights of their own, less that of one, divided by
     how many more they are: what a run costs by itself falls out.
     """
-    generator = np.random.default_rng(k * n + frames)
+    generator = np.random.default_rng(k * n)
     copies = int(np.clip(_BYTES // (4 * k * n), *_COPIES))
     weights = [generator.standard_normal((n, k)).astype(np.float32) for _ in range(copies)]
-    x = generator.standard_normal((frames, k)).astype(np.float32)
-    timing = Timing(k, n, frames)
-    names, calls = [], []
-    for side in sides():
-        extra = side.options if provider == "cuda" else ()
-        if graph and provider == "cuda":
-            extra = (*extra, ("enable_cuda_graph", "1"))
-        options = SessionOptions(provider=provider, provider_options=extra)
-        feeds = {"x": x.astype(side.dtype)}
-        one = side.model(weights[:1])
-        if one.functions:
-            timing.error[side.name] = _error(one, feeds, SessionOptions(provider=provider))
-        calls += [
-            bound_call(create_session(model, options), feeds, provider)
-            for model in (side.model(weights), one)
-        ]
-        names.append(side.name)
-        if peaks is not None:
-            timing.floor_us[side.name] = side.floor_us(k, n, frames, peaks)
+    made = [
+        (side, (side.model(weights), side.model(weights[:1])))
+        for side in sides()
+        if side.name in names
+    ]
+    timings = []
+    for count in frames:
+        timing = Timing(k, n, count, graph)
+        x = generator.standard_normal((count, k)).astype(np.float32)
+        calls: list[Callable[[], None]] = []
+        for side, models in made:
+            try:
+                calls += _calls(side, models, x, provider, graph)
+            except Exception as error:
+                timing.failed[side.name] = error_text(error)
+        for call in calls:
+            warm_up(call)
+        times = take_turns(calls, rounds, seed=count)
+        layer = (times[0::2] - times[1::2]) * 1e3 / (copies - 1)
+        timed = [side for side, _ in made if side.name not in timing.failed]
+        for side, each in zip(timed, layer, strict=True):
+            timing.us[side.name] = median(each)
+            if peaks is not None:
+                timing.floor_us[side.name] = side.floor_us(k, n, count, peaks)
+            if "float32" in timing.us:
+                timing.speed_up[side.name] = median(layer[0] / each)
+        timings.append(timing)
+    return timings
+
+
+def _options(side: Side, provider: Provider, graph: bool = False) -> tuple[tuple[str, str], ...]:
+    if provider != "cuda":
+        return ()
+    return (*side.options, *((("enable_cuda_graph", "1"),) if graph else ()))
+
+
+def _calls(
+    side: Side, models: Iterable[ir.Model], x: Floats, provider: Provider, graph: bool
+) -> list[Callable[[], None]]:
+    """What runs each of the models; each ran once, and with that its graph is recorded."""
+    options = SessionOptions(
+        provider=provider, provider_options=_options(side, provider, graph=graph)
+    )
+    feeds = {"x": x.astype(side.dtype)}
+    calls = [bound_call(create_session(model, options), feeds, provider) for model in models]
     for call in calls:
-        warm_up(call)
-    times = take_turns(calls, rounds, seed=frames)
-    layer = (times[0::2] - times[1::2]) * 1e3 / (copies - 1)
-    for name, each in zip(names, layer, strict=True):
-        timing.us[name] = median(each)
-        timing.speed_up[name] = median(layer[0] / each)
-    return timing
+        call()
+    return calls
 
 
 def _error(model: ir.Model, feeds: dict[str, Any], options: SessionOptions) -> float:
