@@ -47,7 +47,7 @@ from confpress.passes.quantize import Quantize
 from confpress.passes.rewrites.versions import MinimiseVersions
 from confpress.passes.sparsify import Sparsify
 from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, bench
+from confpress.runtime.bench import BenchOptions, BenchResult, bench
 from confpress.runtime.cache import Cache
 from confpress.runtime.kernels import describe
 from confpress.runtime.model_file import load_model, save_model
@@ -361,28 +361,42 @@ def whole(job: Job, made: Sequence[tuple[str, AsrModel | None, str]]) -> None:
     """Whole models, each in turn with float32."""
     head = ["model", *(f"{batch} × {seconds:g} s" for seconds, batch in job.cases), "where it runs"]
     found: dict[str, Any] = {}
+    reasons: list[str] = []
     rows: list[list[object]] = []
     for name, model, why in made:
         row: list[object] = [name]
-        rows.append(row)
-        if model is None:
-            row += [why, *("" for _ in job.cases)]
-            continue
-        for seconds, batch in job.cases:
+        for seconds, batch in job.cases if model is not None else ():
+            case = f"{name}, {batch} × {seconds:g} s"
             best, graph, reason = _bench(job, model, seconds, batch)
-            if best is None:
-                row.append(reason)
-                continue
-            timing = best.cases[0].timings[-1]
-            times = "" if timing.speedup is None else f", × {timing.speedup.median:.2f}"
-            row.append(f"{timing.p50_ms:.2f} ms{times}{', graph' if graph else ''}")
-            found[f"{name}, {batch} × {seconds:g} s"] = best.model_dump(mode="json")
-        placed, reason = apart(_placed, model, job.session)
-        row.append(placed.sentence if placed is not None else reason)
-        job.report.put("models", found, "## Whole models", "", *table(head, rows))
+            row.append("" if best is None else _time(best, graph))
+            if best is not None:
+                found[case] = best.model_dump(mode="json")
+            if reason:
+                reasons.append(f"{case}: {reason}")
+        placed, reason = apart(_placed, model, job.session) if model is not None else (None, why)
+        row += [""] * (len(head) - 1 - len(row))
+        row.append(reason if placed is None else placed.sentence)
+        rows.append(row)
+        job.report.put(
+            "models",
+            {**found, "failures": reasons},
+            "## Whole models",
+            "",
+            *table(head, rows),
+            "",
+            *reasons,
+        )
 
 
-def _bench(job: Job, model: AsrModel, seconds: float, batch: int) -> tuple[Any, bool, str]:
+def _time(found: BenchResult, graph: bool) -> str:
+    timing = found.cases[0].timings[-1]
+    times = "" if timing.speedup is None else f", × {timing.speedup.median:.2f}"
+    return f"{timing.p50_ms:.2f} ms{times}{', graph' if graph else ''}"
+
+
+def _bench(
+    job: Job, model: AsrModel, seconds: float, batch: int
+) -> tuple[BenchResult | None, bool, str]:
     """With a CUDA graph where that can be recorded, else without, and why not."""
     subjects = [model] if model is job.original else [job.original, model]
     reasons = []
@@ -397,8 +411,8 @@ def _bench(job: Job, model: AsrModel, seconds: float, batch: int) -> tuple[Any, 
         )
         result, reason = apart(bench, subjects, options)
         if result is not None:
-            return result, graph, ""
-        reasons.append(reason)
+            return result, graph, "; ".join(reasons)
+        reasons.append(f"{'with' if graph else 'without'} a CUDA graph: {reason}")
     return None, False, "; ".join(reasons)
 
 
@@ -452,7 +466,8 @@ def main(
         "machine",
         {"gpu": gpu, "onnxruntime": ort.__version__, "kernels": str(kernels), "peaks": limits},
         f"GPU: {gpu}. ONNX Runtime {ort.__version__}, provider {provider}. The kernel library has "
-        f"operators for: {library or 'no GPU (build it with -DCONFPRESS_CUDA=ON)'}.",
+        f"operators for: {library or 'no GPU (build it with -DCONFPRESS_CUDA=ON)'}. Models in "
+        "float32 multiply in TF32 where the GPU has it, ONNX Runtime's default.",
         *([] if limits else ["Floors need --peaks: those of this GPU are not known here."]),
     )
     sizes = tuple((float(seconds), int(batch)) for seconds, batch in pairs)

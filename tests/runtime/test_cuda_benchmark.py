@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.runtime import session
+from confpress.runtime.asr import AsrModel
+from confpress.runtime.bench import BenchOptions, BenchResult, bench
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -68,3 +72,24 @@ def test_a_report_is_complete_after_every_step(benchmark: ModuleType, tmp_path: 
     report.put("a", 3, "# A", "new")
     assert json.loads((tmp_path / "cuda.json").read_text()) == {"a": 3, "b": 2}
     assert (tmp_path / "cuda.md").read_text() == "# A\nnew\n\n# B\n"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate provider")
+def test_why_a_model_is_timed_without_a_cuda_graph_is_told(
+    benchmark: ModuleType, tiny_ctc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_graphs(models: Sequence[AsrModel], options: BenchOptions) -> BenchResult:
+        if options.cuda_graph:
+            raise ConfpressError("no graph")
+        return bench(models, dataclasses.replace(options, provider="cpu"))
+
+    monkeypatch.setattr(benchmark, "bench", no_graphs)
+    monkeypatch.setattr(benchmark, "apart", benchmark.attempt)
+    monkeypatch.setitem(session.PROVIDERS, "cuda", "CPUExecutionProvider")
+    original = AsrModel.load(tiny_ctc)
+    job = benchmark.Job(original, tmp_path, "cuda", 3, ((0.3, 1),), benchmark.Report(tmp_path))
+    benchmark.whole(job, [("float32", original, ""), ("int8", None, "no operator")])
+    text = (tmp_path / "cuda.md").read_text()
+    assert "float32, 1 × 0.3 s: with a CUDA graph: no graph" in text
+    assert " ms | All " in text
+    assert "| int8 |  | no operator |" in text
