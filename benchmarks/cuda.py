@@ -199,7 +199,7 @@ def make(original: AsrModel, name: str, path: Path, options: SessionOptions) -> 
     """A model that can be loaded."""
     model = load_model(original.path)
     run(preparation(Recipe()), model)
-    model = run([*passes_of(name, model), Float16(), MinimiseVersions()], model).model
+    model = run([*passes_of(name, model), Float16(), MinimiseVersions(widened=True)], model).model
     save_model(model, path)
     made = original.with_model(path)
     _load(path, options)

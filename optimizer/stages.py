@@ -252,7 +252,11 @@ def _cpu(recipe: Recipe) -> Sequence[Pass]:
 
 def _cuda(recipe: Recipe, findings: Findings) -> Sequence[Pass]:
     keep = findings.float32_parts or ()
-    return [LowerCuda(sparse=recipe.cuda.sparse), Float16(keep=keep), MinimiseVersions()]
+    return [
+        LowerCuda(sparse=recipe.cuda.sparse),
+        Float16(keep=keep),
+        MinimiseVersions(widened=True),
+    ]
 
 
 #: To a target's model: from the interchange model; for `cuda`, from what it was before `quantize`.

@@ -140,14 +140,14 @@ def _cuda(model: ir.Model, source: Path, options: CudaOptions) -> Sequence[ir.pa
 
     lower = [*preparation(Recipe()), LowerCuda(sparse=options.sparse)]
     if not options.float16:
-        return [*lower, MinimiseVersions()]
+        return [*lower, MinimiseVersions(widened=True)]
     keep = options.float32_parts
     if options.least_db is not None:
         utterances = () if options.data is None else load_utterances(options.data)
         lowered = run(lower, model.clone()).model
         found = float32_parts(lowered, AsrModel.load(source), options.least_db, utterances)
         keep = (*keep, *found)
-    return [*lower, Float16(keep=keep), MinimiseVersions()]
+    return [*lower, Float16(keep=keep), MinimiseVersions(widened=True)]
 
 
 def _with_costs(

@@ -26,6 +26,16 @@ WORKING_OPSET = 21
 OVERLOAD_IR_VERSION = 10
 #: onnxscript converts from this opset on.
 _FIRST_MODERN_OPSET = 18
+#: Operators to which opsets 19 to 21 gave types and a mode, such as float8 and Pad's `wrap`, and
+#: nothing else.
+_WIDENED = frozenset(
+    (
+        *("Cast", "CastLike", "Constant", "ConstantOfShape", "Equal", "Flatten", "Identity", "If"),
+        *("IsInf", "IsNaN", "Loop", "Pad", "ReduceMax", "ReduceMin", "Reshape", "Scan", "Shape"),
+        *("Size", "Squeeze", "Transpose", "Unsqueeze"),
+    )
+)
+_BEFORE_WIDENING = 18
 #: Before it, Scan had a batch axis, which onnx's converter drops from the model's inputs too.
 _PLAIN_SCAN = 9
 
@@ -90,20 +100,31 @@ class MinimiseVersions(InPlacePass):
     3. The IR version becomes the least that the opset, or an overloaded function, needs.
 
     Lossless: no operator changes.
+
+    Attributes:
+        widened: Whether the opset also sinks, as far as 18, below versions of operators that only
+            take more types, none of which the model has. ONNX Runtime's CUDA provider looks for a
+            kernel of the very version: 1.23 has none for opset 21's Transpose, Reshape and Pad,
+            and leaves them to the processor.
     """
+
+    widened: bool = False
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
         common.RemoveUnusedOpsetsPass()(model)
         current = model.opset_imports.get("", 1)
         lowest = max((_since(node, current) for node in _standard_nodes(model)), default=current)
-        if lowest < current:
+        opset = lowest
+        if self.widened:
+            opset = max((_plain(node, current) for node in _standard_nodes(model)), default=lowest)
+        if opset < current:
             for imports in (
                 model.opset_imports,
                 *(f.opset_imports for f in model.functions.values()),
             ):
-                imports[""] = lowest
-            journal.change("opset", f"{current} to {lowest}")
+                imports[""] = opset
+            journal.change("opset", f"{current} to {opset}")
         ir_version = onnx.helper.find_min_ir_version_for(
             [onnx.helper.make_opsetid("", lowest)], ignore_unknown=True
         )
@@ -126,3 +147,21 @@ def _standard_nodes(model: ir.Model) -> Iterator[ir.Node]:
 def _since(node: ir.Node, opset: int) -> int:
     """The opset that brought the schema which a node has at this opset."""
     return onnx.defs.get_schema(node.op_type, opset).since_version
+
+
+def _plain(node: ir.Node, opset: int) -> int:
+    """As `_since`, but of the schema before types were added, where that takes the node too."""
+    since = _since(node, opset)
+    if node.op_type not in _WIDENED or since <= _BEFORE_WIDENING:
+        return since
+    before = onnx.defs.get_schema(node.op_type, _BEFORE_WIDENING)
+    known = {name for each in before.type_constraints for name in each.allowed_type_strs}
+    values = (value for value in (*node.inputs, *node.outputs) if value is not None)
+    types = {f"tensor({value.dtype.name.lower()})" for value in values if value.dtype is not None}
+    mode = node.attributes.get("mode")
+    fits = (
+        types <= known
+        and node.attributes.keys() <= before.attributes.keys()
+        and (mode is None or mode.as_string() != "wrap")
+    )
+    return before.since_version if fits else since

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.passes.operators.functions import define_operator
@@ -46,6 +47,31 @@ def test_versions_sink_to_what_the_operators_need() -> None:
     assert model.opset_imports == {"": 14}
     assert model.ir_version == 7
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "opset"),
+    [
+        ("z = Transpose (x)  y = Pad (z, p)", 18),
+        ("z = Cast <to = 10> (x)  y = Cast <to = 1> (z)", 13),
+        ("z = Cast <to = 17> (x)  y = Cast <to = 1> (z)", 21),
+        ('z = Transpose (x)  y = Pad <mode = "wrap"> (z, p)', 21),
+    ],
+)
+def test_versions_sink_below_types_that_are_not_there(nodes: str, opset: int) -> None:
+    model = parse(
+        '<ir_version: 10, opset_import: ["": 21]> n (float[a, b] x) => (float[c, d] y)'
+        f" <int64[4] p = {{0, 1, 0, 1}}> {{ {nodes} }}"
+    )
+    common.ShapeInferencePass()(model)
+    feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    before = evaluate(model, feeds)[0]
+    MinimiseVersions()(model)
+    assert model.opset_imports[""] == 21
+    MinimiseVersions(widened=True)(model)
+    assert model.opset_imports[""] == opset
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    assert np.array_equal(evaluate(model, feeds)[0], before)
 
 
 def test_functions_and_their_overloads_keep_the_ir_version_they_need() -> None:
