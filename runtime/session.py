@@ -5,6 +5,8 @@ Every option used here exists in ONNX Runtime 1.18 already, the oldest version s
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -95,6 +97,7 @@ def create_session(
     if options.provider != "cpu":
         # Why a provider does not start is logged outside of sessions, over several lines.
         ort.set_default_logger_severity(_LOG_FATAL_ONLY)
+        _preload_libraries()
     uses_kernels = any(d.startswith(KERNEL_DOMAIN_PREFIX) for d in opset_domains(model))
     native = _native_options(options)
     name = "the model" if isinstance(model, bytes) else str(model)
@@ -154,6 +157,13 @@ def _check_provider(provider: Provider) -> None:
             f"this ONNX Runtime ({ort.__version__}) has no {provider} provider; "
             "install onnxruntime-gpu for it."
         )
+
+
+def _preload_libraries() -> None:
+    """CUDA and cuDNN from where pip puts them, and the system does not look; since 1.21."""
+    # What it does not find it prints, also where the provider starts without.
+    with contextlib.redirect_stdout(io.StringIO()):
+        getattr(ort, "preload_dlls", lambda: None)()
 
 
 def _providers(options: SessionOptions) -> list[str | tuple[str, dict[str, str]]]:
