@@ -118,7 +118,8 @@ class _Rewriter:
         if not floats or any(v.dtype not in (_FLOAT, _HALF) for v in outputs):
             return False
         if node.op_type in _MOVING:
-            if not any(v.dtype is _HALF for v in floats):
+            known = any(v.dtype is _HALF for v in floats)
+            if not known and any(_half_of(v) is None for v in floats):
                 return False
         elif node.op_type not in _COMPUTING:
             return False
@@ -169,11 +170,9 @@ class _Rewriter:
         return value.dtype is _HALF and producer is not None and _computes(producer)
 
     def _half(self, node: ir.Node, value: ir.Value) -> ir.Value:
-        producer = value.producer()
-        if producer is not None and producer.op_type == "Cast":
-            source = producer.inputs[0]
-            if source is not None and source.dtype is _HALF:
-                return source
+        source = _half_of(value)
+        if source is not None:
+            return source
         if value not in self.halves:
             array = constant(value)
             patch = Patch(node, f"{value.name}.half")
@@ -198,6 +197,13 @@ class _Rewriter:
         # What keeps a logarithm or a quotient finite may not become zero.
         vanishes = array.size == 1 and bool(((finite > 0) & (finite < _LEAST)).any())
         return not vanishes and not bool((finite > _LARGEST).any())
+
+
+def _half_of(value: ir.Value) -> ir.Value | None:
+    """The float16 value that this is cast from; None where it is not."""
+    producer = value.producer()
+    source = producer.inputs[0] if producer is not None and producer.op_type == "Cast" else None
+    return source if source is not None and source.dtype is _HALF else None
 
 
 def _computes(node: ir.Node) -> bool:

@@ -257,6 +257,19 @@ def test_masks_work_and_logarithms_stay_float32() -> None:
     assert log.inputs[0].dtype == ir.DataType.FLOAT
 
 
+def test_what_comes_from_float16_is_moved_in_it() -> None:
+    model = parse(
+        '<ir_version: 10, opset_import: ["": 21]> net (float16[b, 8] x) => (float[b, b] y)'
+        " { z = Cast <to = 1> (x)  t = Transpose (z)  y = MatMul (z, t) }"
+    )
+    feeds = {"x": X["x"][0, :, :8].astype(np.float16)}
+    (expected,) = evaluate(model, feeds)
+    Float16()(model)
+    assert operators(model) == ["Transpose", "MatMul", "Cast"]
+    (actual,) = evaluate(model, feeds)
+    np.testing.assert_allclose(actual, expected, rtol=2e-3)
+
+
 def test_bits_are_packed_from_the_lowest() -> None:
     codes = np.array([[1, 2, 15]], np.int32)
     assert pack_bits(codes, 4).tolist() == [[0x21, 0x0F]]
