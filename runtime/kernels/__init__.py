@@ -2,7 +2,7 @@
 
 The library is loaded by ONNX Runtime (`SessionOptions.register_custom_ops_library`) and links
 neither ONNX Runtime nor Python.
-`CONFPRESS_KERNELS=portable|avx2|avxvnni|avx512vnni|avx512vbmi|neondot` forces one path.
+`CONFPRESS_KERNELS=portable|avx2|avxvnni|avx512vnni|avx512vbmi|amx|neondot` forces one path.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def describe() -> KernelInfo:
         raise ConfpressError(f"The kernel library {path} cannot be loaded: {error}.") from error
     entry.restype = ctypes.c_char_p
     lines: bytes = entry() or b""
-    fields = dict(line.partition(": ")[::2] for line in lines.decode().splitlines())
+    fields = dict(line.partition(": ")[::2] for line in lines.decode(errors="replace").splitlines())
     if fields.get("problem"):
         raise ConfpressError(fields["problem"])
     return KernelInfo(

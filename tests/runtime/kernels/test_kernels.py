@@ -65,6 +65,11 @@ def test_unknown_path_is_a_sentence_here_and_in_onnxruntime() -> None:
     assert registered.endswith(sentence)
 
 
+def test_unknown_path_may_be_any_bytes() -> None:
+    described = _ask(os.fsdecode(b"\xff")).splitlines()[0]
+    assert described.startswith("describe: CONFPRESS_KERNELS is '")
+
+
 def test_absent_library_says_how_to_build_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
