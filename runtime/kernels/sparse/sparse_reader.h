@@ -49,7 +49,10 @@ class SparseReader {
                                     : SlotReach::kBlock;
     SparseWeights result{weights, places, windows_.data(), blocks_.size(), blocks_.size(), reach};
     const size_t reached = reached_columns(reach);
-    while (windows_[result.slots - 1] / reached * reached >= columns_) --result.slots;
+    // Kernels begin with a first slot, whatever it reads.
+    while (result.slots > 1 && windows_[result.slots - 1] / reached * reached >= columns_) {
+      --result.slots;
+    }
     return result;
   }
 

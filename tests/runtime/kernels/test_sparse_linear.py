@@ -207,6 +207,16 @@ def test_malformed_layers_are_errors_with_a_sentence(library: str, case: str) ->
         session(model, library)
 
 
+def test_slots_may_all_lie_beyond_the_columns(library: str) -> None:
+    layer = SparseLayer.balanced(17, 5, Pattern(4, 64))
+    layer.codes[:] = 0
+    model = layer.model()
+    places = np.arange(16, 20, dtype=np.uint8)  # one window, so that no slot reaches a column
+    weight("columns", np.broadcast_to(places, (2, 1, 1, 16, 4)).copy())(model)
+    x = _gaussian(9, 5)
+    np.testing.assert_array_equal(run(session(model, library), x), layer.linear(x))
+
+
 def test_input_of_another_width_is_an_error(library: str) -> None:
     model = SparseLayer.balanced(17, 70, Pattern(16, 16)).model()
     model.graph.input[0].type.tensor_type.shape.dim[1].Clear()
