@@ -56,15 +56,9 @@ static inline void activate(Activation activation, typename L::Vec (&z)[n]) {
       return gate_by<L>(z, kGelu, kGeluBound);
     case Activation::kGeluTanh:
       return gate_by<L>(z, kGeluTanh, kGeluTanhBound);
-    case Activation::kSigmoid: {
-      typename L::Vec s[n];
+    case Activation::kSigmoid:
       CONFPRESS_EACH(i, n) z[i] = bounded<L>(z[i], kSiluBound);
-      CONFPRESS_EACH(i, n) s[i] = z[i];
-      sigmoid_of_bounded<L>(s);
-      // The difference is 0, or NaN: the exponential makes a number of some NaNs.
-      CONFPRESS_EACH(i, n) z[i] = L::add(s[i], L::sub(z[i], z[i]));
-      return;
-    }
+      return sigmoid_of_bounded<L>(z);
   }
 }
 

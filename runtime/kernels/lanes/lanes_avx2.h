@@ -87,7 +87,7 @@ struct Lanes {
   static Vec select(Mask mask, Vec a, Vec b) { return _mm256_blendv_ps(b, a, mask); }
 
   static Vec power_of_two(Vec p, Vec shifted) {
-    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(max(shifted, zero())), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
   }
   static Vec bfloat16(Vec x) {

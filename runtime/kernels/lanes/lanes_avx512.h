@@ -73,7 +73,7 @@ struct Lanes {
   static Vec select(Mask mask, Vec a, Vec b) { return _mm512_mask_blend_ps(mask, b, a); }
 
   static Vec power_of_two(Vec p, Vec shifted) {
-    const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+    const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(max(shifted, zero())), 23);
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), exponent));
   }
   static Vec floats_of(__m128i bytes) { return floats(_mm512_cvtepu8_epi32(bytes)); }

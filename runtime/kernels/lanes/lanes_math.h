@@ -22,7 +22,7 @@ static inline void polynomial(const typename L::Vec (&x)[n], const float (&coeff
   }
 }
 
-// exp(x) = 2^(x · log2_base), with log2_base ±kLog2E, for x in [-87, 87].
+// exp(x) = 2^(x · log2_base), with log2_base ±kLog2E, for x in [-87, 87]; NaN stays NaN.
 template <class L, int n>
 static inline void exp_of_bounded(typename L::Vec (&x)[n], float log2_base) {
   using Vec = typename L::Vec;

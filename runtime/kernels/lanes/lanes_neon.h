@@ -50,7 +50,8 @@ struct Lanes {
   static Vec select(Mask mask, Vec a, Vec b) { return vbslq_f32(mask, a, b); }
 
   static Vec power_of_two(Vec p, Vec shifted) {
-    const uint32x4_t exponent = vshlq_n_u32(vreinterpretq_u32_f32(shifted), 23);
+    const Vec numbers = vmaxnmq_f32(shifted, zero());
+    const uint32x4_t exponent = vshlq_n_u32(vreinterpretq_u32_f32(numbers), 23);
     return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(p), exponent));
   }
 };

@@ -13,7 +13,8 @@
 //   max(a, b), min(a, b)       b in lanes where one of them is NaN
 //   first(count), zeros(p)     the first lanes; lanes whose byte at p is zero (reads kWidth bytes)
 //   select(mask, a, b)         a in the chosen lanes
-//   power_of_two(p, shifted)   p · 2^n with n in the lowest bits of `shifted`
+//   power_of_two(p, shifted)   p · 2^n with n in the lowest bits of `shifted`, which is positive;
+//                              NaN, whose lowest bits may be any, stays NaN
 //   bfloat16(x)                rounded to bfloat16, ties to even; NaN stays NaN
 //   transpose4                 four rows of four floats become four columns
 #pragma once
@@ -87,7 +88,9 @@ struct Lanes {
   static Mask both(Mask a, Mask b) { return a & b; }
   static Vec select(Mask mask, Vec a, Vec b) { return (Vec)((mask & (Mask)a) | (~mask & (Mask)b)); }
 
-  static Vec power_of_two(Vec p, Vec shifted) { return (Vec)((Bits)p + ((Bits)shifted << 23)); }
+  static Vec power_of_two(Vec p, Vec shifted) {
+    return (Vec)((Bits)p + ((Bits)max(shifted, zero()) << 23));
+  }
   static Vec bfloat16(Vec x) {
     const Bits bits = (Bits)x;
     const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;

@@ -101,12 +101,13 @@ def test_scores_far_apart(library: str) -> None:
     np.testing.assert_allclose(y, case.expected(feeds), rtol=0, atol=2e-4)
 
 
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FC00001])
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_not_a_number_stays_in_its_query(library: str, bfloat16: bool) -> None:
+def test_not_a_number_stays_in_its_query(library: str, bfloat16: bool, bits: int) -> None:
     case = AttentionCase(1, 30, 30, 2, 12, bfloat16=bfloat16)
     feeds = case.feeds()
     clean = _run(case.model(), feeds, library)
-    feeds["q"][0, 7, 1 + 3] = np.nan  # a feature of the first head
+    feeds["q"].view(np.uint32)[0, 7, 1 + 3] = bits  # a feature of the first head
     y = _run(case.model(), feeds, library)
     assert np.isnan(y[0, 7, :12]).all()
     others = np.isfinite(y)

@@ -48,10 +48,12 @@ def test_gates_of_all_magnitudes(library: str) -> None:
     np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-5)
 
 
-def test_not_a_number_reaches_its_taps_alone(library: str) -> None:
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FC00001])
+@pytest.mark.parametrize("column", [1, 3 + 1], ids=["value", "gate"])
+def test_not_a_number_reaches_its_taps_alone(library: str, column: int, bits: int) -> None:
     case = ConvCase(1, 20, 3, 3, activation="silu")
     feeds = case.feeds()
-    feeds["x"][0, 10, 1] = np.nan
+    feeds["x"].view(np.uint32)[0, 10, column] = bits
     y = _run(case.model(), feeds, library)
     assert np.isnan(y[0, 9:12, 1]).all()
     assert np.isfinite(np.delete(y, 1, axis=2)).all()
