@@ -99,8 +99,9 @@ KernelContext::Scratch::Scratch(const KernelContext& context, size_t bytes) : ap
   ort::Status* status = api_.KernelContext_GetAllocator(context.context_, memory, &allocator_);
   api_.ReleaseMemoryInfo(memory);
   check(api_, status, "give its allocator");
-  block_ = allocator_->Alloc(allocator_, bytes + kAlignment);
+  status = api_.AllocatorAlloc(allocator_, bytes + kAlignment, &block_);
   if (block_ == nullptr) {
+    if (status != nullptr) api_.ReleaseStatus(status);
     api_.ReleaseAllocator(allocator_);
     throw std::bad_alloc();
   }

@@ -38,6 +38,7 @@ enum MemoryType : int { kMemoryDefault = 0 };
 enum AllocatorType : int { kDeviceAllocator = 0, kArenaAllocator = 1 };
 enum Characteristic : int { kRequired = 0 };
 
+// Alloc throws what the runtime's own C++ library throws; Api::AllocatorAlloc gives a status.
 struct Allocator {
   uint32_t version;
   void* (*Alloc)(Allocator*, size_t bytes);
@@ -64,7 +65,9 @@ struct Api {
   Status* (*GetTensorTypeAndShape)(const Value*, TensorTypeAndShapeInfo** out);
   void* gap66[3];
   Status* (*CreateCpuMemoryInfo)(AllocatorType, MemoryType, MemoryInfo** out);
-  void* gap70[15];
+  void* gap70[5];
+  Status* (*AllocatorAlloc)(Allocator*, size_t bytes, void** out);
+  void* gap76[9];
   Status* (*KernelInfoGetAttribute_float)(const KernelInfo*, const char* name, float* out);
   void* gap86[1];
   Status* (*KernelInfoGetAttribute_string)(const KernelInfo*, const char* name, char* out,
@@ -109,6 +112,7 @@ CONFPRESS_PLACE(GetDimensionsCount, 61);
 CONFPRESS_PLACE(GetDimensions, 62);
 CONFPRESS_PLACE(GetTensorTypeAndShape, 65);
 CONFPRESS_PLACE(CreateCpuMemoryInfo, 69);
+CONFPRESS_PLACE(AllocatorAlloc, 75);
 CONFPRESS_PLACE(KernelInfoGetAttribute_float, 85);
 CONFPRESS_PLACE(KernelInfoGetAttribute_string, 87);
 CONFPRESS_PLACE(KernelContext_GetInput, 90);

@@ -21,6 +21,7 @@ API(GetDimensionsCount);
 API(GetDimensions);
 API(GetTensorTypeAndShape);
 API(CreateCpuMemoryInfo);
+API(AllocatorAlloc);
 API(KernelInfoGetAttribute_float);
 API(KernelInfoGetAttribute_string);
 API(KernelContext_GetInput);

@@ -108,11 +108,7 @@ size_t count_of(const ort::Value& value) {
   return count;
 }
 
-void* allocate(ort::Allocator*, size_t bytes) {
-  return bytes > kMostBytes ? nullptr : std::malloc(bytes);
-}
-
-ort::Allocator allocator{1, allocate, [](ort::Allocator*, void* p) { std::free(p); }, nullptr};
+ort::Allocator allocator{1, nullptr, [](ort::Allocator*, void* p) { std::free(p); }, nullptr};
 
 ort::Api make_api() {
   ort::Api api{};
@@ -203,6 +199,11 @@ ort::Api make_api() {
   api.KernelContext_GetAllocator = [](const ort::KernelContext*, const ort::MemoryInfo*,
                                       ort::Allocator** out) -> ort::Status* {
     *out = &allocator;
+    return nullptr;
+  };
+  api.AllocatorAlloc = [](ort::Allocator*, size_t bytes, void** out) -> ort::Status* {
+    if (bytes > kMostBytes) return failed("no such memory");
+    *out = std::malloc(bytes);
     return nullptr;
   };
   api.ReleaseAllocator = [](ort::Allocator*) {};

@@ -1,4 +1,4 @@
-"""A session holds packed weights once: mapped from the file, not copied."""
+"""A session holds packed weights once, mapped from the file; memory that it lacks is an error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from confpress.passes.operators.quantlinear_lowbit import (
 from confpress.runtime.kernels import library_path
 from confpress.runtime.model_file import save_model
 
-from ...passes.quant_layers import initializer
+from ...passes.quant_layers import QuantLayer, initializer
 from .conftest import usable_paths
 
 WIDTH = 1024
@@ -96,6 +96,46 @@ def _model(form: LowBitFormat | None, layers: int) -> ir.Model:
     else:
         define_operator(model, lowbit_function, form.bits)
     return model
+
+
+# Run with a model and 30 MB of frames, whose codes take 20 MB where 10 MB are left.
+EXHAUST = """
+import resource
+import sys
+import numpy as np
+import onnxruntime as ort
+
+options = ort.SessionOptions()
+options.intra_op_num_threads = 1
+options.register_custom_ops_library(sys.argv[1])
+session = ort.InferenceSession(sys.argv[2], options)
+x = np.ones((300_000, 25), np.float32)
+session.run(None, {"x": x[:9]})
+with open("/proc/self/statm") as sizes:
+    most = int(sizes.read().split()[0]) * resource.getpagesize() + 10_000_000
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+try:
+    session.run(None, {"x": x})
+except Exception as error:
+    print(error)
+"""
+
+
+def test_exhausted_memory_is_a_sentence(tmp_path: Path) -> None:
+    if usable_paths()[0].startswith("absent"):
+        pytest.skip(usable_paths()[0])
+    if not Path("/proc/self/statm").is_file():
+        pytest.skip("this system does not say how much memory a process has")
+    model = tmp_path / "model.onnx"
+    model.write_bytes(QuantLayer.random(1, 25).model().SerializeToString())
+    done = subprocess.run(
+        [sys.executable, "-c", EXHAUST, str(library_path()), str(model)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "could not get the memory it needs" in done.stdout
 
 
 @pytest.mark.parametrize("form", [None, FP4, INT2], ids=["int8", "fp4", "int2"])
