@@ -24,6 +24,14 @@ except Exception as error:
     print("register:", error)
 """
 
+LEAVE = """
+import sys
+import onnxruntime
+onnxruntime.SessionOptions().register_custom_ops_library(sys.argv[1])
+with open("/proc/self/maps") as maps:
+    print(sys.argv[1] in maps.read())
+"""
+
 
 def _ask(path: str) -> str:
     environment = os.environ | {"CONFPRESS_KERNELS": path}
@@ -84,6 +92,19 @@ def test_broken_library_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(kernels, "__path__", [str(tmp_path)])
     with pytest.raises(ConfpressError, match="cannot be loaded"):
         kernels.describe()
+
+
+def test_library_outlives_its_sessions() -> None:
+    """Loaded anew for every session it would leave memory behind, each time."""
+    if not Path("/proc/self/maps").is_file():
+        pytest.skip("this system does not say what a process has loaded")
+    result = subprocess.run(
+        [sys.executable, "-c", LEAVE, str(kernels.library_path().resolve())],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "True\n"
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm of the binutils")
