@@ -88,6 +88,10 @@ class AttentionBlock {
       const void* first = memchr(mask, 0, begin);
       if (first != nullptr) begin = static_cast<size_t>(static_cast<const uint8_t*>(first) - mask);
       size_t last = head_.key_count;
+      // By blocks first: padding may be longer than what counts.
+      while (last >= end + kKeyBlock && memchr(mask + last - kKeyBlock, 0, kKeyBlock) == nullptr) {
+        last -= kKeyBlock;
+      }
       while (last > end && mask[last - 1] != 0) --last;
       end = last;
     }

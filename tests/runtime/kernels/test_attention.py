@@ -125,6 +125,18 @@ def test_keys_outside_the_context_are_not_read(library: str, bfloat16: bool) -> 
     np.testing.assert_array_equal(_run(case.model(), feeds, library), clean)
 
 
+@pytest.mark.parametrize("used", [1, 44, 300])
+def test_long_padding_is_not_read(library: str, used: int) -> None:
+    case = AttentionCase(1, 30, 900, 2, 12, tables=0)
+    feeds = case.feeds()
+    feeds["mask"] = np.zeros((1, 1, 30, 900), bool)
+    feeds["mask"][..., used:] = True
+    clean = _run(case.model(), feeds, library)
+    np.testing.assert_allclose(clean, case.expected(feeds), rtol=0, atol=TOLERANCE)
+    feeds["v"][0, used:] = np.nan
+    np.testing.assert_array_equal(_run(case.model(), feeds, library), clean)
+
+
 @pytest.mark.parametrize("uniform", [False, True])
 @pytest.mark.parametrize("lowest", [-np.inf, np.finfo(np.float32).min])
 def test_the_lowest_bias_is_a_mask(library: str, uniform: bool, lowest: float) -> None:
