@@ -42,17 +42,6 @@ std::vector<int64_t> KernelInfo::ints(const char* attribute) const {
   return values;
 }
 
-std::string KernelInfo::string(const char* attribute) const {
-  const std::string what = std::string("read the attribute ") + attribute;
-  size_t size = 0;  // with the terminating zero
-  check(api_, api_.KernelInfoGetAttribute_string(info_, attribute, nullptr, &size), what.c_str());
-  std::string value(size, '\0');
-  check(api_, api_.KernelInfoGetAttribute_string(info_, attribute, value.data(), &size),
-        what.c_str());
-  value.resize(size - 1);
-  return value;
-}
-
 float KernelInfo::number(const char* attribute) const {
   float value = 0.0f;
   check(api_, api_.KernelInfoGetAttribute_float(info_, attribute, &value),

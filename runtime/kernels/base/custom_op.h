@@ -82,7 +82,6 @@ class KernelInfo {
 
   const ort::Api& api() const { return api_; }
   std::vector<int64_t> ints(const char* attribute) const;
-  std::string string(const char* attribute) const;
   float number(const char* attribute) const;
   // An input that must be an initializer; `name` is for the message.
   Tensor constant(size_t index, const char* name) const;

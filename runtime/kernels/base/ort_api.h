@@ -69,10 +69,7 @@ struct Api {
   Status* (*AllocatorAlloc)(Allocator*, size_t bytes, void** out);
   void* gap76[9];
   Status* (*KernelInfoGetAttribute_float)(const KernelInfo*, const char* name, float* out);
-  void* gap86[1];
-  Status* (*KernelInfoGetAttribute_string)(const KernelInfo*, const char* name, char* out,
-                                           size_t* size);
-  void* gap88[2];
+  void* gap86[4];
   Status* (*KernelContext_GetInput)(const KernelContext*, size_t index, const Value** out);
   Status* (*KernelContext_GetOutput)(KernelContext*, size_t index, const int64_t* dimensions,
                                      size_t count, Value** out);
@@ -114,7 +111,6 @@ CONFPRESS_PLACE(GetTensorTypeAndShape, 65);
 CONFPRESS_PLACE(CreateCpuMemoryInfo, 69);
 CONFPRESS_PLACE(AllocatorAlloc, 75);
 CONFPRESS_PLACE(KernelInfoGetAttribute_float, 85);
-CONFPRESS_PLACE(KernelInfoGetAttribute_string, 87);
 CONFPRESS_PLACE(KernelContext_GetInput, 90);
 CONFPRESS_PLACE(KernelContext_GetOutput, 91);
 CONFPRESS_PLACE(ReleaseStatus, 93);

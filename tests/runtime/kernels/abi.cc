@@ -23,7 +23,6 @@ API(GetTensorTypeAndShape);
 API(CreateCpuMemoryInfo);
 API(AllocatorAlloc);
 API(KernelInfoGetAttribute_float);
-API(KernelInfoGetAttribute_string);
 API(KernelContext_GetInput);
 API(KernelContext_GetOutput);
 API(ReleaseStatus);
