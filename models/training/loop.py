@@ -194,8 +194,6 @@ class Trainer:
         for step, batch in enumerate(grouped, start=1):
             # The workers' clocks differ, and all must take the same number of steps.
             done = self.workers.mean(self._done(step / len(grouped)))
-            if done >= 1.0:
-                break
             rate = self._set_rate(done)
             losses.append(self._step(batch))
             frames += sum(e.features.shape[1] for e in batch)
@@ -208,6 +206,8 @@ class Trainer:
                         self.epoch + 1, step, len(grouped), recent, rate, audio_rate, done, left
                     )
                 )
+            if done >= 1.0:
+                break
         return float(np.mean(losses)) if losses else math.nan
 
     def _step(self, batch: Sequence[Example]) -> float:
@@ -252,7 +252,7 @@ class Trainer:
         by_epochs = (self.epoch + of_epoch) / self.config.epochs
         if self.config.minutes is None:
             return by_epochs
-        return max(by_epochs, self._seconds() / 60 / self.config.minutes)
+        return max(by_epochs, min(self._seconds() / 60 / self.config.minutes, 1.0))
 
     def _set_rate(self, done: float) -> float:
         config = self.config

@@ -72,6 +72,16 @@ def test_a_small_model_learns_and_its_checkpoint_says_so(tmp_path: Path) -> None
     assert best_path(logprobs[0]) == list(example.targets)
 
 
+def test_a_run_learns_from_its_last_batch(tmp_path: Path) -> None:
+    results: list[EpochResult] = []
+    trainer = _trainer(tmp_path, epochs=1)
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.fit([Corpus("letters", _examples(8))], _examples(2), on_epoch=results.append)
+    assert results[0].loss > 0
+    after = trainer.model.parameters()
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     corpus, held_out = [Corpus("letters", _examples(16))], _examples(4)
     whole = _trainer(tmp_path / "whole", epochs=4)
