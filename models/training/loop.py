@@ -231,7 +231,7 @@ class Trainer:
         return loss.item()
 
     def _ctc(self, states: Tensor, encoded: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-        """CTC loss per target token."""
+        """CTC loss per target token; of a batch in which nothing is said, the sum."""
         logprobs = self.model.decoder(states).transpose(0, 1)
         loss = nn.functional.ctc_loss(
             logprobs,
@@ -242,7 +242,7 @@ class Trainer:
             reduction="sum",
             zero_infinity=True,
         )
-        return loss / counts.sum()
+        return loss / counts.sum().clamp(min=1)
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started

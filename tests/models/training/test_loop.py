@@ -82,6 +82,13 @@ def test_a_run_learns_from_its_last_batch(tmp_path: Path) -> None:
     assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
+def test_a_batch_in_which_nothing_is_said_does_not_spoil_the_weights(tmp_path: Path) -> None:
+    trainer = _trainer(tmp_path, epochs=1, frames_per_batch=60)
+    silent = [Example(example.features, ()) for example in _examples(1)]
+    trainer.fit([Corpus("letters", [*_examples(2), *silent])], _examples(2))
+    assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
+
+
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
     corpus, held_out = [Corpus("letters", _examples(16))], _examples(4)
     whole = _trainer(tmp_path / "whole", epochs=4)
