@@ -79,7 +79,8 @@ def train(
         The lowest word error rate on the validation speech, as a fraction.
 
     Raises:
-        ConfpressError: torch is missing, the configuration is wrong, or audio cannot be read.
+        ConfpressError: torch is missing, the configuration is wrong or not that of the earlier
+            run, or audio cannot be read.
     """
     loop = import_models("training.loop")
     corpora = import_models("training.data")
@@ -94,7 +95,6 @@ def train(
         for utterances in (data.training, data.validation)
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    config.frontend.save(folder / FRONTEND_NAME)
     trainer = loop.Trainer(
         import_models("ctc").ConformerCTC(config.model),
         vocabulary,
@@ -103,7 +103,10 @@ def train(
         import_models("training.augment").SpecAugment(),
     )
     if trainer.resume():
+        _check_front_end(config.frontend, folder / FRONTEND_NAME)
         tell(f"resumed after epoch {trainer.epoch}")
+    else:
+        config.frontend.save(folder / FRONTEND_NAME)
     with progress("Training", 1.0) as advance:
         done = 0.0
 
@@ -140,6 +143,15 @@ def _configuration(config_file: Path | None, overrides: dict[str, Any], tokens: 
     whole = create_model("TrainingRecipe", __config__=forbid, **sections)
     data = merge(merge(fixed, said), {"training": overrides})
     return check(whole, data, source=str(config_file or "the options"), text=text)
+
+
+def _check_front_end(wanted: FrontEnd, trained: Path) -> None:
+    """Refuses to go on with other features than those that the checkpoints learned from."""
+    if FrontEnd.load(trained) != wanted:
+        raise ConfpressError(
+            f"{trained.parent} was trained with another front end than the one asked for; "
+            f"{trained} says which."
+        )
 
 
 def _extractor(frontend: FrontEnd) -> Callable[[Path], npt.NDArray[np.float32]]:

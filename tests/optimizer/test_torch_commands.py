@@ -66,6 +66,26 @@ def test_train_then_export_then_run(confpress: Confpress, spoken: Path, tmp_path
     assert scores[0].shape[-1] == len(model.tokens.pieces) + 1
 
 
+def test_a_run_goes_on_with_its_front_end_only(
+    confpress: Confpress, spoken: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    config, work = tmp_path / "tiny.toml", tmp_path / "work"
+    arguments = (
+        "train", "--data", spoken, "--subset", "train/", "--validation", spoken,
+        "--validation-subset", "held/", "-o", work, "--config", config,
+    )  # fmt: skip
+    config.write_text(TINY)
+    assert confpress(*arguments, "--epochs", 1).status == 0
+    trained = (work / "frontend.json").read_text()
+    for other in ("preemphasis = 0.0", "n_mels = 40"):
+        config.write_text(f"{TINY}[frontend]\n{other}\n")
+        done = confpress(*arguments, "--epochs", 2)
+        assert done.status == 1
+        assert "another" in done.err
+        assert (work / "frontend.json").read_text() == trained
+
+
 def test_bad_training_input(confpress: Confpress, spoken: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     config = tmp_path / "tiny.toml"
