@@ -142,7 +142,16 @@ def _configuration(config_file: Path | None, overrides: dict[str, Any], tokens: 
     forbid = ConfigDict(extra="forbid")
     whole = create_model("TrainingRecipe", __config__=forbid, **sections)
     data = merge(merge(fixed, said), {"training": overrides})
-    return check(whole, data, source=str(config_file or "the options"), text=text)
+    source = str(config_file or "the options")
+    recipe: Any = check(whole, data, source=source, text=text)
+    for key, value in {"features": recipe.frontend.n_mels, "vocabulary": tokens}.items():
+        stated = getattr(recipe.model, key)
+        if stated != value:
+            raise ConfpressError(
+                f"{source}: model.{key} = {stated} is not allowed: the front end gives "
+                f"{recipe.frontend.n_mels} features and the texts have {tokens} characters."
+            )
+    return recipe
 
 
 def _check_front_end(wanted: FrontEnd, trained: Path) -> None:

@@ -101,6 +101,22 @@ def test_bad_training_input(confpress: Confpress, spoken: Path, tmp_path: Path) 
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize("stated", ["features = 40", "vocabulary = 50"])
+def test_a_model_fits_its_features_and_texts(
+    confpress: Confpress, spoken: Path, tmp_path: Path, stated: str
+) -> None:
+    pytest.importorskip("torch")
+    config = tmp_path / "tiny.toml"
+    config.write_text(TINY.replace("[model]", f"[model]\n{stated}"))
+    done = confpress(
+        "train", "--data", spoken, "--subset", "train/", "--validation", spoken,
+        "--validation-subset", "held/", "-o", tmp_path / "work", "--config", config,
+    )  # fmt: skip
+    assert done.status == 1
+    assert f"tiny.toml: model.{stated} is not allowed: the front end gives 80 features" in done.err
+    assert not (tmp_path / "work").exists()
+
+
 def test_bad_checkpoints(confpress: Confpress, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     for name, said in (("none.pt", "there is no checkpoint"), ("bad.pt", "is not a checkpoint")):
