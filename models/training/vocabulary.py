@@ -16,8 +16,9 @@ class CharacterVocabulary:
 
     def encode(self, text: str) -> list[int]:
         """Ids of the lower-cased text; characters outside the vocabulary are left out."""
-        spaced = SPACE.join(text.lower().split())
-        return [self.characters.index(c) for c in spaced if c in self.characters]
+        words = ("".join(c for c in word if c in self.characters) for word in text.lower().split())
+        # A word of which nothing is left takes its space with it: one space parts two words.
+        return [self.characters.index(c) for c in SPACE.join(filter(None, words))]
 
     def decode(self, ids: list[int]) -> str:
         """Text of a sequence of ids."""

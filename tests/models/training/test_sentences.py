@@ -34,6 +34,12 @@ def test_vocabulary_lowers_and_drops_what_it_lacks() -> None:
     assert len(vocabulary) == 28
 
 
+def test_words_that_are_left_out_leave_no_space_behind() -> None:
+    vocabulary = CharacterVocabulary()
+    assert vocabulary.encode("5 dogs – 2 cats …") == vocabulary.encode("dogs cats")
+    assert vocabulary.encode("12 34") == []
+
+
 def test_plain_sentences_are_told_from_the_others() -> None:
     assert is_plain("we moved the old clock near the river")
     assert is_plain("please call me at nine thirty")
