@@ -110,4 +110,4 @@ def _layer(
 
 def _convolve(module: ConformerConvolution, x: Tensor, recent: Tensor) -> tuple[Tensor, Tensor]:
     gated = torch.cat([recent, module.gate(x)], dim=2)
-    return module.mix(gated), gated[:, :, -module.past :]
+    return module.mix(gated), gated[:, :, x.shape[1] :]

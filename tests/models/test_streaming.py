@@ -16,7 +16,9 @@ from confpress.models.export import export_streaming_onnx  # noqa: E402
 from confpress.models.streaming import StreamingConformerCTC  # noqa: E402
 
 
-def streaming(left_context: int = 9, *, causal: bool = True) -> StreamingConformerCTC:
+def streaming(
+    left_context: int = 9, *, causal: bool = True, kernel: int = 5
+) -> StreamingConformerCTC:
     """A small seeded model."""
     torch.manual_seed(0)
     config = ConformerConfig(
@@ -25,7 +27,7 @@ def streaming(left_context: int = 9, *, causal: bool = True) -> StreamingConform
         layers=2,
         heads=2,
         ff_dim=24,
-        kernel=5,
+        kernel=kernel,
         subsampling_channels=4,
         causal=causal,
     )
@@ -37,8 +39,9 @@ def test_a_model_that_looks_ahead_cannot_stream() -> None:
         streaming(causal=False)
 
 
-def test_states_carry_what_a_longer_chunk_would_have_seen() -> None:
-    model = streaming(left_context=64)
+@pytest.mark.parametrize("kernel", [1, 5])
+def test_states_carry_what_a_longer_chunk_would_have_seen(kernel: int) -> None:
+    model = streaming(left_context=64, kernel=kernel)
     features = torch.randn(2, 80, 96)
     # Attention sees all of its chunk, later frames too, so how speech is cut matters to it alone.
     with torch.no_grad():
