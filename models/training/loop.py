@@ -130,12 +130,13 @@ class Trainer:
             self.epoch += 1
             self.workers.average_buffers(self.model)
             self.workers.average_buffers(self.average)
+            random_states = self.workers.gather(torch.get_rng_state())
             if self.workers.first:
                 wer = self.validate(validation)
                 if wer <= self.best_wer:
                     self.best_wer = wer
                     self._write("best.pt", {"model": self.average.module.state_dict()})
-                self._save()
+                self._save(random_states)
                 on_epoch(EpochResult(self.epoch, loss, wer, self._seconds() / 60))
         return self.best_wer
 
@@ -169,8 +170,8 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.random.bit_generator.state = state["numpy_random"]
-        if self.workers.first:
-            torch.set_rng_state(state["torch_random"])
+        if self.workers.count == len(state["torch_random"]):
+            torch.set_rng_state(state["torch_random"][self.workers.rank])
         else:
             torch.manual_seed(self.config.seed + self.workers.rank + 1000 * state["epoch"])
         self.epoch = state["epoch"]
@@ -265,7 +266,7 @@ class Trainer:
             group["lr"] = config.learning_rate * scale
         return config.learning_rate * scale
 
-    def _save(self) -> None:
+    def _save(self, random_states: list[Tensor]) -> None:
         self._write(
             "last.pt",
             {
@@ -273,7 +274,7 @@ class Trainer:
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "numpy_random": self.random.bit_generator.state,
-                "torch_random": torch.get_rng_state(),
+                "torch_random": random_states,
                 "epoch": self.epoch,
                 "best_wer": self.best_wer,
                 "seconds": self._seconds(),

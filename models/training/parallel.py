@@ -45,6 +45,14 @@ class Workers:
         distributed.all_reduce(shared)
         return shared.item() / self.count
 
+    def gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """The workers' tensors of one shape, by rank, the same for all."""
+        if self.count == 1:
+            return [tensor]
+        gathered = [torch.empty_like(tensor) for _ in range(self.count)]
+        distributed.all_gather(gathered, tensor)
+        return gathered
+
     def share(self, model: nn.Module) -> None:
         """Give every worker the first one's parameters."""
         if self.count > 1:

@@ -143,6 +143,19 @@ def _work(folder: Path) -> None:
     torch.save(parameters, folder / f"{trainer.workers.rank}.pt")
 
 
+def test_every_worker_goes_on_with_its_random_numbers(tmp_path: Path) -> None:
+    run_workers(2, partial(_resume, tmp_path))
+
+
+def _resume(folder: Path) -> None:
+    trainer = _trainer(folder, epochs=1)
+    trainer.fit([Corpus("letters", _examples(16))], _examples(4))
+    left = torch.get_rng_state()
+    torch.distributed.barrier()  # the first worker has written
+    assert _trainer(folder, epochs=2).resume()
+    assert torch.equal(torch.get_rng_state(), left)
+
+
 def test_there_may_be_nothing_to_resume(tmp_path: Path) -> None:
     assert not _trainer(tmp_path).resume()
 
