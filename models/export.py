@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..passes.errors import ConfpressError
 from .ctc import ConformerCTC
 from .streaming import LAYER_STATES, StreamingConformerCTC
 
@@ -22,6 +23,8 @@ Axes = Mapping[str, Mapping[int, str]]
 INPUTS = ("audio_signal", "length")
 OUTPUTS = ("logprobs", "encoded_lengths")
 DEFAULT_OPSET = 17
+#: What the exporters write. Asked for another version, `dynamo` writes 18 and says nothing.
+OPSETS: Mapping[Exporter, range] = {"torchscript": range(11, 24), "dynamo": range(18, 26)}
 
 
 def export_onnx(
@@ -39,8 +42,11 @@ def export_onnx(
     Args:
         model: the model; its training mode is left as it was.
         path: the file to write.
-        exporter: `torchscript` traces, `dynamo` uses torch.export (opset 18 or later).
+        exporter: `torchscript` traces, `dynamo` uses torch.export.
         opset: version of the ONNX operators.
+
+    Raises:
+        ConfpressError: the exporter does not write this version.
     """
     # Odd sizes above one: a size of one or an even one would let torch.export specialise.
     example = (torch.randn(3, model.config.features, 211), torch.tensor([211, 150, 97]))
@@ -70,7 +76,7 @@ def export_streaming_onnx(
     `values_0`, `convolution_0`; the outputs `logprobs` and the next states, named `next_<state>`.
     The first states are zeros (`StreamingConformerCTC.initial_states`).
 
-    Args: as `export_onnx`.
+    Args and errors: as `export_onnx`.
     """
     states = ["features", "seen"] + [
         f"{kind}_{layer}" for layer in range(model.config.layers) for kind in LAYER_STATES
@@ -103,6 +109,11 @@ def _export(
     output_axes: Axes,
 ) -> None:
     """Exports with either exporter; `example` holds the inputs in order."""
+    if opset not in OPSETS[exporter]:
+        raise ConfpressError(
+            f"torch's exporter {exporter} writes opsets {OPSETS[exporter][0]} to "
+            f"{OPSETS[exporter][-1]}, not {opset}."
+        )
     training = model.training
     model.eval()
     try:

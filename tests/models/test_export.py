@@ -12,6 +12,9 @@ torch = pytest.importorskip("torch", reason="the extra `train` is not installed"
 from confpress.models.config import ConformerConfig  # noqa: E402
 from confpress.models.ctc import ConformerCTC  # noqa: E402
 from confpress.models.export import export_onnx  # noqa: E402
+from confpress.passes.errors import ConfpressError  # noqa: E402
+
+SHAPE = {"vocabulary": 7, "d_model": 16, "layers": 1, "heads": 2, "ff_dim": 24, "kernel": 5}
 
 
 @pytest.mark.parametrize(
@@ -27,8 +30,7 @@ from confpress.models.export import export_onnx  # noqa: E402
 def test_an_exported_file_equals_the_model(
     tmp_path: Path, exporter: str, opset: int, options: dict[str, object]
 ) -> None:
-    shape = {"vocabulary": 7, "d_model": 16, "layers": 1, "heads": 2, "ff_dim": 24, "kernel": 5}
-    model = ConformerCTC(ConformerConfig(**{**shape, "subsampling_channels": 4, **options}))
+    model = ConformerCTC(ConformerConfig(**{**SHAPE, "subsampling_channels": 4, **options}))
     path = tmp_path / "model.onnx"
     export_onnx(model, path, exporter, opset)
     assert model.training
@@ -50,3 +52,16 @@ def test_an_exported_file_equals_the_model(
         )
         np.testing.assert_allclose(result, logprobs.numpy(), atol=1e-5)
         np.testing.assert_array_equal(result_lengths, encoded.numpy())
+
+
+@pytest.mark.parametrize(
+    ("exporter", "opset", "written"),
+    [("torchscript", 24, "11 to 23"), ("dynamo", 17, "18 to 25"), ("dynamo", 26, "18 to 25")],
+)
+def test_a_version_that_the_exporter_does_not_write_is_refused(
+    tmp_path: Path, exporter: str, opset: int, written: str
+) -> None:
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ConfpressError, match=f"{exporter} writes opsets {written}, not {opset}"):
+        export_onnx(ConformerCTC(ConformerConfig(**SHAPE)), path, exporter, opset)
+    assert not path.exists()
