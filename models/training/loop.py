@@ -157,14 +157,18 @@ class Trainer:
         """Go on from `last.pt`, if there is one.
 
         Raises:
-            ConfpressError: the checkpoint belongs to another model.
+            ConfpressError: the file is not a checkpoint, or it belongs to another model.
         """
         path = self.folder / "last.pt"
         if not path.is_file():
             return False
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+            trained = state["config"]
+        except Exception as error:
+            raise ConfpressError(f"{path} is not a checkpoint of this package: {error}") from error
         shape = self.model.config.model_dump(exclude={"dropout"})
-        if {key: state["config"].get(key) for key in shape} != shape:
+        if {key: trained.get(key) for key in shape} != shape:
             raise ConfpressError(f"{path} belongs to a model of another shape.")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

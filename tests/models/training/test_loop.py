@@ -172,3 +172,6 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"rubbish")
     with pytest.raises(ConfpressError, match=r"best\.pt is not a checkpoint"):
         load_checkpoint(path)
+    path.rename(tmp_path / "last.pt")
+    with pytest.raises(ConfpressError, match=r"last\.pt is not a checkpoint"):
+        _trainer(tmp_path).resume()
