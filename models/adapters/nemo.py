@@ -20,6 +20,8 @@ from ..config import ConformerConfig
 from ..ctc import ConformerCTC
 
 _FIRST_LAYER = "encoder.layers.0."
+#: The window and the mel filters, which a state of NeMo's holds beside the model's weights.
+_FRONT_END = "preprocessor."
 
 
 def config_from_weights(weights: Mapping[str, Tensor], xscale: bool = True) -> ConformerConfig:
@@ -66,13 +68,13 @@ def load_nemo(path: Path, xscale: bool = True) -> ConformerCTC:
         ConfpressError: the file cannot be read, or its tensors are not those of such a model.
     """
     try:
-        weights = load_file(path)
+        weights = {n: w for n, w in load_file(path).items() if not n.startswith(_FRONT_END)}
     except (OSError, SafetensorError) as error:
         raise ConfpressError(f"{path} is not a safetensors file: {error}.") from error
     try:
         model = ConformerCTC(config_from_weights(weights, xscale))
         # A checkpoint may lack num_batches_tracked, which inference does not use.
-        missing, unexpected = model.load_state_dict(dict(weights), strict=False)
+        missing, unexpected = model.load_state_dict(weights, strict=False)
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise ConfpressError(
             f"{path} does not hold a Conformer-CTC under NeMo's names: {error}."
