@@ -96,7 +96,7 @@ def train(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     trainer = loop.Trainer(
-        import_models("ctc").ConformerCTC(config.model),
+        loop.seeded_model(config.model, config.training.seed),
         vocabulary,
         config.training,
         folder,

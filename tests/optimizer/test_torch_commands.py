@@ -66,6 +66,24 @@ def test_train_then_export_then_run(confpress: Confpress, spoken: Path, tmp_path
     assert scores[0].shape[-1] == len(model.tokens.pieces) + 1
 
 
+def test_a_run_repeats_with_its_seed(confpress: Confpress, spoken: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    config = tmp_path / "tiny.toml"
+    weights = []
+    for run, seed in enumerate((3, 3, 4)):
+        config.write_text(f"{TINY}seed = {seed}\n")
+        work = tmp_path / str(run)
+        done = confpress(
+            "train", "--data", spoken, "--subset", "train/", "--validation", spoken,
+            "--validation-subset", "held/", "-o", work, "--config", config, "--epochs", 1,
+        )  # fmt: skip
+        assert done.status == 0, done.err
+        state = torch.load(work / "last.pt", weights_only=True)["model"]
+        weights.append(state["encoder.pre_encode.out.weight"])
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.allclose(weights[0], weights[2], atol=0.01)
+
+
 def test_a_run_goes_on_with_its_front_end_only(
     confpress: Confpress, spoken: Path, tmp_path: Path
 ) -> None:
