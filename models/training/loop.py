@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ...passes.errors import ConfpressError
 from ..config import ConformerConfig
 from ..ctc import ConformerCTC
+from ..subsampling import subsampled
 from .augment import SpecAugment
 from .data import Corpus, Example, batches, collate, draw_epoch
 from .parallel import Workers
@@ -128,7 +129,11 @@ class Trainer:
 
         Returns:
             The lowest word error rate on `validation`, as a fraction.
+
+        Raises:
+            ConfpressError: an utterance is longer than the model's position table.
         """
+        _check_lengths([*validation, *(e for c in corpora for e in c.examples)], self.model.config)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
         while self.epoch < self.config.epochs and self.workers.mean(self._done()) < 1.0:
@@ -300,6 +305,17 @@ class Trainer:
         temporary = self.folder / f".{name}.partial"
         torch.save(state, temporary)
         temporary.replace(self.folder / name)
+
+
+def _check_lengths(examples: Sequence[Example], shape: ConformerConfig) -> None:
+    """Refuses utterances that a stored position table does not cover."""
+    frames = max(example.features.shape[1] for example in examples)
+    positions = int(subsampled(torch.tensor(frames), shape.subsampling_factor))
+    if shape.max_positions is not None and positions > shape.max_positions:
+        raise ConfpressError(
+            f"an utterance of {frames} frames takes {positions} positions, and the model has "
+            f"{shape.max_positions} (max_positions)."
+        )
 
 
 def best_path(logprobs: Tensor) -> list[int]:

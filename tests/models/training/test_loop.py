@@ -40,11 +40,19 @@ def _examples(count: int = 48) -> list[Example]:
     return made
 
 
-def _trainer(folder: Path, d_model: int = 16, **options: object) -> Trainer:
+def _trainer(
+    folder: Path, d_model: int = 16, max_positions: int | None = None, **options: object
+) -> Trainer:
     torch.manual_seed(0)
     shape = {"features": 16, "layers": 2, "heads": 2, "ff_dim": 32, "kernel": 5, "dropout": 0.0}
     model = ConformerCTC(
-        ConformerConfig(vocabulary=4, d_model=d_model, subsampling_channels=4, **shape)
+        ConformerConfig(
+            vocabulary=4,
+            d_model=d_model,
+            subsampling_channels=4,
+            max_positions=max_positions,
+            **shape,
+        )
     )
     defaults = {"epochs": 20, "frames_per_batch": 480, "learning_rate": 5e-3, "average_decay": 0.9}
     return Trainer(model, VOCABULARY, TrainingConfig(**{**defaults, **options}), folder)
@@ -154,6 +162,13 @@ def _resume(folder: Path) -> None:
     torch.distributed.barrier()  # the first worker has written
     assert _trainer(folder, epochs=2).resume()
     assert torch.equal(torch.get_rng_state(), left)
+
+
+def test_an_utterance_beyond_the_position_table_is_refused(tmp_path: Path) -> None:
+    corpus = [Corpus("letters", _examples(4))]
+    _trainer(tmp_path, max_positions=15, epochs=1).fit(corpus, _examples(2))
+    with pytest.raises(ConfpressError, match="60 frames takes 15 positions, and the model has 14"):
+        _trainer(tmp_path, max_positions=14).fit(corpus, _examples(2))
 
 
 def test_there_may_be_nothing_to_resume(tmp_path: Path) -> None:
