@@ -278,9 +278,9 @@ def row(choices: Choices, name: str, write: Callable[[Path], None]) -> dict[str,
     folder = _folder(choices, name)
     record, path = folder / "row.json", folder / "model.onnx"
     found: dict[str, Any] = {}
-    if record.exists():
+    if path.exists() and record.exists():
         found = json.loads(record.read_text(encoding="utf-8"))
-    if not path.exists():
+    else:
         folder.mkdir(parents=True, exist_ok=True)
         started = time.process_time()
         write(path)
@@ -290,6 +290,7 @@ def row(choices: Choices, name: str, write: Callable[[Path], None]) -> dict[str,
             "sha256": sha256(path),
             "seconds": time.process_time() - started,
         }
+        record.write_text(json.dumps(found, indent=1), encoding="utf-8")
     original = choices.original
     candidate = AsrModel.load(path, original.frontend, original.tokens)
     parts = {
