@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...passes.errors import ConfpressError
 from .vocabulary import CharacterVocabulary
 
 
@@ -36,11 +37,21 @@ def prepare(
     extract: Callable[[Path], npt.NDArray[np.floating]],
     vocabulary: CharacterVocabulary,
 ) -> list[Example]:
-    """Turn (audio path, text) records into examples; `extract` gives features [bands, frames]."""
-    return [
-        Example(extract(path).astype(np.float16), tuple(vocabulary.encode(text)))
-        for path, text in records
-    ]
+    """Turn (audio path, text) records into examples; `extract` gives features [bands, frames].
+
+    Raises:
+        ConfpressError: a text has no character of the vocabulary.
+    """
+    examples = []
+    for path, text in records:
+        targets = tuple(vocabulary.encode(text))
+        if not targets:
+            raise ConfpressError(
+                f"the text of {path} has no character of the vocabulary: '{text}'; "
+                f"write numbers and signs as words, or leave it out."
+            )
+        examples.append(Example(extract(path).astype(np.float16), targets))
+    return examples
 
 
 def draw_epoch(corpora: Sequence[Corpus], random: np.random.Generator) -> list[Example]:

@@ -16,6 +16,7 @@ from confpress.models.training.data import (  # noqa: E402
     prepare,
 )
 from confpress.models.training.vocabulary import CharacterVocabulary  # noqa: E402
+from confpress.passes.errors import ConfpressError  # noqa: E402
 
 
 def _examples(*frames: int) -> list[Example]:
@@ -29,6 +30,12 @@ def test_records_become_examples() -> None:
     )
     assert made[0].features.shape == (80, 6)
     assert vocabulary.decode(list(made[0].targets)) == "yes"
+
+
+def test_a_text_of_which_nothing_can_be_learned_is_refused() -> None:
+    records = [(Path("a.flac"), "YES"), (Path("b.flac"), "12 – 34")]
+    with pytest.raises(ConfpressError, match=r"text of b\.flac has no character .*'12 – 34'"):
+        prepare(records, lambda path: np.ones((80, 6)), CharacterVocabulary())
 
 
 @pytest.mark.parametrize("seed", [None, 1])
