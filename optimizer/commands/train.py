@@ -46,12 +46,14 @@ from .options import PATH, FiniteRange
     metavar="FILE",
     help="TOML with the sections `model`, `training` and `frontend`.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of the schedule.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of the schedule [50]."
+)
 @click.option(
     "--minutes",
     type=FiniteRange(min=0, min_open=True),
     metavar="M",
-    help="End the schedule after this time instead.",
+    help="End the schedule after this time, where that is sooner.",
 )
 def command(
     data: Path,
