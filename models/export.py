@@ -49,7 +49,11 @@ def export_onnx(
         ConfpressError: the exporter does not write this version.
     """
     # Odd sizes above one: a size of one or an even one would let torch.export specialise.
-    example = (torch.randn(3, model.config.features, 211), torch.tensor([211, 150, 97]))
+    config = model.config
+    frames = 211
+    if config.max_positions is not None:
+        frames = min(frames, config.subsampling_factor * config.max_positions - 1)
+    example = (torch.randn(3, config.features, frames), torch.tensor([frames, 150, 97]))
     _export(
         model,
         example,

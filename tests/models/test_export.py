@@ -54,6 +54,20 @@ def test_an_exported_file_equals_the_model(
         np.testing.assert_array_equal(result_lengths, encoded.numpy())
 
 
+@pytest.mark.parametrize(("exporter", "opset"), [("torchscript", 17), ("dynamo", 18)])
+def test_a_short_position_table_is_exported(tmp_path: Path, exporter: str, opset: int) -> None:
+    model = ConformerCTC(ConformerConfig(**SHAPE, subsampling_channels=4, max_positions=20)).eval()
+    path = tmp_path / "model.onnx"
+    export_onnx(model, path, exporter, opset)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for frames in (80, 33):
+        features, length = torch.randn(1, 80, frames), torch.tensor([frames])
+        with torch.no_grad():
+            logprobs, _ = model(features, length)
+        result, _ = session.run(None, {"audio_signal": features.numpy(), "length": length.numpy()})
+        np.testing.assert_allclose(result, logprobs.numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("exporter", "opset", "written"),
     [("torchscript", 24, "11 to 23"), ("dynamo", 17, "18 to 25"), ("dynamo", 26, "18 to 25")],
