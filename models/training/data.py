@@ -48,7 +48,7 @@ def prepare(
         if not targets:
             raise ConfpressError(
                 f"the text of {path} has no character of the vocabulary: '{text}'; "
-                f"write numbers and signs as words, or leave it out."
+                "write numbers and signs as words, or leave it out."
             )
         examples.append(Example(extract(path).astype(np.float16), targets))
     return examples
