@@ -166,6 +166,9 @@ def _position(patch: Patch, positions: PositionParts, queries: ir.Value, keys: i
     if positions.distances is not None:
         vectors = positions.distances.vectors(patch, queries, keys)
         source = dataclasses.replace(source, value=vectors)
+    elif source.unbatched:
+        batch = patch.op("Unsqueeze", source.value, patch.ints(0))
+        source = dataclasses.replace(source, value=batch)
     if np.isclose(positions.factor, 1.0, rtol=1e-6):
         return source
     if (stored := constant(source.value)) is not None:

@@ -30,7 +30,8 @@ class Source:
     Attributes:
         value: The projection's result, perhaps packed with others; or what was made of it
             (rotated, put behind a cache), [batch, frames, width] or [batch, heads, frames, size];
-            or frames cut into blocks, each an item of the batch, [blocks, frames, heads, size].
+            or frames cut into blocks, each an item of the batch, [blocks, frames, heads, size];
+            or positions without a batch, [distances, width].
         width: Its width.
         column: Its first column there.
         scale: Product of the factors on the way.
@@ -49,6 +50,11 @@ class Source:
     def by_head(self) -> bool:
         """Whether it lies head by head."""
         return self.block is None and self.value.shape is not None and len(self.value.shape) == 4
+
+    @property
+    def unbatched(self) -> bool:
+        """Whether it is one table for all items."""
+        return self.value.shape is not None and len(self.value.shape) == 2
 
     @property
     def cached(self) -> bool:

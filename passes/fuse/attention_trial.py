@@ -106,7 +106,11 @@ class AttentionTrial:
                 shape = (items, rows, heads, size)
             array = generator.standard_normal(shape, np.float32)
             by_pair = place == _POSITIONS and self._distances is not None
-            arrays[source.value] = looked_up(array[0], frames, frames + past) if by_pair else array
+            if by_pair:
+                array = looked_up(array[0], frames, frames + past)
+            elif source.unbatched:
+                array = array[0]
+            arrays[source.value] = array
         return arrays
 
     def _read(self, arrays: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
@@ -132,8 +136,10 @@ class AttentionTrial:
                 if place == _POSITIONS and self.parts.positions is not None:
                     if self._distances is not None:
                         found[value] = rows_of(found[value])
-                    width = self.parts.positions.width
-                    columns = found[value][..., source.column : source.column + width]
+                    elif source.unbatched:
+                        found[value] = found[value][None]
+                    read = self.node.attributes.get_ints("columns")[_POSITIONS]
+                    columns = found[value][..., source.column - read :]
                     found[value] = columns * np.float32(self.parts.positions.factor)
         if (cut := self.node.inputs[_POSITIONS]) is not None and self.uncut is not None:
             found[cut] = {**arrays, **found}[self.uncut][:, :-_SPARE]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from ..graphs import Arrays, parse
@@ -102,8 +103,9 @@ def relative_attention(
     *,
     gated: bool = False,
     graph: str = GRAPH,
+    **constants: npt.NDArray[np.generic],
 ) -> ir.Model:
-    """The module, on request with a convolutional gate beside it."""
+    """The module, on request with a convolutional gate beside it, and constants of its graph."""
     generator = np.random.default_rng(0)
     matrices = {
         name: generator.standard_normal((WIDTH, WIDTH), np.float32)
@@ -117,7 +119,7 @@ def relative_attention(
             end=GATED_END if gated else "y = Add (x, out)",
             declared="".join(f", float{list(shape)} {name}" for name, shape in gate.items()),
         ),
-        **matrices,
+        **(matrices | constants),
         **{name: generator.standard_normal(shape, np.float32) for name, shape in gate.items()},
         norm_weight=np.ones(WIDTH, np.float32),
         norm_bias=np.zeros(WIDTH, np.float32),

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 import pytest
 from confpress.passes.fuse.attention import FuseAttention
 from confpress.runtime.kernels import library_path
 
 from ..graphs import evaluate, operators
-from .relative_attention import NEMO_STREAM, relative_attention, relative_feeds
+from .relative_attention import (
+    GRAPH,
+    HEADS,
+    NEMO_STREAM,
+    SIZE,
+    WIDTH,
+    relative_attention,
+    relative_feeds,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +53,30 @@ def test_streams_may_have_more_distances_than_the_operator_reads(many: bool) -> 
         feeds["past"], feeds["x"] = feeds["x"][:, :past], feeds["x"][:, past:]
         if not many:
             feeds["pe"] = feeds["pe"][:, past:]
+        expected, y = evaluate(original, feeds), evaluate(model, feeds, str(library_path()))
+        np.testing.assert_allclose(y[0], expected[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_positions_may_have_no_batch(packed: bool) -> None:
+    """A table that the model computes for itself is [distances, width], for all layers or one."""
+    graph = GRAPH.replace("float[1, r, 6] pe", "float[r, 6] pe")
+    graph = graph.replace("p4 = Reshape (p_all, split)", "p4 = Reshape (p_all, apart)")
+    graph = graph.replace("pads{declared}", "pads, int64[4] apart, int64[2] halves{declared}")
+    sizes = {"apart": np.array([1, -1, HEADS, SIZE]), "halves": np.array([WIDTH, WIDTH])}
+    if packed:
+        graph = graph.replace("float[6, 6] w_p,", "float[6, 12] w_p,").replace(
+            "p_all = MatMul (pe, w_p)",
+            "all = MatMul (pe, w_p) other, p_all = Split <axis = -1> (all, halves)",
+        )
+        sizes["w_p"] = np.random.default_rng(1).standard_normal((WIDTH, 2 * WIDTH), np.float32)
+    original, model = (relative_attention(graph=graph, **sizes) for _ in range(2))
+    common.ShapeInferencePass()(model)
+    FuseAttention()(model)
+    assert operators(model).count("RelPosAttention") == 1
+    for batch, frames in ((1, 1), (2, 7)):
+        feeds = dict(relative_feeds(batch, frames))
+        feeds["pe"] = feeds["pe"][0]
         expected, y = evaluate(original, feeds), evaluate(model, feeds, str(library_path()))
         np.testing.assert_allclose(y[0], expected[0], rtol=0, atol=1e-5)
 
