@@ -71,9 +71,9 @@ class AttentionTrial:
             arrays[read_mask] = mask
             try:
                 expected = self.region.evaluate(given)
+                found = evaluate_operator(self.node, self.function, arrays)
             except ValueError:  # the sizes do not fit
                 return np.inf
-            found = evaluate_operator(self.node, self.function, arrays)
             # Of blocks the graph's context has its heads on an axis of their own.
             expected = expected.reshape(*expected.shape[:2], -1)
             if expected.shape != found.shape:

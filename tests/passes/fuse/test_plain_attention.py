@@ -86,6 +86,20 @@ def test_other_scores_are_refused(queries: str, scores: str, reason: str) -> Non
     assert reason in refusal.reason
 
 
+def test_heads_that_share_keys_are_refused() -> None:
+    """Their projection has the width of one head."""
+    model = attention(
+        f"{INPUTS}, float[8, 4] w_one, int64[4] one",
+        f"{STILL} {CONTENT} {OPEN}".replace("k_heads", "k_one"),
+        """k_all = Identity (k_new) v_all = Identity (v_new) one_all = MatMul (n, w_one)
+            one4 = Reshape (one_all, one) k_one = Transpose <perm = [0, 2, 1, 3]> (one4)""",
+        w_one=np.ones((WIDTH, SIZE), np.float32),
+        one=np.array([0, -1, 1, SIZE]),
+    )
+    (refusal,) = FuseAttention()(model).refusals
+    assert "other sizes than those that the operator expects" in refusal.reason
+
+
 @pytest.mark.parametrize("mask", ["b, 1, t, s", "1, 1, 1, s"], ids=["of pairs", "of keys"])
 @pytest.mark.parametrize("low", [-np.inf, -1e9])
 def test_queries_without_keys_prove_nothing_about_the_others(mask: str, low: float) -> None:
