@@ -81,7 +81,7 @@ class QueryBlocks(InPlacePass):
             raise NotFusedError("block by block it computes something else in a trial")
         proven.add(spelling)
         replace_value(context, whole)
-        return spelling
+        return spelling, scores.perhaps_one_row
 
 
 def _sizes(nodes: Iterable[ir.Node]) -> list[ir.Value]:
@@ -170,9 +170,25 @@ class _Scores:
             before = patch.op("Sub", patch.op("Sub", rows.all, patch.ints(1)), rows.begin)
             end = patch.op("Add", before, keys)
             yield table, _slice(patch, table, begin, end, axis=3)
-        for value in self.outside:
-            if value is not _operands(self.averaging)[1] and _has_rows(value):
-                yield value, _slice(patch, value, rows.begin, rows.end, axis=2)
+        for value in self._with_rows():
+            begin = rows.begin
+            if value in self.perhaps_one_row:
+                last = patch.op("Sub", patch.op("Shape", value, start=2, end=3), patch.ints(1))
+                begin = patch.op("Min", begin, last)
+            yield value, _slice(patch, value, begin, rows.end, axis=2)
+
+    def _with_rows(self) -> list[ir.Value]:
+        """What masks scores or is added to them, where it is not known to have one row for all."""
+        values = _operands(self.averaging)[1]
+        return [v for v in self.outside if v is not values and _rows(v) != 1]
+
+    @property
+    def perhaps_one_row(self) -> tuple[ir.Value, ...]:
+        """Of these, what has a size there that shapes tell nothing of: one or T."""
+        known = _rows(self.queries)
+        return tuple(
+            v for v in self._with_rows() if not isinstance(rows := _rows(v), int) and rows != known
+        )
 
     def spelling(self) -> Hashable:
         """Equal where the nodes and what connects them are: a trial of one serves all."""
@@ -288,10 +304,10 @@ def _integers(value: ir.Value | None) -> str | None:
     return str(array.tolist()) if array is not None and array.dtype.kind == "i" else None
 
 
-def _has_rows(value: ir.Value) -> bool:
-    """Whether what is added to scores, or masks them, has rows of its own."""
+def _rows(value: ir.Value) -> int | ir.SymbolicDim:
+    """The size of the axis of queries."""
     assert value.shape is not None, "asked for before"
-    return value.shape[2] != 1
+    return value.shape[2]
 
 
 def _blocks(patch: Patch, queries: ir.Value, count: int) -> Iterator[_Rows]:

@@ -22,6 +22,7 @@ from ..fuse.test_plain_attention import (
     ADDED,
     CACHES,
     CHOSEN,
+    INPUTS,
     OPEN,
     PAST,
     ROTATED,
@@ -74,6 +75,17 @@ def test_without_positions(caches: str, queries: str, scores: str) -> None:
         given: Arrays = {name: array for name, array in feeds.items() if name in names}
         (expected,), (y,) = evaluate(original, given), evaluate(model, given)
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 9])
+def test_the_rows_of_a_mask_need_not_be_known(rows: int) -> None:
+    """Torch's own attention turns a mask of keys into [batch, heads, -1, keys]."""
+    inputs = INPUTS.replace("b, 1, t, s", "b, 1, r, s")
+    model, original = (model_of(NO_CACHES, STILL, CHOSEN, inputs=inputs) for _ in range(2))
+    assert QueryBlocks()(model).changes
+    feeds = feeds_of(2, 9, 0)
+    feeds["mask"] = feeds["mask"][:, :, :rows]
+    np.testing.assert_allclose(*evaluate(original, feeds), *evaluate(model, feeds), atol=1e-5)
 
 
 def test_it_is_still_one_module() -> None:
