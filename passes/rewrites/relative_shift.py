@@ -43,8 +43,13 @@ class RelativeShift(InPlacePass):
                 )
                 continue
             known = _asks(last.inputs[2], scores) or _are_queries(last.outputs[0], scores)
-            keys = None if known else last.inputs[2]
-            replace_value(last.outputs[0], _shifted(Patch(last), scores, keys))
+            patch, keys = Patch(last), None if known else last.inputs[2]
+            if keys is not None and (addition := _addition(last.outputs[0])) is not None:
+                # Sizes of the model's inputs say nothing of the keys to who sees attention alone.
+                user, content = addition
+                patch = Patch(user)
+                keys = patch.op("Gather", patch.op("Shape", content), patch.ints(3), axis=0)
+            replace_value(last.outputs[0], _shifted(patch, scores, keys))
             journal.change(layer_of(node), "relative shift without padding")
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
@@ -137,6 +142,19 @@ def _are_queries(columns: ir.Value, scores: ir.Value) -> bool:
     return any(
         v is not None and v is not columns and v.shape and v.shape[-1] == queries for v in others
     )
+
+
+def _addition(shifted: ir.Value) -> tuple[ir.Node, ir.Value] | None:
+    """The Add of shifted scores and others that are known to have as many columns, and these."""
+    add = only_user(shifted)
+    if add is None or add.op_type != "Add":
+        return None
+    other = next((v for v in add.inputs if v is not shifted), None)
+    if other is None or other.shape is None or shifted.shape is None or len(other.shape) != 4:
+        return None
+    columns = other.shape[3]
+    known = isinstance(columns, int) or columns.value is not None
+    return (add, other) if known and columns == shifted.shape[3] else None
 
 
 def _shifted(patch: Patch, scores: ir.Value, keys: ir.Value | None) -> ir.Value:

@@ -76,6 +76,26 @@ def test_as_many_keys_as_queries_are_told_by_the_distances() -> None:
     assert difference(model, original, feeds) == 0
 
 
+def test_columns_are_counted_by_the_scores_that_the_shifted_ones_are_added_to() -> None:
+    """Torch's newer exporter computes their number from the frames that the model is given."""
+    text = SHIFT.replace("int64[8] pads", "float[b, h, t, k] content, float[k] f, int64[8] pads")
+    text = text.replace("keys = Sub (wide, t)", "keys = Shape (f)").replace(
+        "=> (float[b, h, t, k] y)", "=> (float[b, h, t, k] z)"
+    )
+    text = text.replace(
+        "(back, zero, keys, three, one)", "(back, zero, keys, three, one) z = Add (content, y)"
+    )
+    model, original = parse(text, pads=PADS), parse(text, pads=PADS)
+    for node in model.graph:
+        if node.outputs[0].name == "y":
+            node.outputs[0].shape = ir.Shape(["b", "h", "t", "k"])
+    assert RelativeShift()(model).modified
+    assert not model.graph.inputs[2].consumers()
+    content = np.ones((2, 3, 7, 7), np.float32)
+    feeds = {"x": scores(7), "content": content, "f": content[0, 0, 0]}
+    assert difference(model, original, feeds) == 0
+
+
 @pytest.mark.parametrize(
     "zeros",
     [
