@@ -15,7 +15,8 @@ from .region import Array, Region, evaluate_operator
 
 #: Batch and frames at which both are evaluated; a graph that is right for one of them only, or that
 #: mixes up axes, does not pass. Blocks have the frames that they have. In the first the last item
-#: has a query without keys: all queries, where they share a mask. The other tells these apart.
+#: has a query without keys: all queries, where they share a mask. The other tells these apart. A
+#: batch that a model has been exported for is that of both.
 _CASES = ((2, 3), (1, 6))
 #: Frames of earlier chunks, where keys begin with some.
 _PAST = 4
@@ -56,10 +57,11 @@ class AttentionTrial:
         """
         worst = 0.0
         past = _PAST if self.parts.key.cached else 0
-        for batch, few in _CASES:
+        for items, few in _CASES:
+            batch = self._only_batch or items
             frames = self.parts.block or few
             arrays = self._projections(batch, frames, past)
-            mask = self._mask(batch, frames, frames + past)
+            mask = self._mask(batch, frames, frames + past, with_keys=items == 1)
             scores = self.parts.scores
             if scores.summand is not None:
                 arrays[scores.summand] = self._bias(scores.summand, batch, frames, frames + past)
@@ -83,6 +85,13 @@ class AttentionTrial:
             # Not Python's max, which keeps the other number where one is NaN.
             worst = float(np.maximum(worst, np.abs(expected - found)[proves].max(initial=0)))
         return worst
+
+    @property
+    def _only_batch(self) -> int | None:
+        """The size of a batch that is the same for all inputs of the model."""
+        shape = self.parts.query.value.shape
+        batch = shape[0] if shape is not None and self.parts.block is None else None
+        return batch if isinstance(batch, int) else None
 
     @property
     def _distances(self) -> Distances | StoredDistances | None:
@@ -154,17 +163,14 @@ class AttentionTrial:
             bias[-1, :, 0] = np.finfo(np.float32).min
         return bias
 
-    def _mask(self, batch: int, frames: int, keys: int) -> Array:
-        """Random; the last of several items has a query without keys and a key for no query.
-
-        The mask of one item leaves every query a key.
-        """
+    def _mask(self, batch: int, frames: int, keys: int, *, with_keys: bool) -> Array:
+        """Random; every query has a key, or the last item a query without and a key for none."""
         masked = self.parts.scores.masked
         if masked is None:
             return np.zeros((1, 1, 1, 1), bool)
         sizes = _sizes(masked, (batch, 1, frames, keys))
         mask = np.random.default_rng(frames).random(sizes) < 0.4
-        if batch == 1:
+        if with_keys:
             mask[..., 0] = False
         else:
             mask[-1, 0, 0, :] = True

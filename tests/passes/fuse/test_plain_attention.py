@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 import pytest
 from confpress.passes.fuse.attention import FuseAttention
 from confpress.passes.lower.float16 import Float16
 from onnx_ir.passes.common import ShapeInferencePass
 
 from ..graphs import Arrays, evaluate, operators
-from .attention_graphs import NO_CACHES, SIZE, WIDTH, attention
+from .attention_graphs import HEADS, NO_CACHES, SIZE, WIDTH, attention
 
 PAST = 3
 INPUTS = """float[b, 3, 8] past_k, float[b, 3, 8] past_v, float[1, 1, t, 4] cos,
@@ -84,6 +85,33 @@ def test_other_scores_are_refused(queries: str, scores: str, reason: str) -> Non
     (refusal,) = FuseAttention()(model_of(NO_CACHES, queries, scores)).refusals
     assert "attention stays as it is" in refusal.reason
     assert reason in refusal.reason
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_batch_may_be_constant(batch: int) -> None:
+    """Exports for one utterance write its batch into their Reshapes."""
+    original, model = (common.ShapeInferencePass()(_for_batch(batch)).model for _ in range(2))
+    assert FuseAttention()(model).modified
+    feeds = feeds_of(batch, 7, 0)
+    (expected,), (y,) = evaluate(original, feeds), evaluate(model, feeds)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
+
+
+def _for_batch(batch: int) -> ir.Model:
+    model = attention(
+        INPUTS.replace("b,", f"{batch},"),
+        f"{STILL} {CONTENT} {CHOSEN}",
+        split=np.array([batch, -1, HEADS, SIZE]),
+        joined=np.array([batch, -1, WIDTH]),
+        bias=np.array(0.2, np.float32),
+        low=np.array(-1e9, np.float32),
+        none=np.array(0, np.float32),
+    )
+    model.graph.inputs[0].shape = ir.Shape([batch, "t", WIDTH])
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+    return model
 
 
 def test_heads_that_share_keys_are_refused() -> None:
