@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import RuntimeTypeError
 
 from ..rewrite import constant
 
@@ -116,7 +117,7 @@ class Region:
         """What `evaluate` gives; None where it raises, for passes that then look no further."""
         try:
             return self.evaluate(arrays)
-        except (RegionError, ValueError):
+        except (RegionError, ValueError, RuntimeTypeError):  # the last: numbers of another type
             return None
 
 

@@ -44,6 +44,20 @@ def test_one_operator(softplus: str) -> None:
     assert difference(fused, model(softplus), {"x": x}) < 1e-5
 
 
+def test_float16_stays_in_nodes() -> None:
+    text = f"""
+<ir_version: 10, opset_import: ["": 21]>
+net (float16[b, 7] x, float16 four, float16 one, float16 slope, float16 offset, float16 infinite)
+  => (float16[b, 7] y) {{
+  {GUARDED}
+  {LINE}
+  y = Softmax (t)
+}}"""
+    numbers = {"four": 4.0, "one": 1.0, "slope": 0.08, "offset": 0.035, "infinite": np.inf}
+    stays = parse(text, **{name: np.array(number, np.float16) for name, number in numbers.items()})
+    assert not FuseSwoosh()(stays).modified
+
+
 @pytest.mark.parametrize("end", ["y = Relu (u)", "y = Identity (u)"], ids=["read", "an output"])
 def test_transposes_around_it_cancel(end: str) -> None:
     text = f"""
