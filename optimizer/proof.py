@@ -94,10 +94,17 @@ class Prover:
         if proof.worst > self._tolerance:
             raise ConfpressError(
                 f"the stage {stage} changed the outputs by {proof.worst:.2g} of their largest "
-                f"value, and {self._tolerance:g} is allowed; please report this, and leave the "
-                "stage out by a recipe."
+                f"value, and {self._tolerance:g} is allowed; {advice(model)}."
             )
         return proof
+
+
+def advice(model: ir.Model) -> str:
+    """What to do about a stage that is found not to be lossless."""
+    weights = model.graph.initializers.values()
+    if any(weight.dtype == ir.DataType.FLOAT16 for weight in weights):
+        return "the model computes in float16, which rounds as much: export it in float32"
+    return "please report this, and leave the stage out by a recipe"
 
 
 def _cuts(face: Interface, chunks: Chunks) -> list[Chunks]:
