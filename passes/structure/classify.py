@@ -85,7 +85,7 @@ def _attention(branch: Branch) -> Classified:
     if not has_products:
         raise NotRecognisedError(
             "its Softmax weighs no values, so it is not attention (self-conditioned CTC feeds "
-            "predictions back like this)"
+            "predictions back like this, and a gate weighs experts)"
         )
     attention = recognise_attention(branch)
     has_others = not {layer.node for layer in branch.linears} <= {n.node for n in attention.layers}

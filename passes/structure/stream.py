@@ -29,8 +29,8 @@ class Transition:
     input: ir.Value
     output: ir.Value
     reason: str = (
-        "layers stand on the residual stream itself, between modules; they change the frame rate "
-        "or the width and are left as they are"
+        "layers stand on the residual stream itself, between modules, such as those that change "
+        "the frame rate or the width; they are left as they are"
     )
 
 
