@@ -18,6 +18,13 @@ from .browser import CHROMIUM, MOST_PAGE_BYTES, VIEWS, browse, screenshot
 MOST_BYTES = 18e6
 #: Points of word error rate that either target may lose.
 MOST_POINTS = 0.5
+#: Where a target multiplies more or less than the original, if that is not left out as slower:
+#: blocks of queries meet fewer positions, and the first convolution, of one channel, reads four
+#: copies of it, which makes 6.3 of 316 million products 25.3.
+OTHER_PRODUCTS = {
+    ("portable", "self_attention"): (0.95, 1.01),
+    ("portable", "subsampling"): (0.99, 1.061),
+}
 
 
 def test_a_real_conformer_goes_through(
@@ -68,9 +75,8 @@ def test_a_real_conformer_goes_through(
                 next(m.macs for m in each.by_kind() if m.kind == kind)
                 for each in (originals, profiled)
             ]
-            # Blocks of queries meet fewer positions, where they are not left out as slower.
-            least = 0.95 if (name, kind) == ("portable", "self_attention") else 0.99
-            assert least < macs[1] / macs[0] < 1.01, (name, kind)
+            least, most = OTHER_PRODUCTS.get((name, kind), (0.99, 1.01))
+            assert least < macs[1] / macs[0] < most, (name, kind)
     # The subsampling's convolutions and projection, ten layers a block, the head.
     assert len(result.report.layers) == 2 + 1 + 16 * 10 + 1
     page = tmp_path / "out" / "report.html"
