@@ -100,7 +100,7 @@ class Region:
         Raises:
             RegionError: A value from outside takes part by more than its sizes, or a size that
                 matters is not known.
-            ValueError: The sizes do not fit.
+            ValueError: The sizes, or the types of the numbers, do not fit.
         """
         known = dict(arrays)
         for node in self.nodes:
@@ -117,7 +117,7 @@ class Region:
         """What `evaluate` gives; None where it raises, for passes that then look no further."""
         try:
             return self.evaluate(arrays)
-        except (RegionError, ValueError, RuntimeTypeError):  # the last: numbers of another type
+        except (RegionError, ValueError):
             return None
 
 
@@ -219,5 +219,6 @@ def _evaluate(
     with np.errstate(all="ignore"):
         try:
             return [np.asarray(a) for a in ReferenceEvaluator(model).run(None, dict(feeds))]
-        except (IndexError, TypeError) as error:  # where sizes do not fit, as numpy's ValueError
+        except (IndexError, TypeError, RuntimeTypeError) as error:
+            # Where sizes or types do not fit, as numpy's ValueError.
             raise ValueError(str(error)) from error
