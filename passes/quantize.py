@@ -146,7 +146,7 @@ class Quantize(InPlacePass):
         assert weight is not None
         codes, scales = int8_codes(weight.reshape(weight.shape[0], -1), _least_scales(node))
         patch = Patch(node, node.inputs[1].name if node.inputs[1] else None)
-        node.replace_input_with(1, _dequantized(patch, codes.reshape(weight.shape), scales, axis=0))
+        node.replace_input_with(1, dequantized(patch, codes.reshape(weight.shape), scales, axis=0))
         users = [(use.node, use.idx) for use in result.uses()]
         quantized = _static_qdq(_behind(result), result, self._range(result))
         static[result] = quantized
@@ -271,9 +271,10 @@ def _qdq(patch: Patch, value: ir.Value, scale: ir.Value | None, zero: ir.Value |
     return result
 
 
-def _dequantized(
+def dequantized(
     patch: Patch, codes: npt.NDArray[np.int8], scales: npt.NDArray[np.float32], axis: int
 ) -> ir.Value:
+    """Codes with one scale for every place on an axis, and what decodes them."""
     result = patch.op(
         "DequantizeLinear",
         patch.constant(codes, "int8"),

@@ -17,6 +17,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult, layer_of
+from ..quantize import dequantized
 from ..rewrite import Patch, producer
 from .stored import StoredWeight, conv2d_weight_of
 
@@ -63,9 +64,6 @@ def _copy_channels(conv: ir.Node, decode: ir.Node, weight: StoredWeight, copies:
     patch = Patch(conv)
     codes = patch.op("Concat", *[decode.inputs[0]] * copies, axis=1)
     conv.replace_input_with(0, patch.op("DequantizeLinear", codes, *decode.inputs[1:]))
-    stored = producer(conv.inputs[1], "DequantizeLinear")
-    assert stored is not None, "the weight was read off it"
     zeros = np.zeros_like(weight.codes)
-    widened = patch.constant(np.concatenate([weight.codes, *[zeros] * (copies - 1)], 1), "widened")
-    scales = stored.inputs[1]
-    conv.replace_input_with(1, patch.op("DequantizeLinear", widened, scales, axis=0))
+    widened = np.concatenate([weight.codes, *[zeros] * (copies - 1)], axis=1)
+    conv.replace_input_with(1, dequantized(patch, widened, weight.scales, axis=0))
