@@ -15,7 +15,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult, layer_of
-from ..rewrite import Patch, constant
+from ..rewrite import Patch, constant, producer
 
 #: Operators that the CUDA provider has in float16 and that keep their precision there: products
 #: and normalisations sum in float32 inside their kernels.
@@ -201,8 +201,8 @@ class _Rewriter:
 
 def _half_of(value: ir.Value) -> ir.Value | None:
     """The float16 value that this is cast from; None where it is not."""
-    producer = value.producer()
-    source = producer.inputs[0] if producer is not None and producer.op_type == "Cast" else None
+    cast = producer(value, "Cast")
+    source = None if cast is None else cast.inputs[0]
     return source if source is not None and source.dtype is _HALF else None
 
 

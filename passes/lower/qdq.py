@@ -17,7 +17,7 @@ import onnx_ir as ir
 from ..errors import ConfpressError
 from ..formats import FP8
 from ..linear import MatMulLayer, matmul_layers
-from ..rewrite import constant, scalar
+from ..rewrite import constant, producer, scalar
 from .stored import stored_weight_of
 
 #: The code of the largest magnitude of a frame, by the type of its codes.
@@ -101,17 +101,12 @@ def refuse_lowered(model: ir.Model) -> None:
 
 def _is_scale_of(scale: ir.Value | None, source: ir.Value, top: float) -> bool:
     """Whether scale is Max(ReduceMax(Abs(source)), eps) / top."""
-    division = _producer(scale, "Div")
+    division = producer(scale, "Div")
     if division is None or scalar(division.inputs[1]) != top:
         return False
-    bound = _producer(division.inputs[0], "Max")
+    bound = producer(division.inputs[0], "Max")
     if bound is None or scalar(bound.inputs[1]) is None:
         return False
-    largest = _producer(bound.inputs[0], "ReduceMax")
-    magnitude = _producer(largest.inputs[0], "Abs") if largest is not None else None
+    largest = producer(bound.inputs[0], "ReduceMax")
+    magnitude = producer(largest.inputs[0], "Abs") if largest is not None else None
     return magnitude is not None and magnitude.inputs[0] is source
-
-
-def _producer(value: ir.Value | None, op_type: str) -> ir.Node | None:
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == op_type else None
