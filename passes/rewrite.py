@@ -148,6 +148,16 @@ def constant(value: ir.Value | None) -> np.ndarray | None:
     return None if tensor is None else tensor.numpy()
 
 
+def integers_of(vector: ir.Value | None) -> ir.DataType:
+    """The type of a vector of integers, int64 where inference does not know it."""
+    return (None if vector is None else vector.dtype) or ir.DataType.INT64
+
+
+def is_known(size: int | ir.SymbolicDim) -> bool:
+    """Whether an axis has a size, or a name for it."""
+    return isinstance(size, int) or size.value is not None
+
+
 def scalar(value: ir.Value | None) -> float | None:
     """The number of a constant with one element, or None."""
     array = constant(value)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ..rewrite import Patch, add_initializer
+from ..rewrite import Patch, add_initializer, integers_of
 from .analysis import Analysis
 from .bias import fold_constants
 from .contents import numbers
@@ -108,8 +108,7 @@ class Surgery:
         """
         patch, old = Patch(node), node.inputs[index]
         # A Slice may read all of its vectors in int32.
-        kind = (None if old is None else old.dtype) or ir.DataType.INT64
-        given = patch.ints(*(0 if each is None else each for each in new), kind=kind)
+        given = patch.ints(*(each or 0 for each in new), kind=integers_of(old))
         if all(each is not None for each in new):
             node.replace_input_with(index, given)
             return

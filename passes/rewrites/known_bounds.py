@@ -14,7 +14,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult, layer_of
-from ..rewrite import Patch, constant
+from ..rewrite import Patch, constant, integers_of
 
 _MOVES = frozenset(("Unsqueeze", "Squeeze", "Reshape", "Identity", "Cast"))
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
@@ -37,8 +37,7 @@ class KnownBounds(InPlacePass):
                 bound = node.inputs[place]
                 number = _known(bound) if constant(bound) is None else None
                 if number is not None:
-                    assert bound is not None and bound.dtype is not None, "its integers are known"
-                    typed = number.reshape(-1).astype(bound.dtype.numpy())
+                    typed = number.reshape(-1).astype(integers_of(bound).numpy())
                     known = Patch(node).constant(typed, "known")
                     node.replace_input_with(place, known)
                     journal.change(layer_of(node), "a bound is a constant")

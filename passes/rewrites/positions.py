@@ -17,7 +17,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult
-from ..rewrite import Patch, constant, replace_value
+from ..rewrite import Patch, constant, integers_of, replace_value
 
 Floats = npt.NDArray[np.float32]
 
@@ -101,7 +101,7 @@ class Positions(InPlacePass):
         trimmed = patch.constant(
             np.ascontiguousarray(np.take(table, range(cut, rows - cut), axis=axis)), "trimmed"
         )
-        offset = patch.constant(np.array([cut], _bound_type(node)), "cut")
+        offset = patch.ints(cut, kind=integers_of(node.inputs[1]))
         node.replace_input_with(0, trimmed)
         for index in (1, 2):
             node.replace_input_with(index, patch.op("Sub", node.inputs[index], offset))
@@ -187,13 +187,6 @@ def _table_axis(node: ir.Node) -> int:
     return table.ndim - 2
 
 
-def _bound_type(node: ir.Node) -> npt.DTypeLike:
-    """The integers that a Slice is told, int64 where inference does not know them."""
-    begin = node.inputs[1]
-    narrow = begin is not None and begin.dtype == ir.DataType.INT32
-    return np.int32 if narrow else np.int64
-
-
 def _compute(node: ir.Node, journal: Journal) -> None:
     """Replaces one Slice of a table of sines by the computation of its rows."""
     source = node.inputs[0]
@@ -223,7 +216,7 @@ def _rows(patch: Patch, node: ir.Node, formula: Sinusoid, rank: int) -> ir.Value
     axis0, axis1 = patch.ints(0), patch.ints(1)
     start = patch.op("Squeeze", node.inputs[1], axis0)
     end = patch.op("Squeeze", node.inputs[2], axis0)
-    one = patch.constant(np.array(1, _bound_type(node)), "one")
+    one = patch.constant(np.array(1, integers_of(node.inputs[1]).numpy()), "one")
     index = patch.op("Cast", patch.op("Range", start, end, one), to=int(ir.DataType.FLOAT))
     first = patch.constant(np.array(formula.first, np.float32), "first")
     position = patch.op("Add" if formula.step > 0 else "Sub", first, index)

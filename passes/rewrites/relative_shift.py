@@ -18,7 +18,7 @@ import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult, layer_of
 from ..linear import only_user
-from ..rewrite import Patch, constant, producer, replace_value
+from ..rewrite import Patch, constant, is_known, producer, replace_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +42,7 @@ class RelativeShift(InPlacePass):
                     f"a {node.op_type} that no Reshape, Slice, Reshape, Slice of rank 4 follows",
                 )
                 continue
-            known = _asks(last.inputs[2], scores) or _are_queries(last.outputs[0], scores)
-            patch, keys = Patch(last), None if known else last.inputs[2]
-            if keys is not None and (addition := _addition(last.outputs[0])) is not None:
-                # Sizes of the model's inputs say nothing of the keys to who sees attention alone.
-                user, content = addition
-                patch = Patch(user)
-                keys = patch.op("Gather", patch.op("Shape", content), patch.ints(3), axis=0)
-            replace_value(last.outputs[0], _shifted(patch, scores, keys))
+            replace_value(last.outputs[0], _shifted(scores, last))
             journal.change(layer_of(node), "relative shift without padding")
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
@@ -136,7 +129,7 @@ def _are_queries(columns: ir.Value, scores: ir.Value) -> bool:
     Their number is then better told by the distances: a part of the queries has a part of these.
     """
     queries = None if scores.shape is None or len(scores.shape) != 4 else scores.shape[2]
-    if queries is None or (isinstance(queries, ir.SymbolicDim) and queries.value is None):
+    if queries is None or not is_known(queries):
         return False
     others = [v for user in columns.consumers() if user.op_type == "Add" for v in user.inputs]
     return any(
@@ -153,15 +146,25 @@ def _addition(shifted: ir.Value) -> tuple[ir.Node, ir.Value] | None:
     if other is None or other.shape is None or shifted.shape is None or len(other.shape) != 4:
         return None
     columns = other.shape[3]
-    known = isinstance(columns, int) or columns.value is not None
-    return (add, other) if known and columns == shifted.shape[3] else None
+    return (add, other) if is_known(columns) and columns == shifted.shape[3] else None
 
 
-def _shifted(patch: Patch, scores: ir.Value, keys: ir.Value | None) -> ir.Value:
-    """y[..., i, j] = x[..., i, T-1-i+j] for x of shape [batch, heads, T, D].
+def _columns(scores: ir.Value, last: ir.Node) -> tuple[Patch, ir.Value | None]:
+    """How many columns the chain's last Slice keeps, and where that is known; None for D-T+1."""
+    if _asks(last.inputs[2], scores) or _are_queries(last.outputs[0], scores):
+        return Patch(last), None
+    addition = _addition(last.outputs[0])
+    if addition is None:
+        return Patch(last), last.inputs[2]
+    # Sizes of the model's inputs say nothing of the keys to who sees attention alone.
+    user, content = addition
+    patch = Patch(user)
+    return patch, patch.op("Gather", patch.op("Shape", content), patch.ints(3), axis=0)
 
-    As many columns as there are keys, or D-T+1.
-    """
+
+def _shifted(scores: ir.Value, chain_end: ir.Node) -> ir.Value:
+    """y[..., i, j] = x[..., i, T-1-i+j] for x of shape [batch, heads, T, D]."""
+    patch, columns = _columns(scores, chain_end)
     shape = patch.op("Shape", scores)
     one = patch.ints(1)
     frames = patch.op("Gather", shape, patch.ints(2), axis=0)
@@ -175,7 +178,7 @@ def _shifted(patch: Patch, scores: ir.Value, keys: ir.Value | None) -> ir.Value:
     begun = patch.op("Slice", flat, last, end, patch.ints(2), one)
     target = patch.op("Concat", patch.ints(0, 0), frames, width, axis=0)
     rows = patch.op("Reshape", begun, target)
-    return patch.op("Slice", rows, patch.ints(0), keys or most, patch.ints(3), one)
+    return patch.op("Slice", rows, patch.ints(0), columns or most, patch.ints(3), one)
 
 
 def _is_step_one(node: ir.Node) -> bool:

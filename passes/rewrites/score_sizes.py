@@ -12,7 +12,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ..base import InPlacePass, Journal, PassResult, layer_of
-from ..rewrite import Patch, constant, replace_value
+from ..rewrite import Patch, constant, is_known, replace_value
 from ..structure.scores import LAYOUT, above
 
 #: On the way from a product to scores; a Slice, a Pad or a Reshape changes the size in question.
@@ -87,7 +87,7 @@ def _first_of_size(value: ir.Value, axis: int) -> tuple[ir.Value, int]:
     """Where the size of an axis comes from: the value before all that only moves elements."""
     assert value.shape is not None, "asked for before"
     size = value.shape[axis]
-    if isinstance(size, ir.SymbolicDim) and size.value is None:
+    if not is_known(size):
         return value, axis
     while (node := value.producer()) is not None and node.op_type in LAYOUT:
         before = node.inputs[0]
