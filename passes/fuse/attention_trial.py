@@ -150,7 +150,9 @@ class AttentionTrial:
                     read = self.node.attributes.get_ints("columns")[_POSITIONS]
                     columns = found[value][..., source.column - read :]
                     found[value] = columns * np.float32(self.parts.positions.factor)
-        if (cut := self.node.inputs[_POSITIONS]) is not None and self.uncut is not None:
+        if self.uncut is not None:
+            cut = self.node.inputs[_POSITIONS]
+            assert cut is not None, "the operator reads it in place of the uncut"
             found[cut] = {**arrays, **found}[self.uncut][:, :-_SPARE]
         return found
 
