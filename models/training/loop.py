@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,11 +174,9 @@ class Trainer:
         path = self.folder / "last.pt"
         if not path.is_file():
             return False
-        try:
+        with _reading(path):
             state = torch.load(path, weights_only=True)
             trained = state["config"]
-        except Exception as error:
-            raise ConfpressError(f"{path} is not a checkpoint of this package: {error}") from error
         shape = self.model.config.model_dump(exclude={"dropout"})
         if {key: trained.get(key) for key in shape} != shape:
             raise ConfpressError(f"{path} belongs to a model of another shape.")
@@ -330,7 +329,7 @@ def load_checkpoint(path: Path) -> tuple[ConformerCTC, CharacterVocabulary]:
     Raises:
         ConfpressError: the file is not a checkpoint of this trainer.
     """
-    try:
+    with _reading(path):
         state = torch.load(path, weights_only=True)
         model = ConformerCTC(ConformerConfig(**state["config"]))
         weights = state["model"]
@@ -340,5 +339,14 @@ def load_checkpoint(path: Path) -> tuple[ConformerCTC, CharacterVocabulary]:
             weights = {k.removeprefix(prefix): v for k, v in average if k.startswith(prefix)}
         model.load_state_dict(weights)
         return model.eval(), CharacterVocabulary(state["characters"])
+
+
+@contextlib.contextmanager
+def _reading(checkpoint: Path) -> Iterator[None]:
+    """Says of whatever fails while a checkpoint is read that it is none."""
+    try:
+        yield
     except Exception as error:
-        raise ConfpressError(f"{path} is not a checkpoint of this package: {error}") from error
+        raise ConfpressError(
+            f"{checkpoint} is not a checkpoint of this package: {error}"
+        ) from error
