@@ -78,11 +78,10 @@ Processor examine_processor() {
   processor.avx2 = fma && (b & kAvx2) && (saved & kYmmSaved) == kYmmSaved;
   processor.avx512vnni = (b & kAvx512FDqBwVl) == kAvx512FDqBwVl && (c & kAvx512Vnni) &&
                          (saved & kZmmSaved) == kZmmSaved;
-  processor.avxvnni = kEmulates && processor.avx512vnni;
   processor.avx512vbmi = processor.avx512vnni && (kEmulates || (c & kAvx512Vbmi));
   const bool tiles = (d & kAmx) == kAmx && (saved & kTilesSaved) == kTilesSaved;
   if (!__get_cpuid_count(7, 1, &a, &b, &c, &d)) a = 0;
-  processor.avxvnni = processor.avxvnni || (processor.avx2 && (a & kAvxVnni));
+  processor.avxvnni = (kEmulates && processor.avx512vnni) || (processor.avx2 && (a & kAvxVnni));
   processor.amx =
       processor.avx512vbmi && (kEmulates || (tiles && (a & kAvx512Bf16) && tiles_are_granted()));
   return processor;
