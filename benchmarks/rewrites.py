@@ -4,8 +4,8 @@
 
 MODEL goes through the pipeline once with all, and once without each that a recipe can leave out;
 for each target these models are then measured in turn within one run. A factor above 1 says that
-the rewrite gains; a dash, that the model has no place for it. Results that an earlier run left in
-WORK are taken as they are.
+the rewrite gains; a dash, that the model has no place for it. `--only NAME` measures some of them,
+such as `lower.attention`. Results that an earlier run left in WORK are taken as they are.
 """
 
 from __future__ import annotations
@@ -63,11 +63,20 @@ def made(model: Path, work: Path, calibration: Path, name: str, change: Change) 
 @click.argument("work", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--calibration", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--rounds", default=20, show_default=True, help="Timed runs of each model.")
+@click.option("--only", "names", metavar="NAME", type=click.Choice([*changes()][1:]), multiple=True)
 @click.option("--markdown", type=click.Path(dir_okay=False, path_type=Path))
-def main(model: Path, work: Path, calibration: Path, rounds: int, markdown: Path | None) -> None:
+def main(
+    model: Path,
+    work: Path,
+    calibration: Path,
+    rounds: int,
+    names: tuple[str, ...],
+    markdown: Path | None,
+) -> None:
     """Prints, for each target, the time without a rewrite over the time with all."""
     work.mkdir(parents=True, exist_ok=True)
-    folders = {n: made(model, work, calibration, n, change) for n, change in changes().items()}
+    wanted = {n: each for n, each in changes().items() if n == ALL or not names or n in names}
+    folders = {n: made(model, work, calibration, n, change) for n, change in wanted.items()}
     gains: dict[str, list[str]] = {name: [] for name in folders if name != ALL}
     for target in TARGETS:
         paths = {name: folder / target / "model.onnx" for name, folder in folders.items()}
