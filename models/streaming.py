@@ -63,7 +63,8 @@ class StreamingConformerCTC(nn.Module):
         encoder = self.model.encoder
         features, seen, *rest = states
         signal = torch.cat([features, audio_signal], dim=2)
-        x = _subsample(encoder.pre_encode, signal.transpose(1, 2))
+        before = torch.where(seen > 0, 0, self.config.subsampling_factor)
+        x = _subsample(encoder.pre_encode, signal.transpose(1, 2), before)
         # The first frame belongs to the chunk before; it was made of zeros that are not there.
         x = x[:, 1:] * encoder.scale
         frames = x.shape[1]
@@ -83,9 +84,19 @@ class StreamingConformerCTC(nn.Module):
         return (self.model.decoder(x), *following)
 
 
-def _subsample(subsampling: ConvSubsampling, features: Tensor) -> Tensor:
-    """[batch, time, features] to [batch, time', d_model]; every frame counts."""
-    x = subsampling.conv(features.unsqueeze(1))
+def _subsample(subsampling: ConvSubsampling, features: Tensor, before: Tensor) -> Tensor:
+    """[batch, time, features] to [batch, time', d_model]; `before` int64 [batch] is not there yet.
+
+    These first frames are zeros in `features`; the bias of a convolution fills them, and the next
+    convolution must see zeros again, as it does where an utterance that is whole begins.
+    """
+    x = features.unsqueeze(1)
+    for index, layer in enumerate(subsampling.conv):
+        if index and isinstance(layer, nn.Conv2d) and layer.stride[0] == 2:
+            before = torch.div(before, 2, rounding_mode="floor")
+            there = torch.arange(x.shape[2], device=x.device)[None, :] >= before[:, None]
+            x = x * there[:, None, :, None].to(x.dtype)
+        x = layer(x)
     batch, channels, time, bins = x.shape
     output: Tensor = subsampling.out(x.transpose(1, 2).reshape(batch, time, channels * bins))
     return output

@@ -55,6 +55,15 @@ def test_states_carry_what_a_longer_chunk_would_have_seen(kernel: int) -> None:
     np.testing.assert_allclose(torch.cat(pieces, 1).numpy(), whole.numpy(), atol=1e-5)
 
 
+def test_the_first_chunk_begins_as_the_model_that_does_not_stream() -> None:
+    model = streaming()
+    features = torch.randn(2, 80, 96)
+    with torch.no_grad():
+        whole, _ = model.model(features, torch.tensor([96, 96]))
+        chunk = model(features, *model.initial_states(2))[0]
+    np.testing.assert_allclose(chunk.numpy(), whole.numpy(), atol=1e-5)
+
+
 def test_attention_sees_the_frames_before_the_chunk_and_no_further() -> None:
     model = streaming(left_context=4)
     with torch.no_grad():
