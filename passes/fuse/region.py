@@ -3,8 +3,9 @@
 Exporters spell one computation in many ways, and a pattern of nodes proves nothing about the sizes
 that a Reshape computes. So a fusion reads the operator's parameters off the graph in the simplest
 way and then evaluates both, the part of the graph and the operator's function body, on the same
-random inputs with ONNX's reference implementation. Sizes that come from outside the part are not
-known; a Reshape that keeps its first sizes is understood without them.
+random inputs with ONNX's reference implementation. Sizes that come from outside the part are those
+of the axes of the same name inside; where there are none they are not known, and a Reshape that
+keeps its first sizes is understood without them.
 """
 
 from __future__ import annotations
@@ -103,11 +104,11 @@ class Region:
             ValueError: The sizes, or the types of the numbers, do not fit.
         """
         known = dict(arrays)
+        axes = _sizes_of_axes(arrays)
         for node in self.nodes:
             source = node.inputs[0] if node.inputs else None
             if node.op_type == "Shape" and source is not None and source not in known:
-                rank = len(source.shape) if source.shape is not None else 0
-                known[node.outputs[0]] = _unknown_sizes(node, rank)
+                known[node.outputs[0]] = _outside_sizes(node, source, axes)
                 continue
             inputs = [None if v is None else _array(v, known) for v in node.inputs]
             known.update(zip(node.outputs, _run(node, inputs), strict=False))
@@ -133,9 +134,36 @@ def _array(value: ir.Value, known: Mapping[ir.Value, Array]) -> Array:
     return array
 
 
-def _unknown_sizes(node: ir.Node, rank: int) -> Array:
+def _sizes_of_axes(arrays: Mapping[ir.Value, Array]) -> dict[int | str, float]:
+    """What axes are in the arrays, by their names or sizes in the graph; NaN if not one size.
+
+    A graph may be for 250 frames and the arrays have three: 250 is then no size that is known.
+    """
+    found: dict[int | str, float] = {}
+    for value, array in arrays.items():
+        if value.shape is None or len(value.shape) != array.ndim:
+            continue
+        for axis, size in zip(value.shape, array.shape, strict=True):
+            name = _name(axis)
+            stated = name if isinstance(name, int) else size
+            if name is not None and found.setdefault(name, stated) != size:
+                found[name] = np.nan
+    return found
+
+
+def _outside_sizes(node: ir.Node, source: ir.Value, axes: Mapping[int | str, float]) -> Array:
+    """What a Shape node gives of a value outside; NaN for sizes that are not known."""
+    sizes = []
+    for name in map(_name, () if source.shape is None else source.shape):
+        stated = name if isinstance(name, int) else np.nan
+        sizes.append(stated if name is None else axes.get(name, stated))
     start = node.attributes.get_int("start", 0)
-    return np.full(rank, np.nan)[start : node.attributes.get_int("end", rank)]
+    found = np.array(sizes, np.float64)[start : node.attributes.get_int("end", len(sizes))]
+    return found if np.isnan(found).any() else found.astype(np.int64)
+
+
+def _name(axis: int | ir.SymbolicDim) -> int | str | None:
+    return axis if isinstance(axis, int) else axis.value
 
 
 def _run(node: ir.Node, inputs: list[Array | None]) -> list[Array]:
