@@ -25,8 +25,10 @@ from ..passes.rewrites.keras_norm import KerasNorm
 from ..passes.rewrites.key_positions import KeyPositions
 from ..passes.rewrites.layer_norm import LayerNorm
 from ..passes.rewrites.length_mask import LengthMask
+from ..passes.rewrites.linear_rows import LinearRows
 from ..passes.rewrites.merge_linears import MergeLinears
 from ..passes.rewrites.packed_heads import PackedHeads
+from ..passes.rewrites.packed_parts import PackedParts
 from ..passes.rewrites.pointwise import PointwiseConvToMatMul
 from ..passes.rewrites.positions import Positions
 from ..passes.rewrites.relative_shift import RelativeShift
@@ -167,7 +169,12 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
         "write pointwise convolutions, Gemm and Einsum as MatMul",
         _switched(
             "pointwise",
-            lambda recipe: [PointwiseConvToMatMul(), GemmToMatMul(), EinsumToMatMul()],
+            lambda recipe: [
+                PointwiseConvToMatMul(),
+                GemmToMatMul(),
+                LinearRows(),
+                EinsumToMatMul(),
+            ],
         ),
     ),
     Stage(
@@ -195,7 +202,11 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
         "compute linear layers of one input together",
         _switched(
             "merge_linears",
-            lambda recipe: [PackedHeads(), MergeLinears(most=recipe.merge_linears.most)],
+            lambda recipe: [
+                PackedHeads(),
+                PackedParts(),
+                MergeLinears(most=recipe.merge_linears.most),
+            ],
         ),
     ),
     Stage("smooth", "move outlier channels from activations into weights", _smooth),

@@ -17,6 +17,7 @@ import onnx_ir.passes.common as common
 from ..base import InPlacePass, Journal, PassResult
 from ..linear import MatMulLayer, matmul_layers, only_user
 from ..rewrite import Patch, constant, replace_value
+from .pieces import pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,44 +61,14 @@ def _packed(layer: MatMulLayer) -> _Packed | None:
         return None
     if heads == 1 or heads * width != weight.shape[1]:
         return None
-    pieces = _pieces(split.outputs[0], len(shape) - 1, width)
-    size = pieces[0].end - pieces[0].begin if pieces else 0
-    if not size or size == width or any(p.end - p.begin != size or p.begin % size for p in pieces):
+    read = pieces(split.outputs[0], len(shape) - 1, width)
+    size = read[0].end - read[0].begin if read else 0
+    if not size or size == width or any(p.end - p.begin != size or p.begin % size for p in read):
         return None
     parts: list[list[ir.Value]] = [[] for _ in range(width // size)]
-    for piece in pieces:
+    for piece in read:
         parts[piece.begin // size].append(piece.value)
     return _Packed(split, heads, size, parts) if width % size == 0 else None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Piece:
-    """What is read of a last axis."""
-
-    value: ir.Value
-    begin: int
-    end: int
-
-
-def _pieces(value: ir.Value, axis: int, width: int) -> list[_Piece]:
-    """What all users read of a value's last axis; nothing if one reads it otherwise."""
-    found: list[_Piece] = []
-    for user in value.consumers():
-        if user.op_type == "Split" and user.attributes.get_int("axis", 0) in (-1, axis):
-            size = width // len(user.outputs)
-            if any(o.shape is None or o.shape[-1] != size for o in user.outputs):
-                return []
-            found += [_Piece(o, i * size, (i + 1) * size) for i, o in enumerate(user.outputs)]
-            continue
-        bounds = [constant(each) for each in user.inputs[1:]] if user.op_type == "Slice" else []
-        if len(bounds) < 3 or any(each is None or each.size != 1 for each in bounds):
-            return []
-        begin, end, along, *steps = (int(each.item()) for each in bounds if each is not None)
-        if along not in (-1, axis) or steps not in ([], [1]):
-            return []
-        begin, end, _ = slice(begin, end).indices(width)
-        found.append(_Piece(user.outputs[0], begin, end))
-    return found
 
 
 def _unpack(layer: MatMulLayer, packed: _Packed) -> None:
