@@ -29,9 +29,9 @@ from ..operators.attention import (
     attention_node,
 )
 from ..operators.functions import define
-from ..rewrite import Patch, constant, replace_value
+from ..rewrite import Patch, constant, is_known, replace_value
 from ..structure import ATTENDING, Module, Position, SelfAttention, recognise
-from .attention_parts import AttentionParts, PositionParts, Scores, Source, read_attention
+from .attention_parts import AttentionParts, PositionParts, Source, read_attention
 from .attention_trial import AttentionTrial
 from .region import NotFusedError, Region, unlike
 
@@ -75,7 +75,7 @@ def _fuse(model: ir.Model, module: Module) -> str:
         raise NotFusedError("it is not in float32, as the operator is")
     patch = Patch(_first_user(model.graph, parts.context), f"{module.id}.attention")
     shape = (attention.heads, attention.head_size)
-    read = [_laid_out(patch, source) for source in parts.sources[:3]]
+    read = _laid_out(patch, parts.sources[:3])
     inputs = [source.value for source in read]
     if parts.positions is not None:
         read.append(_position(patch, parts.positions, read[0].value, read[1].value))
@@ -86,7 +86,7 @@ def _fuse(model: ir.Model, module: Module) -> str:
         ]
     if parts.scores.summand is not None:
         inputs.append(_bias(parts.scores.summand))
-    inputs.append(_mask(patch, parts.scores))
+    inputs.append(_mask(patch, parts))
     without = PLAIN if parts.scores.summand is None else BIASED
     operator = without if parts.positions is None else RELATIVE
     function = attention_function(operator, model.opset_imports.get("", 1))
@@ -101,6 +101,8 @@ def _fuse(model: ir.Model, module: Module) -> str:
     context = node.outputs[0]
     if parts.block is not None:
         context = patch.op("Reshape", context, patch.ints(0, 0, *shape))
+    if parts.time_first:
+        context = patch.op("Transpose", context, perm=[1, 0, 2])
     replace_value(parts.context, context)
     return operator
 
@@ -149,15 +151,23 @@ def _proven(
     raise NotFusedError(f"{unlike(least)}{table}")
 
 
-def _laid_out(patch: Patch, source: Source) -> Source:
-    """A source with its frames as rows."""
-    if not source.by_head and source.block is None:
-        return source
+def _laid_out(patch: Patch, sources: Sequence[Source]) -> list[Source]:
+    """Sources with their frames as rows; a value that holds several is laid out once."""
+    each = {source.value: source for source in sources}
+    rows = {value: _rows(patch, source) for value, source in each.items()}
+    return [dataclasses.replace(source, value=rows[source.value]) for source in sources]
+
+
+def _rows(patch: Patch, source: Source) -> ir.Value:
+    """[batch, frames, width] of a source."""
+    if source.time_first:
+        return patch.op("Transpose", source.value, perm=[1, 0, 2])
     value = source.value
     if source.by_head:
         value = patch.op("Transpose", value, perm=[0, 2, 1, 3])
-    rows = patch.op("Reshape", value, patch.ints(0, 0, source.width))
-    return dataclasses.replace(source, value=rows)
+    if source.by_head or source.block is not None:
+        value = patch.op("Reshape", value, patch.ints(0, 0, source.width))
+    return value
 
 
 def _position(patch: Patch, positions: PositionParts, queries: ir.Value, keys: ir.Value) -> Source:
@@ -209,14 +219,19 @@ def _bias(summand: ir.Value) -> ir.Value:
     return summand
 
 
-def _mask(patch: Patch, scores: Scores) -> ir.Value:
-    if scores.masked is None:
+def _mask(patch: Patch, parts: AttentionParts) -> ir.Value:
+    mask = parts.scores.masked
+    if mask is None:
         return patch.constant(np.zeros((1, 1, 1, 1), bool), "no_mask")
-    if scores.masked.shape is None or len(scores.masked.shape) != 4 or scores.masked.shape[1] != 1:
+    axes = () if mask.shape is None else mask.shape.dims
+    if len(axes) == 2 and is_known(axes[0]) and axes[0] == parts.batch:
+        mask = patch.op("Unsqueeze", mask, patch.ints(1, 2))
+    elif len(axes) != 4 or axes[1] != 1:
         raise NotFusedError(
-            "its mask is not known to have the axes [batch, 1, queries, keys]; run shape inference"
+            "its mask is not known to have the axes [batch, 1, queries, keys] or [batch, keys]; "
+            "run shape inference"
         )
-    return patch.op("Not", scores.masked) if scores.inverted else scores.masked
+    return patch.op("Not", mask) if parts.scores.inverted else mask
 
 
 def _first_user(graph: ir.Graph, value: ir.Value) -> ir.Node:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..lower.qdq import dynamic_source
-from ..rewrite import constant, scalar
+from ..rewrite import constant, is_known, scalar
 from ..structure import Position, SelfAttention
 from ..structure.scores import LAYOUT, above, averaging_product, score_products
 from .distances import Distances, StoredDistances, read_distances
@@ -37,6 +37,8 @@ class Source:
         scale: Product of the factors on the way.
         bias: What is added on the way, if anything.
         block: Frames of a block, where they are cut into blocks.
+        time_first: Whether it is [frames, batch, width], as in torch's nn.MultiheadAttention and in
+            icefall.
     """
 
     value: ir.Value
@@ -45,6 +47,7 @@ class Source:
     scale: float
     bias: Array | None
     block: int | None = None
+    time_first: bool = False
 
     @property
     def by_head(self) -> bool:
@@ -116,7 +119,8 @@ class AttentionParts:
         bias: Of the queries that meet keys, float32 [H, dh].
         positions: Relative positions, if there are any.
         scores: Scale and mask.
-        context: The result, [batch, queries, H · dh], or [blocks, queries, H, dh] of blocks.
+        context: The result, [batch, queries, H · dh], or [blocks, queries, H, dh] of blocks, or
+            [queries, batch, H · dh] where projections are time first.
     """
 
     query: Source
@@ -139,6 +143,19 @@ class AttentionParts:
         return self.query.block
 
     @property
+    def time_first(self) -> bool:
+        """Whether frames are the first axis of projections and context, and items the second."""
+        return self.query.time_first
+
+    @property
+    def batch(self) -> int | ir.SymbolicDim | None:
+        """The size of the batch or its name; None of blocks, which are items themselves."""
+        shape = self.query.value.shape
+        if shape is None or self.block is not None:
+            return None
+        return shape[1 if self.time_first else 0]
+
+    @property
     def scale(self) -> float:
         """Factor of the scores of queries and keys."""
         return self.scores.scale * self.query.scale * self.key.scale
@@ -157,6 +174,10 @@ def read_attention(attention: SelfAttention) -> AttentionParts:
     content, by_position = _score_products(attention.softmax, table.value if table else None)
     operands = *content.inputs, _averaged(attention.softmax)
     query, key, value = (_source(operand, ends, shape) for operand in operands)
+    if _is_time_first(query, content):
+        query, key, value = (
+            dataclasses.replace(source, time_first=True) for source in (query, key, value)
+        )
     if query.block != key.block or key.block != value.block:
         raise NotFusedError("its queries, keys and values are not cut into the same blocks")
     scores = _scores(content, attention.softmax, biased=table is None)
@@ -185,6 +206,14 @@ def read_attention(attention: SelfAttention) -> AttentionParts:
         scores=scores,
         context=_context(attention, query.block),
     )
+
+
+def _is_time_first(query: Source, content: ir.Node) -> bool:
+    """Whether the first axis of the queries is that of the rows of their scores."""
+    queries, scores = query.value.shape, content.outputs[0].shape
+    if queries is None or scores is None or len(queries) != 3 or len(scores) < 3:
+        return False
+    return is_known(queries[0]) and queries[0] == scores[-2] != queries[1]
 
 
 def _context(attention: SelfAttention, block: int | None) -> ir.Value:
@@ -248,7 +277,9 @@ def _source(value: ir.Value | None, ends: Mapping[ir.Value, int], shape: tuple[i
                 bias = array
             elif array.size == 1:
                 number = float(array.reshape(-1)[0])
-                scale *= number if node.op_type == "Mul" else 1 / number
+                factor = number if node.op_type == "Mul" else 1 / number
+                scale *= factor
+                bias = None if bias is None else bias / np.float32(factor)
             else:
                 break
             value = left if other is right else right
@@ -336,8 +367,10 @@ def _summand(content: ir.Node, softmax: ir.Node) -> ir.Value | None:
 
 
 def _unmasked(value: ir.Value | None) -> ir.Value | None:
-    """A value before a mask was written into it."""
+    """A value before a mask was written into it, and was laid out as scores are."""
     node = value.producer() if value is not None else None
+    while node is not None and node.op_type in LAYOUT and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
     mask = _fill_mask(node) if node is not None else None
     if node is None or mask is None:
         return value

@@ -58,7 +58,7 @@ class AttentionTrial:
         worst = 0.0
         past = _PAST if self.parts.key.cached else 0
         for items, few in _CASES:
-            batch = self._only_batch or items
+            batch = self.parts.batch if isinstance(self.parts.batch, int) else items
             frames = self.parts.block or few
             arrays = self._projections(batch, frames, past)
             mask = self._mask(batch, frames, frames + past, with_keys=items == 1)
@@ -66,7 +66,10 @@ class AttentionTrial:
             if scores.summand is not None:
                 arrays[scores.summand] = self._bias(scores.summand, batch, frames, frames + past)
             masked = scores.masked
-            given = arrays if masked is None else arrays | {masked: mask ^ scores.inverted}
+            given = dict(arrays)
+            if masked is not None:
+                of_keys = masked.shape is not None and len(masked.shape) == 2
+                given[masked] = (mask[:, 0, 0] if of_keys else mask) ^ scores.inverted
             arrays |= self._read(arrays)
             *_, read_mask = self.node.inputs
             assert read_mask is not None
@@ -76,6 +79,8 @@ class AttentionTrial:
                 found = evaluate_operator(self.node, self.function, arrays)
             except ValueError:  # the sizes do not fit
                 return np.inf
+            if self.parts.time_first:
+                expected = expected.swapaxes(0, 1)
             # Of blocks the graph's context has its heads on an axis of their own.
             expected = expected.reshape(*expected.shape[:2], -1)
             if expected.shape != found.shape:
@@ -85,13 +90,6 @@ class AttentionTrial:
             # Not Python's max, which keeps the other number where one is NaN.
             worst = float(np.maximum(worst, np.abs(expected - found)[proves].max(initial=0)))
         return worst
-
-    @property
-    def _only_batch(self) -> int | None:
-        """The size of a batch that is the same for all inputs of the model."""
-        shape = self.parts.query.value.shape
-        batch = shape[0] if shape is not None and self.parts.block is None else None
-        return batch if isinstance(batch, int) else None
 
     @property
     def _distances(self) -> Distances | StoredDistances | None:
@@ -119,7 +117,7 @@ class AttentionTrial:
                 array = looked_up(array[0], frames, frames + past)
             elif source.unbatched:
                 array = array[0]
-            arrays[source.value] = array
+            arrays[source.value] = array.swapaxes(0, 1) if source.time_first else array
         return arrays
 
     def _read(self, arrays: Mapping[ir.Value, Array]) -> dict[ir.Value, Array]:
@@ -138,6 +136,8 @@ class AttentionTrial:
             else:
                 source = self.parts.sources[place]
                 found[value] = arrays[source.value]
+                if source.time_first:
+                    found[value] = found[value].swapaxes(0, 1)
                 if source.by_head:
                     found[value] = found[value].transpose(0, 2, 1, 3)
                 if found[value].ndim == 4:
@@ -180,7 +180,10 @@ class AttentionTrial:
         return mask
 
 
-def _sizes(value: ir.Value, wanted: tuple[int, ...]) -> list[int]:
-    """Sizes of a value that broadcasts."""
+def _sizes(value: ir.Value, wanted: tuple[int, int, int, int]) -> list[int]:
+    """Sizes of a value that broadcasts, on four axes also for a mask [batch, keys]."""
     assert value.shape is not None, "the pass asks for it"
-    return [1 if value.shape[axis] == 1 else size for axis, size in enumerate(wanted)]
+    axes = list(value.shape)
+    if len(axes) == 2:
+        axes[1:1] = 1, 1
+    return [1 if axis == 1 else size for axis, size in zip(axes, wanted, strict=True)]

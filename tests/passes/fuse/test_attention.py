@@ -114,20 +114,26 @@ def test_scores_by_position_may_have_a_factor_of_their_own() -> None:
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
 
 
-def test_queries_scaled_before_their_bias_are_refused() -> None:
-    """The parameters that are read off look right; the proof finds the order of the two."""
-    model = relative_attention()
-    bias = next(node for node in model.graph if node.outputs[0].name == "qu4")
-    half = ir.node("Mul", [bias.inputs[0], ir.val("half", const_value=ir.tensor(np.float32(0.5)))])
-    model.graph.register_initializer(half.inputs[1])
-    half.outputs[0].name = "halved"
-    model.graph.insert_before(bias, half)
-    bias.replace_input_with(0, half.outputs[0])
-    before = operators(model)
-    result = FuseAttention()(model)
-    assert not result.modified
-    assert "differs from the operator by" in result.refusals[0].reason
-    assert operators(model) == before
+def test_queries_scaled_before_their_bias() -> None:
+    """icefall scales the projection: its bias is then that of unscaled queries, divided."""
+
+    def model() -> ir.Model:
+        made = relative_attention()
+        bias = next(node for node in made.graph if node.outputs[0].name == "qu4")
+        stored = ir.val("half", const_value=ir.tensor(np.float32(0.5)))
+        half = ir.node("Mul", [bias.inputs[0], stored])
+        made.graph.register_initializer(stored)
+        half.outputs[0].name = "halved"
+        made.graph.insert_before(bias, half)
+        bias.replace_input_with(0, half.outputs[0])
+        return made
+
+    original, fused = model(), model()
+    assert FuseAttention()(fused).modified
+    for batch, frames in ((1, 1), (2, 7)):
+        feeds = relative_feeds(batch, frames)
+        (expected,), (y,) = evaluate(original, feeds), evaluate(fused, feeds)
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-5)
 
 
 def test_another_shift_is_refused() -> None:

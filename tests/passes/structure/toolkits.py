@@ -1,6 +1,6 @@
 """Small seeded Conformers of other toolkits, where those are installed.
 
-ESPnet, WeNet, SpeechBrain and the package ``conformer``.
+ESPnet, WeNet, SpeechBrain, torchaudio and the package ``conformer``.
 """
 
 from __future__ import annotations
@@ -111,6 +111,37 @@ def speechbrain_conformer() -> tuple[nn.Module, Inputs]:
     return SpeechBrain(), _inputs()
 
 
+class TorchAudio(nn.Module):
+    """Layers of [frames, batch, width] around nn.MultiheadAttention, behind one linear layer.
+
+    torchaudio's own encoder makes the mask as long as the longest of its lengths, which no exporter
+    can follow.
+    """
+
+    def __init__(self, **options: bool) -> None:
+        super().__init__()
+        self.project = nn.Linear(MELS, WIDTH)
+        self.encoder = import_module("torchaudio.models.conformer").Conformer(
+            input_dim=WIDTH, num_heads=HEADS, ffn_dim=UNITS, num_layers=LAYERS,
+            depthwise_conv_kernel_size=KERNEL, **options,
+        )  # fmt: skip
+
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        x = self.project(features).transpose(0, 1)
+        padding = torch.arange(x.shape[0])[None] >= lengths[:, None]
+        for layer in self.encoder.conformer_layers:
+            x = layer(x, padding)
+        return x.transpose(0, 1)
+
+
+def torchaudio_conformer() -> tuple[nn.Module, Inputs]:
+    return TorchAudio(), _inputs()
+
+
+def torchaudio_convolution_first() -> tuple[nn.Module, Inputs]:
+    return TorchAudio(convolution_first=True, use_group_norm=True), _inputs()
+
+
 def lucidrains_conformer() -> tuple[nn.Module, Inputs]:
     conformer = import_module("conformer").Conformer(
         dim=WIDTH, depth=LAYERS, dim_head=WIDTH // HEADS, heads=HEADS, ff_mult=2,
@@ -128,5 +159,7 @@ TOOLKITS: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], str]] = {
     "wenet conformer": (wenet_conformer, "wenet"),
     "wenet causal conformer": (wenet_causal_conformer, "wenet"),
     "speechbrain conformer": (speechbrain_conformer, "speechbrain"),
+    "torchaudio conformer": (torchaudio_conformer, "torchaudio"),
+    "torchaudio convolution first": (torchaudio_convolution_first, "torchaudio"),
     "lucidrains conformer": (lucidrains_conformer, "conformer"),
 }
