@@ -12,7 +12,7 @@ import dataclasses
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from ..base import InPlacePass, Journal, PassResult
+from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..linear import MatMulLayer, matmul_layers, only_user
 from ..rewrite import Patch, replace_value
 
@@ -50,7 +50,9 @@ def _move(layer: MatMulLayer, back: ir.Node) -> None:
     y = back.outputs[0]
     zeros = back.attributes.get_int("allowzero", 0)
     frames = patch.op("Reshape", layer.input, back.inputs[1], allowzero=zeros)
-    result = patch.op("MatMul", frames, layer.weight)
+    product = patch.node("MatMul", (frames, layer.weight))
+    product.metadata_props[LAYER_KEY] = layer.id
+    (result,) = product.outputs
     frames.type = result.type = y.type
     frames.shape = result.shape = y.shape
     if layer.bias is not None:

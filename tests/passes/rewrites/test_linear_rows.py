@@ -6,6 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 import pytest
+from confpress.passes.base import LAYER_KEY
+from confpress.passes.linear import matmul_layers
 from confpress.passes.rewrites.linear_rows import LinearRows
 
 from tests.passes.graphs import difference, operators, parse
@@ -37,8 +39,10 @@ def layer(units: int = 4, last: int = 4) -> ir.Model:
 
 def test_the_axes_come_back_before_the_layer() -> None:
     model = layer()
+    next(n for n in model.graph if n.op_type == "MatMul").metadata_props[LAYER_KEY] = "linear_out"
     original = model.clone()
-    assert len(LinearRows()(model).changes) == 1
+    (change,) = LinearRows()(model).changes
+    assert [each.id for each in matmul_layers(model.graph)] == [change.where] == ["linear_out"]
     assert operators(model)[-3:] == ["Reshape", "MatMul", "Add"]
     for sizes in ((1, 4), (7, 3)):
         x = RANDOM.standard_normal((*sizes, 2, 2)).astype(np.float32)
