@@ -30,7 +30,7 @@ from ..operators.attention import (
 )
 from ..operators.functions import define
 from ..rewrite import Patch, constant, is_known, replace_value
-from ..structure import ATTENDING, Module, Position, SelfAttention, recognise
+from ..structure import ATTENDING, Module, SelfAttention, recognise
 from .attention_parts import AttentionParts, PositionParts, Source, read_attention
 from .attention_trial import AttentionTrial
 from .region import NotFusedError, Region, unlike
@@ -64,8 +64,6 @@ class FuseAttention(InPlacePass):
 def _fuse(model: ir.Model, module: Module) -> str:
     """Replaces a module's attention and gives the operator's name."""
     attention = module.attention
-    if attention.position is Position.RELATIVE and attention.position_layer is None:
-        raise NotFusedError("no layer projects its relative positions")
     if attention.head_size > MOST_HEAD_SIZE:
         raise NotFusedError(
             f"its heads have {attention.head_size} features, above {MOST_HEAD_SIZE}"

@@ -16,7 +16,13 @@ from ..lower.qdq import dynamic_source
 from ..rewrite import constant, is_known, scalar
 from ..structure import Position, SelfAttention
 from ..structure.scores import LAYOUT, above, averaging_product, score_products
-from .distances import Distances, StoredDistances, read_distances
+from .distances import (
+    Distances,
+    StoredDistances,
+    StoredProjections,
+    read_distances,
+    read_projections,
+)
 from .region import Array, NotFusedError
 
 #: A mask's fill is at most this: exp of it, less any score, is zero.
@@ -53,6 +59,14 @@ class Source:
     def by_head(self) -> bool:
         """Whether it lies head by head."""
         return self.block is None and self.value.shape is not None and len(self.value.shape) == 4
+
+    @property
+    def frames(self) -> int | None:
+        """How many frames there are, of a block where there are blocks; None where that varies."""
+        if self.block is not None or self.value.shape is None:
+            return self.block
+        frames = self.value.shape[2 if self.by_head else int(not self.time_first)]
+        return frames if isinstance(frames, int) else None
 
     @property
     def unbatched(self) -> bool:
@@ -92,20 +106,21 @@ class PositionParts:
 
     Attributes:
         source: Projected positions, or the vectors of all pairs of frames.
-        distances: How these are looked up, or were, if so.
+        distances: How the vectors of distances are had where `source` does not hold them.
         factor: What their scores are multiplied with, over the factor of the others.
         bias: Of the queries that meet them, float32 [H, dh].
     """
 
     source: Source
-    distances: Distances | StoredDistances | None
+    distances: Distances | StoredDistances | StoredProjections | None
     factor: float
     bias: Array
 
     @property
     def width(self) -> int:
         """Features that the operator reads: of all heads, or of one that all share."""
-        return self.bias.size if self.distances is None else self.bias.shape[1]
+        shared = self.distances is not None and self.distances.shared
+        return self.bias.shape[1] if shared else self.bias.size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +206,7 @@ def read_attention(attention: SelfAttention) -> AttentionParts:
         factor = _factor(by_position, attention.softmax) * queries.scale * source.scale
         positions = PositionParts(
             source,
-            read_distances(table.value) if attention.position is Position.SHAW else None,
+            _distances(attention, table.value),
             factor / by_content,
             _bias(queries, shape),
         )
@@ -231,10 +246,24 @@ def _context(attention: SelfAttention, block: int | None) -> ir.Value:
 def _position_table(attention: SelfAttention) -> Source | None:
     """What queries meet beside keys, if anything."""
     layer = attention.position_layer
-    if layer is not None and attention.position is Position.RELATIVE:
-        return Source(layer.output, layer.out_features, 0, 1.0, None)
     if attention.position is Position.SHAW:
         return Source(attention.position_values[0], attention.head_size, 0, 1.0, None)
+    if attention.position is not Position.RELATIVE:
+        return None
+    if layer is None:
+        width = attention.heads * attention.head_size
+        return Source(attention.position_values[0], width, 0, 1.0, None)
+    return Source(layer.output, layer.out_features, 0, 1.0, None)
+
+
+def _distances(
+    attention: SelfAttention, table: ir.Value
+) -> Distances | StoredDistances | StoredProjections | None:
+    """How vectors of distances are had of a table; None where a layer gives them."""
+    if attention.position is Position.SHAW:
+        return read_distances(table)
+    if attention.position_layer is None:
+        return read_projections(table, (attention.heads, attention.head_size))
     return None
 
 

@@ -10,13 +10,13 @@ import onnx_ir as ir
 
 from ..rewrite import constant
 from .attention_parts import AttentionParts
-from .distances import Distances, StoredDistances, looked_up, rows_of
+from .distances import looked_up, rows_of
 from .region import Array, Region, evaluate_operator
 
 #: Batch and frames at which both are evaluated; a graph that is right for one of them only, or that
-#: mixes up axes, does not pass. Blocks have the frames that they have. In the first the last item
-#: has a query without keys: all queries, where they share a mask. The other tells these apart. A
-#: batch that a model has been exported for is that of both.
+#: mixes up axes, does not pass. In the first the last item has a query without keys: all queries,
+#: where they share a mask. The other tells these apart. A batch or frames that a model has been
+#: exported for, and the frames of blocks, are those of both.
 _CASES = ((2, 3), (1, 6))
 #: Frames of earlier chunks, where keys begin with some.
 _PAST = 4
@@ -56,10 +56,10 @@ class AttentionTrial:
             RegionError: The graph cannot be evaluated.
         """
         worst = 0.0
-        past = _PAST if self.parts.key.cached else 0
         for items, few in _CASES:
             batch = self.parts.batch if isinstance(self.parts.batch, int) else items
-            frames = self.parts.block or few
+            frames = self.parts.query.frames or few
+            past = self._past(frames)
             arrays = self._projections(batch, frames, past)
             mask = self._mask(batch, frames, frames + past, with_keys=items == 1)
             scores = self.parts.scores
@@ -91,10 +91,18 @@ class AttentionTrial:
             worst = float(np.maximum(worst, np.abs(expected - found)[proves].max(initial=0)))
         return worst
 
+    def _past(self, frames: int) -> int:
+        """Frames of earlier chunks before as many queries."""
+        if not self.parts.key.cached:
+            return 0
+        keys = self.parts.key.frames
+        return _PAST if keys is None else keys - frames
+
     @property
-    def _distances(self) -> Distances | StoredDistances | None:
+    def _by_pair(self) -> bool:
+        """Whether positions are vectors of all pairs of frames."""
         positions = self.parts.positions
-        return None if positions is None else positions.distances
+        return positions is not None and positions.distances is not None
 
     def _projections(self, batch: int, frames: int, past: int) -> dict[ir.Value, Array]:
         """Random arrays in place of all sources."""
@@ -112,8 +120,7 @@ class AttentionTrial:
             if source.block is not None:
                 shape = (items, rows, heads, size)
             array = generator.standard_normal(shape, np.float32)
-            by_pair = place == _POSITIONS and self._distances is not None
-            if by_pair:
+            if place == _POSITIONS and self._by_pair:
                 array = looked_up(array[0], frames, frames + past)
             elif source.unbatched:
                 array = array[0]
@@ -143,7 +150,7 @@ class AttentionTrial:
                 if found[value].ndim == 4:
                     found[value] = found[value].reshape(*found[value].shape[:2], heads * size)
                 if place == _POSITIONS and self.parts.positions is not None:
-                    if self._distances is not None:
+                    if self._by_pair:
                         found[value] = rows_of(found[value])
                     elif source.unbatched:
                         found[value] = found[value][None]

@@ -1,14 +1,16 @@
-"""Shaw's relative positions (Shaw et al. 2018): a vector for every pair of frames, by distance.
+"""What queries meet beside keys where no layer projects it: vectors by distance.
 
-Exporters look a vector up for every query and key, [Tq, Tk, dh], although it depends on their
-distance alone; where the numbers of frames are constant, they store what they found. What the
-operator reads has every distance once, [1, Tq + Tk - 1, dh], from the first key of the last query
-up, and all heads share it.
+Shaw's relative positions (Shaw et al. 2018) are a vector for every pair of frames. Exporters look
+one up for every query and key, [Tq, Tk, dh], although it depends on their distance alone; where the
+numbers of frames are constant, they store what they found. What the operator reads has every
+distance once, [1, Tq + Tk - 1, dh], from the first key of the last query up, and all heads share
+it. Projected positions (Dai et al. 2019) are stored for constant numbers of frames, too.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -32,7 +34,10 @@ class Distances:
         difference: The Sub of a column and a row of numbers that count frames from 0.
         keys_first: Whether keys less queries, not queries less keys.
         steps: What makes rows of the table of differences, element by element, the last first.
+        shared: Whether all heads share the vectors.
     """
+
+    shared: ClassVar = True
 
     table: ir.Value
     difference: ir.Value
@@ -68,7 +73,10 @@ class StoredDistances:
 
     Attributes:
         rows: What the operator reads, [1, Tq + Tk - 1, dh].
+        shared: Whether all heads share the vectors.
     """
+
+    shared: ClassVar = True
 
     rows: Array
 
@@ -76,6 +84,47 @@ class StoredDistances:
         """The vectors of all distances, a constant; see :meth:`Distances.vectors`."""
         del queries, keys
         return patch.constant(self.rows, "positions")
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredProjections:
+    """Positions of every head, projected when the model was exported for one number of frames.
+
+    Attributes:
+        rows: What the operator reads, [1, distances, H · dh].
+        shared: Whether all heads share the vectors.
+    """
+
+    shared: ClassVar = False
+
+    rows: Array
+
+    def vectors(self, patch: Patch, queries: ir.Value, keys: ir.Value) -> ir.Value:
+        """The rows of so many frames, a constant; see :meth:`Distances.vectors`.
+
+        NeMo's streams have 2 keys - 1 distances also where there are fewer queries.
+        """
+        frames = [value.shape[1] if value.shape else None for value in (queries, keys)]
+        known = [each for each in frames if isinstance(each, int)]
+        needed = sum(known) - 1 if len(known) == len(frames) else None
+        return patch.constant(self.rows[:, :needed], "positions")
+
+
+def read_projections(value: ir.Value, shape: tuple[int, int]) -> StoredProjections:
+    """Reads what queries meet, [H, dh, distances] or the same for a batch of one.
+
+    Raises:
+        NotFusedError: It is not stored, or laid out otherwise.
+    """
+    stored = constant(value)
+    if stored is None:
+        raise NotFusedError("no layer projects its relative positions")
+    if stored.ndim < 3 or stored.shape[-3:-1] != shape or stored.size != np.prod(stored.shape[-3:]):
+        raise NotFusedError(
+            f"its stored positions {[*stored.shape]} do not have the axes [heads, size, distances]"
+        )
+    by_head = stored.reshape(stored.shape[-3:])
+    return StoredProjections(by_head.transpose(2, 0, 1).reshape(1, -1, shape[0] * shape[1]))
 
 
 def read_distances(value: ir.Value) -> Distances | StoredDistances:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 import pytest
 from confpress.passes.fuse.attention import FuseAttention
+from confpress.passes.rewrites.shapes import infer_shapes
+from confpress.passes.rewrites.static_sizes import StaticSizes
 from confpress.runtime.kernels import library_path
 
 from ..graphs import evaluate, operators
@@ -79,6 +83,40 @@ def test_positions_may_have_no_batch(packed: bool) -> None:
         feeds["pe"] = feeds["pe"][0]
         expected, y = evaluate(original, feeds), evaluate(model, feeds, str(library_path()))
         np.testing.assert_allclose(y[0], expected[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("frames", "past"), [(7, 0), (5, 3)])
+def test_positions_may_be_stored_for_constant_frames(frames: int, past: int) -> None:
+    """Where a model is exported for a number of frames, their projections are folded."""
+    distances = 2 * (frames + past) - 1
+    graph = _with_stored_positions(NEMO_STREAM if past else GRAPH, 1, distances)
+    stored = np.random.default_rng(1).standard_normal((1, HEADS, SIZE, distances), np.float32)
+    original, model = (relative_attention(graph=graph, p=stored) for _ in range(2))
+    sizes = {"t": frames, "s": frames + past, "c": past} if past else {"t": frames}
+    StaticSizes(sizes)(model)
+    infer_shapes(model)
+    assert FuseAttention()(model).modified
+    assert operators(model).count("RelPosAttention") == 1
+    for batch in (1, 3):
+        feeds = dict(relative_feeds(batch, frames + past))
+        del feeds["pe"]
+        if past:
+            feeds["mask"] = feeds["mask"][:, :, :frames]
+            feeds["past"], feeds["x"] = feeds["x"][:, :past], feeds["x"][:, past:]
+        expected, y = evaluate(original, feeds), evaluate(model, feeds, str(library_path()))
+        np.testing.assert_allclose(y[0], expected[0], rtol=0, atol=1e-5)
+
+
+def test_stored_positions_of_every_item_are_refused() -> None:
+    graph = _with_stored_positions(GRAPH, batch=2, distances=13)
+    model = relative_attention(graph=graph, p=np.ones((2, HEADS, SIZE, 13), np.float32))
+    (refusal,) = FuseAttention()(model).refusals
+    assert "stored positions [2, 2, 3, 13] do not have the axes" in refusal.reason
+
+
+def _with_stored_positions(graph: str, batch: int, distances: int) -> str:
+    stored = f"float[{batch}, {HEADS}, {SIZE}, {distances}] p"
+    return re.sub(r"  (p_all|p4|p) = .*\n", "", graph).replace("float[1, r, 6] pe", stored)
 
 
 def test_attention_beside_a_convolutional_gate() -> None:
