@@ -22,7 +22,7 @@ _FEATURE_RANGE = range(12, 1025)
 _WORDS_OF_TIME = frozenset(("next", "new", "past", "present", "last", "prev", "r"))
 #: For caches only: `input_lengths` and `output_lengths` are no state.
 _WORDS_OF_PLACE = frozenset(("in", "out", "input", "output"))
-#: Names that tell the feature axis where both axes have a fixed size.
+#: Sizes that tell the feature axis where both axes have a fixed size, the most usual first.
 _USUAL_MELS = (80, 128, 64, 40, 160, 240, 320)
 
 
@@ -85,7 +85,8 @@ def speech_interface(model: ir.Model) -> SpeechInterface:
     candidates = [v for v in inputs if _feature_axis(v) is not None]
     if not candidates:
         raise ConfpressError(_refusal(inputs))
-    features = candidates[0]
+    states = _named_states(inputs, model.graph.outputs)
+    features = next((v for v in candidates if v not in states), candidates[0])
     axis = _feature_axis(features)
     shape = dims(features)
     assert axis is not None, "a candidate has a feature axis"
@@ -121,14 +122,13 @@ def speech_interface(model: ir.Model) -> SpeechInterface:
 
 
 def _feature_axis(value: ir.Value) -> int | None:
-    """The axis of the features of [batch, ., .]: the one of fixed size, the usual one of two."""
+    """The axis of the features of [batch, ., .]: the one of fixed size, the more usual of two."""
     shape = dims(value)
     if value.dtype not in _FLOATS or shape is None or len(shape) != 3:
         return None
     fixed = [axis for axis in (1, 2) if shape[axis] in _FEATURE_RANGE]
     if len(fixed) == 2:
-        usual = [axis for axis in fixed if shape[axis] in _USUAL_MELS]
-        return usual[0] if len(usual) == 1 else None
+        return next((a for size in _USUAL_MELS for a in fixed if shape[a] == size), None)
     return fixed[0] if fixed else None
 
 
@@ -154,7 +154,7 @@ def _named_states(
             words = re.split(r"[^a-z0-9]+", (value.name or "").lower())
             return tuple(w for w in words if w not in ignored), value.dtype, len(dims(value) or ())
 
-        left = {key(v): v for v in outputs if v.dtype in dtypes}
+        left = {key(v): v for v in outputs if v.dtype in dtypes and key(v)[0]}
         wanted = [v for v in inputs if v.dtype in dtypes and len(dims(v) or ()) >= least_rank]
         return {v: left.pop(key(v)) for v in wanted if key(v) in left}
 

@@ -24,6 +24,8 @@ def interface(inputs: str, outputs: str = OUTPUT):
         ("1,128,3000", Layout.FEATURES_FIRST, 128, 3000),
         ("1,1000,80", Layout.TIME_FIRST, 80, 1000),
         ("B,T,512", Layout.TIME_FIRST, 512, None),
+        ("1,80,64", Layout.FEATURES_FIRST, 80, 64),
+        ("1,128,80", Layout.TIME_FIRST, 80, 128),
     ],
 )
 def test_features(shape: str, layout: Layout, size: int, frames: int | None) -> None:
@@ -46,6 +48,17 @@ def test_a_mask(dtype: str) -> None:
     assert found.mask is not None
     assert found.lengths is None
     assert found.input_shapes(2, 50)["attention_mask"] == (2, 50)
+
+
+def test_what_is_handed_on_is_no_feature_input() -> None:
+    found = interface(
+        "float[1,80,4] features, float[1,80,64] audio_signal",
+        f"{OUTPUT}, float[1,80,4] next_features",
+    )
+    assert found.features.name == "audio_signal"
+    assert [cache.input.name for cache in found.caches] == ["features"]
+    bare = interface("float[B,T,80] input", "float[B,S,29] output")
+    assert (bare.features.name, bare.caches) == ("input", ())
 
 
 def test_caches_and_output_lengths() -> None:
