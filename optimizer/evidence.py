@@ -18,7 +18,6 @@ from ..runtime.fingerprint import digest, model_digest, program_digest
 from ..runtime.layerwise import ModuleDifference, compare_modules
 from ..runtime.module_profile import ModuleProfile, profile_modules
 from ..runtime.record import Record
-from ..runtime.runner import Runner
 from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
 from ..runtime.validate import SECONDS, Validation, validate
@@ -210,15 +209,15 @@ def _identity(*models: AsrModel) -> list[tuple[Path, str]]:
 
 def _measure(targets: Mapping[str, AsrModel], evidence: Evidence, words: Words) -> None:
     """Latency and profile, each measured in one go: an interrupted measurement begins anew."""
-    job, steps, recipe = words.job, words.steps, words.job.recipe.bench
+    job, steps, timing = words.job, words.steps, words.job.timing
+    _tell_cases(job, evidence)
     speech = job.validation or (job.calibration.utterances if job.calibration else ())
-    durations, batches = _cases(job, evidence)
     options = BenchOptions(
-        seconds=durations,
-        batches=batches,
-        threads=recipe.threads,
-        rounds=recipe.rounds,
-        memory=recipe.memory,
+        seconds=timing.seconds,
+        batches=timing.batches,
+        threads=timing.threads,
+        rounds=timing.rounds,
+        memory=timing.memory,
         kernels=words.has_kernels,
     )
     machine = describe_environment().model_copy(update={"load_average": None})
@@ -270,22 +269,12 @@ def _short(found: ModuleProfile) -> ModuleProfile:
     return found.model_copy(update={"whole": whole})
 
 
-def _cases(job: Job, evidence: Evidence) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """The recipe's durations and batch sizes, as far as the models take them."""
-    recipe, face = job.recipe.bench, job.original.interface
-    durations, batches = recipe.seconds, recipe.batches
-    longest = job.recipe.positions.max_seconds
-    if longest is not None:
-        durations = tuple(dict.fromkeys(min(seconds, longest) for seconds in durations))
-    frames = Runner(face, job.session).chunks.window if face.states else face.frames
-    if frames is not None:
-        durations = (frames * job.original.frontend.seconds_per_frame,)
-    if face.batch is not None:
-        batches = (face.batch,)
-    if (durations, batches) != (recipe.seconds, recipe.batches):
-        listed = ", ".join(f"{seconds:g}" for seconds in durations)
+def _tell_cases(job: Job, evidence: Evidence) -> None:
+    """Says where the models do not take what the recipe wants measured."""
+    wanted, timing = job.recipe.bench, job.timing
+    if (timing.seconds, timing.batches) != (wanted.seconds, wanted.batches):
+        listed = ", ".join(f"{seconds:g}" for seconds in timing.seconds)
         evidence.notes.append(
             f"Latency was measured for {listed} s of audio in batches of "
-            f"{', '.join(map(str, batches))}, as the models take no other."
+            f"{', '.join(map(str, timing.batches))}, as the models take no other."
         )
-    return durations, batches

@@ -162,7 +162,7 @@ def sensitivities(
     )
     face = read_interface(model)
     output = [o.name for o in session.get_outputs()].index(face.scores)
-    feeds = [face.feeds([each]) for each in features]
+    feeds = [face.feeds(face.alone(each)) for each in features]
     exact = [log_softmax(run_session(session, feed)[output]) for feed in feeds]
     found = {}
     with progress("Sensitivity", len(layers), "layers") as advance:
@@ -220,7 +220,9 @@ def divergence(
         options: How both are run.
     """
     runners = [Runner.start(each, options) for each in (model, quantised)]
-    exact, other = ([log_softmax(r.scores([each])[0]) for each in features] for r in runners)
+    exact, other = (
+        [log_softmax(r.scores(r.interface.alone(each))[0]) for each in features] for r in runners
+    )
     return steady_divergence(exact, other)
 
 

@@ -16,12 +16,13 @@ from ..runtime.cache import Cache
 from ..runtime.calibrate import CalibrationSet
 from ..runtime.fingerprint import digest, model_digest, program_digest
 from ..runtime.model_file import load_model
+from ..runtime.runner import Runner
 from ..runtime.session import create_session
 from ..runtime.speech.content import audio_digests, refuse_overlap
 from ..runtime.speech.manifest import Utterance, load_utterances
 from .calibration import load_recordings
 from .decisions import Findings, read_decisions, refuse_calibrated, refuse_other_formats
-from .recipe import Recipe
+from .recipe import BenchSection, Recipe
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,21 @@ class Job:
             return None
         frontend = self.original.frontend
         return frontend.frames(math.ceil(seconds * frontend.sample_rate))
+
+    @property
+    def timing(self) -> BenchSection:
+        """How latency is measured: durations and batches as far as the models take them."""
+        section, face = self.recipe.bench, self.original.interface
+        durations, batches = section.seconds, section.batches
+        longest = self.recipe.positions.max_seconds
+        if longest is not None:
+            durations = tuple(dict.fromkeys(min(seconds, longest) for seconds in durations))
+        frames = Runner(face, self.session).chunks.window if face.states else face.frames
+        if frames is not None:
+            durations = (frames * self.original.frontend.seconds_per_frame,)
+        if face.batch is not None:
+            batches = (face.batch,)
+        return section.model_copy(update={"seconds": durations, "batches": batches})
 
 
 def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:

@@ -301,7 +301,7 @@ class Pipeline:
 
     def _choose_fusions(self, target: Target, point: _Point, findings: Findings) -> Findings:
         """Finds the fusions of a target that this machine is faster without."""
-        job, options = self.job, self.job.recipe.bench
+        job, options = self.job, self.job.timing
         step = (f"measure.{target}", "time the model without each fusion, on this machine")
         reason = self._why_not_measured(target)
         if reason is not None:
@@ -351,5 +351,6 @@ def _encoder_frames(job: Job) -> int | None:
     """Encoder frames of the longest audio that the recipe names; None if it names none."""
     if job.longest_frames is None:
         return None
-    features = synthetic_features(job.original.interface.mels, job.longest_frames)
-    return len(Runner(job.original.interface, job.session).scores([features])[0])
+    face = job.original.interface
+    features = synthetic_features(face.mels, job.longest_frames)
+    return len(Runner(face, job.session).scores(face.alone(features))[0])

@@ -197,7 +197,8 @@ class Watched:
         shown = [output.name for output in session.get_outputs()]
         states = None
         for piece in self._pieces(features):
-            found = dict(zip(shown, run_session(session, face.feeds([piece], states)), strict=True))
+            arrays = run_session(session, face.feeds(face.alone(piece), states))
+            found = dict(zip(shown, arrays, strict=True))
             states = face.carried(found, states)
             yield [found[name] for name in self.names]
 

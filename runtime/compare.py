@@ -234,8 +234,7 @@ def batch_dependence(runner: Runner, batch: Sequence[FloatArray]) -> OutputDiffe
     Raises:
         ConfpressError: the model fails.
     """
-    size = runner.interface.batch or 1
-    alone = [runner.scores([features] * size)[0] for features in batch]
+    alone = [runner.scores(runner.interface.alone(features))[0] for features in batch]
     pairs = list(zip(alone, runner.scores(batch), strict=True))
     expected = [one[: len(other)] for one, other in pairs]
     actual = [other[: len(one)] for one, other in pairs]

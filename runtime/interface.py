@@ -115,6 +115,10 @@ class Interface:
         told = self.place is not None and self.place.mask is not None
         return self.chunk_window if self.frames is None and told else self.frames
 
+    def alone(self, features: FloatArray) -> list[FloatArray]:
+        """One utterance as a batch; of its copies where the model takes several only."""
+        return [features] * (self.batch or 1)
+
     def feeds(
         self, batch: Sequence[FloatArray], states: Mapping[str, Array] | None = None
     ) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +16,11 @@ from confpress.optimizer.demo import demo_folder
 from confpress.optimizer.fusion_choice import choose_fusions
 from confpress.optimizer.recipe import BenchSection, Recipe, load_recipe
 from confpress.passes.base import Change, PassResult
+from confpress.passes.rewrites.static_sizes import StaticSizes
 from confpress.runtime.asr import AsrModel
-from confpress.runtime.model_file import load_model
+from confpress.runtime.bench import BenchOptions
+from confpress.runtime.model_file import load_model, save_model
+from confpress.runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from confpress.runtime.timing import Ratio
 
 
@@ -76,6 +80,29 @@ def test_a_run_measures_decides_and_is_repeated_by_its_decisions(
     assert again.model("cpu").read_bytes() == first.model("cpu").read_bytes()
     (stage,) = (each for each in again.report.stages if each.name == "measure.cpu")
     assert stage.status == "skipped"
+
+
+def test_what_is_timed_is_what_the_model_takes(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model for one batch, of which positions are kept for less than the recipe measures."""
+    model = load_model(demo_folder() / "model.onnx")
+    StaticSizes({"batch": 2})(model)
+    for name in (FRONTEND_NAME, "tokens.txt"):
+        shutil.copy(demo_folder() / name, tmp_path)
+    save_model(model, tmp_path / "model.onnx")
+    seen = []
+
+    def timed(models: object, options: BenchOptions) -> SimpleNamespace:
+        seen.append((options.seconds, options.batches))
+        same = SimpleNamespace(speedup=gain(1.0, different=False))
+        return SimpleNamespace(cases=[SimpleNamespace(timings=[None, same])])
+
+    monkeypatch.setattr(fusion_choice, "bench", timed)
+    trimmed = {"mode": "trim", "max_seconds": 1.5}
+    wanted = {"lower": {"measure": True}, "bench": {"seconds": [3.0]}, "positions": trimmed}
+    optimize(tmp_path / "model.onnx", recipe.replace(wanted), output=tmp_path / "out")
+    assert set(seen) == {((1.5,), (2,))}
 
 
 def test_fusions_can_be_left_out_by_name(recipe: Recipe, tmp_path: Path) -> None:
