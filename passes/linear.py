@@ -6,7 +6,8 @@ What ``quantize`` and the lowerings look for; a recogniser of modules is ``struc
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -21,7 +22,7 @@ class MatMulLayer:
     Attributes:
         node: The MatMul.
         id: Layer id.
-        input: X, [..., K].
+        input: X, [..., K]; a constant where :func:`projects_table` says so.
         weight: W as it stands in the graph (possibly the output of a DequantizeLinear or of a Cast
             to float32), [K, N].
         add: The Add of a constant bias of shape [N] that alone reads the product, or None.
@@ -42,18 +43,39 @@ class MatMulLayer:
 
 
 def matmul_layers(graph: ir.Graph) -> Iterator[MatMulLayer]:
-    """All MatMuls whose second operand is a constant matrix, or is decoded from one."""
+    """All MatMuls whose second operand is a constant matrix, or is decoded from one.
+
+    Not those of two constants, which are expressions to be folded, unless they project a table.
+    """
     for node in graph:
         if node.op_type != "MatMul" or node.domain:
             continue
         left, right = node.inputs
-        if left is None or right is None or constant(left) is not None:
+        if left is None or right is None:
             continue
-        stored = constant(stored_weight(right))
+        stored, table = constant(stored_weight(right)), constant(left)
         if stored is None or stored.ndim != 2:
+            continue
+        if table is not None and not projects_table(table.shape, stored.shape):
             continue
         add, bias = _bias(node, stored.shape[1])
         yield MatMulLayer(node, layer_of(node), left, right, add, bias)
+
+
+def projects_table(table: Sequence[int], weight: Sequence[int]) -> bool:
+    """Whether a product of two constants is a layer, for all that it could be folded.
+
+    So are the projections of positions for a constant number of frames: a table of more rows than
+    the weight has, whose product every layer would store in float32. Runtimes compute it when they
+    load a model. (Two narrow matrices whose product is a weight are no such layer: the second has
+    more columns than rows.)
+
+    Args:
+        table: The shape of the first operand, [..., K].
+        weight: That of the second, [K, N].
+    """
+    rows, outputs = weight
+    return math.prod(table[:-1]) > rows >= outputs
 
 
 def stored_weight(value: ir.Value) -> ir.Value | None:

@@ -77,6 +77,9 @@ class LinearFormats:
             return
         if form.weight == "float32":
             return
+        if constant(layer.input) is not None:
+            # Runtimes compute it when they load the model; only the weight's bytes count.
+            form = form.model_copy(update={"activations": "float32"})
         matrix = None if repaired is None else repaired.matrix
         key = (layer.weight, form, id(matrix))
         if key not in self._weights:

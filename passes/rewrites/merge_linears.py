@@ -35,6 +35,8 @@ class MergeLinears(InPlacePass):
         groups: dict[tuple[ir.Value, bool], list[MatMulLayer]] = {}
         for layer in matmul_layers(model.graph):
             weight = constant(layer.weight)
+            if constant(layer.input) is not None:
+                continue  # computed when the model is loaded
             if weight is not None and weight.dtype == np.float32:
                 groups.setdefault((layer.input, layer.bias is not None), []).append(layer)
         for layers in groups.values():

@@ -209,7 +209,7 @@ class _Scores:
         )
 
     def trial(self) -> dict[ir.Value, Array]:
-        """Random arrays in place of what the nodes read, for two utterances."""
+        """Random arrays in place of what the nodes read, of two utterances where sizes are free."""
         generator = np.random.default_rng(0)
         sizes = (2, 1, _FRAMES, _FRAMES)
         arrays: dict[ir.Value, Array] = {}
@@ -220,7 +220,7 @@ class _Scores:
                 size if isinstance(known, ir.SymbolicDim) else known
                 for size, known in zip(sizes, value.shape, strict=True)
             ]
-            if value is distances:
+            if value is distances and not isinstance(value.shape[3], int):
                 shape[3] = 2 * _FRAMES - 1
             array = generator.standard_normal(shape, np.float32)
             arrays[value] = array > 0 if value.dtype == ir.DataType.BOOL else array
@@ -244,9 +244,8 @@ def _read(graph: ir.Graph, attention: SelfAttention) -> _Scores:
         raise NotFusedError(
             f"positions of the kind '{attention.position}' are no vectors of frames"
         )
-    layer = attention.position_layer
     relative = attention.position is Position.RELATIVE
-    content, position = score_products(softmax, layer.output if relative and layer else None)
+    content, position = score_products(softmax, _table(attention) if relative else None)
     averaging = averaging_product(softmax)
     if len(content) != 1 or len(position) != relative or averaging is None:
         raise NotFusedError(
@@ -273,6 +272,12 @@ def _read(graph: ir.Graph, attention: SelfAttention) -> _Scores:
     return _Scores(
         content[0], position[0] if position else None, averaging, tuple(nodes), tuple(outside)
     )
+
+
+def _table(attention: SelfAttention) -> ir.Value:
+    """Relative positions: projected, or stored for a constant number of frames."""
+    layer = attention.position_layer
+    return attention.position_values[0] if layer is None else layer.output
 
 
 def _between(graph: ir.Graph, first: list[ir.Node], last: ir.Node) -> list[ir.Node]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
 
 from ..base import InPlacePass, Journal, PassResult
+from ..linear import projects_table
 from ..rewrite import constant
 from .explicit_padding import ExplicitPadding
 from .identities import RemoveIdentities
@@ -122,9 +124,11 @@ def _may_fold(node: ir.Node) -> bool | None:
 
     Dequantisation of a constant stays, in one node or begun by a Cast: it is the format of the
     weight, not an expression. A small ConstantOfShape is folded, which they leave for fear of a
-    large one: paddings are made of them.
+    large one: paddings are made of them. The projection of a table stays a layer.
     """
     if node.op_type in ("QuantizeLinear", "DequantizeLinear") or _is_ours(node.domain):
+        return False
+    if node.op_type == "MatMul" and _is_projection(*map(constant, node.inputs)):
         return False
     if node.op_type == "Cast":
         codes = constant(node.inputs[0])
@@ -134,6 +138,14 @@ def _may_fold(node: ir.Node) -> bool | None:
         shape = constant(node.inputs[0])
         return True if shape is not None and np.prod(shape) <= _SMALL else None
     return None
+
+
+def _is_projection(
+    table: npt.NDArray[np.generic] | None, weight: npt.NDArray[np.generic] | None
+) -> bool:
+    if table is None or weight is None or weight.ndim != 2:
+        return False
+    return projects_table(table.shape, weight.shape)
 
 
 def _is_ours(domain: str) -> bool:

@@ -12,6 +12,7 @@ import dataclasses
 
 import onnx_ir as ir
 
+from ..linear import projects_table
 from ..operators.linear_layers import BIAS_INPUT
 from .activations import find_activation
 from .graph import constant, constant_expression, dims, only_consumer, other_input
@@ -68,10 +69,17 @@ def _matmul(node: ir.Node) -> Linear | str | None:
         return "a MatMul needs two operands"
     for weight, value, in_axis in ((right, left, 0), (left, right, 1)):
         matrix = _Matrix.of(weight)
-        if matrix is None or constant_expression(value) is not None:
+        table = constant(value)
+        if matrix is None or (table is None and constant_expression(value) is not None):
             continue
         if matrix.shape is None:
             return "the shape of its weight is not known"
+        if table is not None and not (
+            in_axis == 0
+            and len(matrix.shape) == 2
+            and projects_table(table.shape.numpy(), matrix.shape)
+        ):
+            continue
         if len(matrix.shape) != 2:
             return f"its constant operand has {len(matrix.shape)} axes, a weight has 2"
         out_axis = 1 - in_axis

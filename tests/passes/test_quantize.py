@@ -88,6 +88,20 @@ def test_an_input_without_frames_stays_float() -> None:
     np.testing.assert_allclose(actual, x @ arrays["w"] + arrays["c"], rtol=1e-5, atol=1e-5)
 
 
+def test_a_stored_table_has_no_activations_to_quantise() -> None:
+    arrays = weights()
+    table = RANDOM.standard_normal((1, 60, 48)).astype(np.float32)
+    model = parse(LINEAR.replace("[b, t, ", "[1, 60, "), x=table, **arrays)
+    assert len(Quantize()(model).changes) == 1
+    assert operators(model).count("DequantizeLinear") == 1
+    assert "QuantizeLinear" not in operators(model)
+    codes, scales = int8_codes(arrays["w"].T)
+    (actual,) = evaluate(model, {})
+    np.testing.assert_allclose(
+        actual, table @ (codes.T * scales) + arrays["c"], rtol=1e-4, atol=1e-4
+    )
+
+
 def test_layers_of_one_input_share_its_quantisation() -> None:
     model = parse(
         """

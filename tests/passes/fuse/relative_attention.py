@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +96,12 @@ _NEMO = {
   shifted = Slice (back, zero, columns,""",
 }
 NEMO_STREAM = functools.reduce(lambda text, each: text.replace(*each), _NEMO.items(), GRAPH)
+
+
+def with_stored_positions(graph: str, batch: int, distances: int) -> str:
+    """The graph with projected positions ``p``, [batch, heads, size, distances], as a constant."""
+    stored = f"float[{batch}, {HEADS}, {SIZE}, {distances}] p"
+    return re.sub(r"  (p_all|p4|p) = .*\n", "", graph).replace("float[1, r, 6] pe", stored)
 
 
 def relative_attention(

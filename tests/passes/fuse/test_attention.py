@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
@@ -22,6 +20,7 @@ from .relative_attention import (
     WIDTH,
     relative_attention,
     relative_feeds,
+    with_stored_positions,
 )
 
 
@@ -89,7 +88,7 @@ def test_positions_may_have_no_batch(packed: bool) -> None:
 def test_positions_may_be_stored_for_constant_frames(frames: int, past: int) -> None:
     """Where a model is exported for a number of frames, their projections are folded."""
     distances = 2 * (frames + past) - 1
-    graph = _with_stored_positions(NEMO_STREAM if past else GRAPH, 1, distances)
+    graph = with_stored_positions(NEMO_STREAM if past else GRAPH, 1, distances)
     stored = np.random.default_rng(1).standard_normal((1, HEADS, SIZE, distances), np.float32)
     original, model = (relative_attention(graph=graph, p=stored) for _ in range(2))
     sizes = {"t": frames, "s": frames + past, "c": past} if past else {"t": frames}
@@ -108,15 +107,10 @@ def test_positions_may_be_stored_for_constant_frames(frames: int, past: int) -> 
 
 
 def test_stored_positions_of_every_item_are_refused() -> None:
-    graph = _with_stored_positions(GRAPH, batch=2, distances=13)
+    graph = with_stored_positions(GRAPH, batch=2, distances=13)
     model = relative_attention(graph=graph, p=np.ones((2, HEADS, SIZE, 13), np.float32))
     (refusal,) = FuseAttention()(model).refusals
     assert "stored positions [2, 2, 3, 13] do not have the axes" in refusal.reason
-
-
-def _with_stored_positions(graph: str, batch: int, distances: int) -> str:
-    stored = f"float[{batch}, {HEADS}, {SIZE}, {distances}] p"
-    return re.sub(r"  (p_all|p4|p) = .*\n", "", graph).replace("float[1, r, 6] pe", stored)
 
 
 def test_attention_beside_a_convolutional_gate() -> None:

@@ -46,5 +46,12 @@ def test_large_groups_are_refused() -> None:
     assert "3 layers" in result.refusals[0].reason
 
 
+def test_layers_of_a_stored_table_are_left_to_the_runtime() -> None:
+    model = parse(
+        THREE.replace("[b, t, 8]", "[1, 9, 8]"), x=np.ones((1, 9, 8), np.float32), **arrays()
+    )
+    assert not MergeLinears()(model).modified
+
+
 def test_ids_of_different_modules_are_joined_whole() -> None:
     assert merged_id(["a.x", "b.y"]) == "a.x+b.y"

@@ -14,10 +14,18 @@ from confpress.passes.lower.float16 import Float16
 from confpress.passes.rewrite import replace_value
 from confpress.passes.rewrites.query_blocks import QueryBlocks
 from confpress.passes.rewrites.relative_shift import RelativeShift
+from confpress.passes.rewrites.static_sizes import StaticSizes
 from confpress.passes.structure import Kind, Position, recognise
 
 from ..fuse.attention_graphs import NO_CACHES
-from ..fuse.relative_attention import relative_attention, relative_feeds
+from ..fuse.relative_attention import (
+    GRAPH,
+    HEADS,
+    SIZE,
+    relative_attention,
+    relative_feeds,
+    with_stored_positions,
+)
 from ..fuse.test_plain_attention import (
     ADDED,
     CACHES,
@@ -55,6 +63,28 @@ def test_relative_positions(blocks: int, batch: int, frames: int) -> None:
     """Fewer frames than blocks leave empty blocks."""
     model = _split(_relative, blocks)
     assert difference(_relative(), model, relative_feeds(batch, frames)) < 1e-5
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_relative_positions_of_constant_frames(*, stored: bool) -> None:
+    frames = 9
+    graph, arrays = GRAPH, {}
+    if stored:
+        shape = (1, HEADS, SIZE, 2 * frames - 1)
+        graph = with_stored_positions(GRAPH, 1, shape[-1])
+        arrays["p"] = np.random.default_rng(1).standard_normal(shape, np.float32)
+
+    def made() -> ir.Model:
+        model = relative_attention(graph=graph, **arrays)
+        RelativeShift()(model)
+        StaticSizes({"t": frames} if stored else {"t": frames, "r": 2 * frames - 1})(model)
+        return common.ShapeInferencePass()(model).model
+
+    model = _split(made)
+    feeds = dict(relative_feeds(2, frames))
+    if stored:
+        del feeds["pe"]
+    assert difference(made(), model, feeds) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.rewrites.versions import WORKING_OPSET
 
@@ -30,6 +31,26 @@ def test_constant_expressions_become_one_weight() -> None:
     assert model.opset_imports[""] == WORKING_OPSET
     feeds = {"x": RANDOM.standard_normal((2, 4)).astype(np.float32)}
     assert difference(model, original, feeds) == 0
+
+
+@pytest.mark.parametrize(
+    ("table", "weight", "left"),
+    [((1, 9, 4), (4, 4), ["MatMul", "Add"]), ((4, 2), (2, 4), ["Add"]), ((3, 4), (4, 4), ["Add"])],
+    ids=["positions", "narrow matrices", "few rows"],
+)
+def test_a_projection_larger_than_its_weight_stays(
+    table: tuple[int, ...], weight: tuple[int, int], left: list[str]
+) -> None:
+    text = f"""
+    <ir_version: 8, opset_import: ["": 17]>
+    net (float[b, n, 4] x, float{[*table]} p, float{[*weight]} w) => (float[b, n, 4] y)
+    {{ q = MatMul (p, w)  y = Add (x, q) }}"""
+    arrays = {
+        n: RANDOM.standard_normal(s, np.float32) for n, s in {"p": table, "w": weight}.items()
+    }
+    model = parse(text, **arrays)
+    Simplify()(model)
+    assert operators(model) == left
 
 
 def test_equal_initializers_and_equal_nodes_are_shared() -> None:

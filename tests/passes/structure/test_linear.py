@@ -51,6 +51,16 @@ def test_spellings(body: str, weight: str, bias: str | None, out_axis: int, *, i
     assert layer.output.name in ("y", "m")
 
 
+@pytest.mark.parametrize(("rows", "layers"), [(D + 1, 1), (D, 0)])
+def test_a_stored_table_has_a_layer_where_its_projection_would_be_larger(
+    rows: int, layers: int
+) -> None:
+    weights = {**WEIGHTS, "square": (D, D), "table": (1, rows, D)}
+    body = "q = MatMul (table, square)  y = Add (x, q)"
+    model = make(body, weights, outputs=f"float[B,T,{D}] y")
+    assert len(find_products(model.graph).linears) == layers
+
+
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_gemm(transposed: int) -> None:
     weight = "wt" if transposed else "w"
