@@ -124,17 +124,16 @@ def _asks(number: ir.Value | None, scores: ir.Value) -> bool:
 
 
 def _are_queries(columns: ir.Value, scores: ir.Value) -> bool:
-    """Whether columns are added to scores of as many keys as queries, which 2T-1 distances serve.
+    """Whether there are as many columns as queries, which 2T-1 distances serve.
 
     Their number is then better told by the distances: a part of the queries has a part of these.
     """
     queries = None if scores.shape is None or len(scores.shape) != 4 else scores.shape[2]
     if queries is None or not is_known(queries):
         return False
-    others = [v for user in columns.consumers() if user.op_type == "Add" for v in user.inputs]
-    return any(
-        v is not None and v is not columns and v.shape and v.shape[-1] == queries for v in others
-    )
+    # Added to scores of keys they have that many; inference does not tell what a Slice keeps.
+    alike = [v for user in columns.consumers() if user.op_type == "Add" for v in user.inputs]
+    return any(v is not None and v.shape and v.shape[-1] == queries for v in (columns, *alike))
 
 
 def _addition(shifted: ir.Value) -> tuple[ir.Node, ir.Value] | None:

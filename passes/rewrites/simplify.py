@@ -16,6 +16,7 @@ from onnxscript.optimizer import fold_constants_ir
 from ..base import InPlacePass, Journal, PassResult
 from ..linear import projects_table
 from ..rewrite import constant
+from .expand_sizes import ExpandSizes
 from .explicit_padding import ExplicitPadding
 from .identities import RemoveIdentities
 from .known_bounds import KnownBounds
@@ -84,6 +85,7 @@ class Simplify(InPlacePass):
         for step in (
             RemoveIdentities(),
             ExplicitPadding(),
+            ExpandSizes(),
             PadIntoConv(),
             KnownBounds(),
             common.DeduplicateHashedInitializersPass(),

@@ -76,6 +76,22 @@ def test_as_many_keys_as_queries_are_told_by_the_distances() -> None:
     assert difference(model, original, feeds) == 0
 
 
+def test_shapes_may_say_that_there_are_as_many_columns_as_queries() -> None:
+    """Those of torch's newer exporter do; the frames that it counts by are the model's own."""
+    text = SHIFT.replace("y)", "y, int64[1] frames)").replace(
+        "float[b, h, t, k]", "float[b, h, t, t]"
+    )
+    text = text.replace("int64[8] pads", "float[b, 8, t] features, int64[8] pads")
+    text = text.replace("keys = Sub (wide, t)", "frames = Shape <start = 2> (features)")
+    text = text.replace("Slice (back, zero, keys,", "Slice (back, zero, frames,")
+    model, original = parse(text, pads=PADS), parse(text, pads=PADS)
+    assert RelativeShift()(model).modified
+    (frames,) = [value for value in model.graph.outputs if value.name == "frames"]
+    assert not frames.consumers()
+    feeds = {"x": scores(7), "features": np.zeros((2, 8, 7), np.float32)}
+    assert difference(model, original, feeds) == 0
+
+
 def test_columns_are_counted_by_the_scores_that_the_shifted_ones_are_added_to() -> None:
     """Torch's newer exporter computes their number from the frames that the model is given."""
     text = SHIFT.replace("int64[8] pads", "float[b, h, t, k] content, float[k] f, int64[8] pads")
