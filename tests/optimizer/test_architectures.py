@@ -42,7 +42,11 @@ CASES = [
     for quick in [name == "parakeet masked"]
 ]
 #: Whose attention target `cpu` leaves to ONNX Runtime; docs/fusions.md has the reasons.
-LEFT_ALONE = {("gemma3n", "dynamo"), ("torchaudio conformer", "torchscript")}
+LEFT_ALONE = {
+    ("gemma3n", "dynamo"),
+    ("torchaudio conformer", "torchscript"),
+    ("torchaudio convolution first", "torchscript"),
+}
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
 
