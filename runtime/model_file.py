@@ -51,7 +51,8 @@ def load_model(path: Path | str) -> ir.Model:
 
     Raises:
         ConfpressError: there is no such file, it is not ONNX, it is cut off, a node reads what
-            nothing gives, or its external data is missing, too short or outside the model's folder.
+            nothing gives, nodes wait for each other, or its external data is missing, too short
+            or outside the model's folder.
     """
     path = Path(path)
     opset_domains(path)  # refuses what is not a whole ONNX file, before anything is parsed
@@ -61,6 +62,7 @@ def load_model(path: Path | str) -> ir.Model:
     except Exception as error:
         raise ConfpressError(f"{path} is not a valid ONNX model: {_one_line(error)}.") from error
     _refuse_dangling(model, path)
+    _sort(model, path)
     _bind_external_data(model, path.resolve())
     return model
 
@@ -331,6 +333,18 @@ def _initializers(model: ir.Model) -> Iterator[tuple[ir.Value, ir.TensorProtocol
         for value in graph.initializers.values():
             if value.const_value is not None:
                 yield value, value.const_value
+
+
+def _sort(model: ir.Model, path: Path) -> None:
+    """Puts nodes behind what they read; ONNX Runtime runs files where they are not."""
+    try:
+        model.graph.sort()
+        for function in model.functions.values():
+            function.sort()
+    except ValueError as error:
+        raise ConfpressError(
+            f"{path} is not a valid ONNX model: nodes wait for each other's results."
+        ) from error
 
 
 def _bind_external_data(model: ir.Model, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import (
-    FiniteRange,
+    SECONDS,
     frontend_option,
     json_option,
     kernels_option,
@@ -45,7 +45,7 @@ _RUNS = {
 @click.option("--layers", is_flag=True, help="Show every layer, not only groups of equal ones.")
 @click.option(
     "--seconds",
-    type=FiniteRange(min=0, min_open=True),
+    type=SECONDS,
     default=10.0,
     show_default=True,
     metavar="S",

@@ -9,7 +9,7 @@ import click
 
 from .options import (
     PATH,
-    FiniteRange,
+    SECONDS,
     frontend_option,
     json_option,
     kernels_option,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("models", metavar="MODEL...", type=PATH, nargs=-1, required=True)
 @click.option(
     "--seconds",
-    type=FiniteRange(min=0, min_open=True),
+    type=SECONDS,
     multiple=True,
     default=(10.0,),
     show_default=True,

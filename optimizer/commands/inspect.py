@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import PATH, FiniteRange, json_option, model_argument
+from .options import PATH, SECONDS, json_option, model_argument
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @model_argument
 @click.option(
     "--seconds",
-    type=FiniteRange(min=0, min_open=True),
+    type=SECONDS,
     default=10.0,
     show_default=True,
     metavar="S",

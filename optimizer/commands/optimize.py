@@ -11,6 +11,7 @@ import click
 from ..presets import DEFAULT, PRESETS
 from .options import (
     PATH,
+    SECONDS,
     FiniteRange,
     format_plan_option,
     formats_option,
@@ -99,7 +100,7 @@ _PRESETS = "; ".join(f"`{name}`: {preset.about}" for name, preset in PRESETS.ite
 @repair_option
 @click.option(
     "--max-seconds",
-    type=FiniteRange(min=0, min_open=True),
+    type=SECONDS,
     metavar="S",
     help="Longest audio the model must take: a stored position table is trimmed to it. Without "
     "it, the table is computed in the graph, for any length.",

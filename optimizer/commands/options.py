@@ -18,11 +18,13 @@ class FiniteRange(click.FloatRange):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Reads the number, or says that it is none."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
+        if not math.isfinite(click.FLOAT.convert(value, param, ctx)):
             self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
+        return float(super().convert(value, param, ctx))
 
+
+#: Durations of audio: a day at most, so that a slip is not asked of the memory.
+SECONDS = FiniteRange(min=0, max=86_400, min_open=True)
 
 model_argument = click.argument("model", type=PATH)
 
@@ -62,7 +64,7 @@ tokens_option = click.option(
 
 chunk_option = click.option(
     "--chunk",
-    type=FiniteRange(min=0, min_open=True),
+    type=SECONDS,
     metavar="S",
     help="Streaming models: seconds of audio from one chunk to the next, where the model does not "
     "say [0.64].",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import (
-    FiniteRange,
+    SECONDS,
     frontend_option,
     json_option,
     kernels_option,
@@ -32,7 +32,7 @@ _NAMED_OPERATORS = 3
 @model_argument
 @click.option(
     "--seconds",
-    type=FiniteRange(min=0, min_open=True),
+    type=SECONDS,
     default=10.0,
     show_default=True,
     metavar="S",

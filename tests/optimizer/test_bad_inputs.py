@@ -241,3 +241,9 @@ def test_json_in_the_place_of_what_is_read(
     assert "would replace the input" in refuses(
         "transcribe", tiny_ctc, speech_folder, "--tokens", tokens, "--json", tokens
     )
+
+
+def test_audio_that_no_memory_holds(confpress: Confpress, tiny_ctc: Path) -> None:
+    done = confpress("bench", tiny_ctc, "--seconds", "1e300")
+    assert done.status == 2
+    assert "is not in the range 0<x<=86400" in done.err

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
@@ -302,3 +303,22 @@ def test_what_is_read_and_not_given_is_refused(tiny_ctc: Path, field: str, name:
     proto.graph.ClearField(field)  # type: ignore[arg-type]
     tiny_ctc.write_bytes(proto.SerializeToString())
     assert f"reads '{name}', which is no input, no weight" in refused(tiny_ctc)
+
+
+def test_nodes_are_put_behind_what_they_read(tiny_ctc: Path) -> None:
+    model = onnx.load(tiny_ctc)
+    nodes = [*model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes[::-1])
+    onnx.save(model, tiny_ctc)
+    onnx.checker.check_model(ir.to_proto(load_model(tiny_ctc)))
+
+
+def test_nodes_that_wait_for_each_other_are_refused(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["": 18]>
+    g (float[1] x) => (float[1] b) { a = Neg (x)  b = Neg (a) }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.node[0].input[0] = "b"
+    onnx.save(model, tmp_path / "round.onnx")
+    with pytest.raises(ConfpressError, match="wait for each other"):
+        load_model(tmp_path / "round.onnx")
