@@ -101,6 +101,8 @@ def _fuse(model: ir.Model, module: Module) -> str:
         context = patch.op("Reshape", context, patch.ints(0, 0, *shape))
     if parts.time_first:
         context = patch.op("Transpose", context, perm=[1, 0, 2])
+    if parts.context.shape is not None and len(parts.context.shape) == 2:
+        context = patch.op("Squeeze", context, patch.ints(0))
     replace_value(parts.context, context)
     return operator
 
@@ -161,6 +163,8 @@ def _rows(patch: Patch, source: Source) -> ir.Value:
     if source.time_first:
         return patch.op("Transpose", source.value, perm=[1, 0, 2])
     value = source.value
+    if source.unbatched:
+        return patch.op("Unsqueeze", value, patch.ints(0))
     if source.by_head:
         value = patch.op("Transpose", value, perm=[0, 2, 1, 3])
     if source.by_head or source.block is not None:

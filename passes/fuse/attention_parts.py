@@ -37,7 +37,7 @@ class Source:
         value: The projection's result, perhaps packed with others; or what was made of it
             (rotated, put behind a cache), [batch, frames, width] or [batch, heads, frames, size];
             or frames cut into blocks, each an item of the batch, [blocks, frames, heads, size];
-            or positions without a batch, [distances, width].
+            or positions without a batch, [distances, width], or the frames of a batch of one.
         width: Its width.
         column: Its first column there.
         scale: Product of the factors on the way.
@@ -65,12 +65,13 @@ class Source:
         """How many frames there are, of a block where there are blocks; None where that varies."""
         if self.block is not None or self.value.shape is None:
             return self.block
-        frames = self.value.shape[2 if self.by_head else int(not self.time_first)]
+        first = self.time_first or self.unbatched
+        frames = self.value.shape[2 if self.by_head else int(not first)]
         return frames if isinstance(frames, int) else None
 
     @property
     def unbatched(self) -> bool:
-        """Whether it is one table for all items."""
+        """Whether it is one table for all items, or frames of the only one."""
         return self.value.shape is not None and len(self.value.shape) == 2
 
     @property
@@ -135,7 +136,8 @@ class AttentionParts:
         positions: Relative positions, if there are any.
         scores: Scale and mask.
         context: The result, [batch, queries, H · dh], or [blocks, queries, H, dh] of blocks, or
-            [queries, batch, H · dh] where projections are time first.
+            [queries, batch, H · dh] where projections are time first, or [queries, H · dh] of the
+            only item.
     """
 
     query: Source
@@ -168,6 +170,8 @@ class AttentionParts:
         shape = self.query.value.shape
         if shape is None or self.block is not None:
             return None
+        if self.query.unbatched:
+            return 1
         return shape[1 if self.time_first else 0]
 
     @property

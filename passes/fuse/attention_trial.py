@@ -79,6 +79,8 @@ class AttentionTrial:
                 found = evaluate_operator(self.node, self.function, arrays)
             except ValueError:  # the sizes do not fit
                 return np.inf
+            if expected.ndim == 2:  # of the only item
+                expected = expected[None]
             if self.parts.time_first:
                 expected = expected.swapaxes(0, 1)
             # Of blocks the graph's context has its heads on an axis of their own.
@@ -143,6 +145,8 @@ class AttentionTrial:
             else:
                 source = self.parts.sources[place]
                 found[value] = arrays[source.value]
+                if source.unbatched:
+                    found[value] = found[value][None]
                 if source.time_first:
                     found[value] = found[value].swapaxes(0, 1)
                 if source.by_head:
@@ -152,8 +156,6 @@ class AttentionTrial:
                 if place == _POSITIONS and self.parts.positions is not None:
                     if self._by_pair:
                         found[value] = rows_of(found[value])
-                    elif source.unbatched:
-                        found[value] = found[value][None]
                     read = self.node.attributes.get_ints("columns")[_POSITIONS]
                     columns = found[value][..., source.column - read :]
                     found[value] = columns * np.float32(self.parts.positions.factor)

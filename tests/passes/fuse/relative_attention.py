@@ -126,15 +126,18 @@ def relative_attention(
             end=GATED_END if gated else "y = Add (x, out)",
             declared="".join(f", float{list(shape)} {name}" for name, shape in gate.items()),
         ),
-        **(matrices | constants),
-        **{name: generator.standard_normal(shape, np.float32) for name, shape in gate.items()},
-        norm_weight=np.ones(WIDTH, np.float32),
-        norm_bias=np.zeros(WIDTH, np.float32),
-        u=generator.standard_normal((HEADS, SIZE), np.float32),
-        w=generator.standard_normal((HEADS, SIZE), np.float32),
-        split=np.array([0, -1, HEADS, SIZE]),
-        joined=np.array([0, 0, WIDTH]),
-        pads=np.array([0, 0, 0, 1, 0, 0, 0, 0]),
+        **{
+            **matrices,
+            **{name: generator.standard_normal(shape, np.float32) for name, shape in gate.items()},
+            "norm_weight": np.ones(WIDTH, np.float32),
+            "norm_bias": np.zeros(WIDTH, np.float32),
+            "u": generator.standard_normal((HEADS, SIZE), np.float32),
+            "w": generator.standard_normal((HEADS, SIZE), np.float32),
+            "split": np.array([0, -1, HEADS, SIZE]),
+            "joined": np.array([0, 0, WIDTH]),
+            "pads": np.array([0, 0, 0, 1, 0, 0, 0, 0]),
+            **constants,
+        },
     )
 
 

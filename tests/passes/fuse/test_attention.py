@@ -106,6 +106,33 @@ def test_positions_may_be_stored_for_constant_frames(frames: int, past: int) -> 
         np.testing.assert_allclose(y[0], expected[0], rtol=0, atol=1e-5)
 
 
+def test_frames_of_the_only_item_may_be_rows() -> None:
+    """As onnxsim leaves linear layers of a batch of one, for Gemm; positions are folded."""
+    frames = 7
+    graph = with_stored_positions(GRAPH, 1, 2 * frames - 1)
+    for old, new in {
+        "MatMul (n, w_": "MatMul (rows, w_",
+        "q_all =": "rows = Reshape (n, flat_shape)\n  q_all =",
+        "out = MatMul (flat, w_out)": "o = MatMul (flat, w_out)  out = Reshape (o, one_item)",
+        "int64[3] joined": "int64[2] joined, int64[2] flat_shape, int64[3] one_item",
+    }.items():
+        graph = graph.replace(old, new)
+    sizes = {
+        "p": np.random.default_rng(1).standard_normal((1, HEADS, SIZE, 2 * frames - 1), np.float32),
+        "split": np.array([1, frames, HEADS, SIZE]),
+        "joined": np.array([frames, WIDTH]),
+        "flat_shape": np.array([frames, WIDTH]),
+        "one_item": np.array([1, frames, WIDTH]),
+    }
+    original, model = (relative_attention(graph=graph, **sizes) for _ in range(2))
+    StaticSizes({"b": 1, "t": frames})(model)
+    infer_shapes(model)
+    assert FuseAttention()(model).modified
+    feeds = {name: array for name, array in relative_feeds(1, frames).items() if name != "pe"}
+    expected, y = evaluate(original, feeds), evaluate(model, feeds, str(library_path()))
+    np.testing.assert_allclose(y[0], expected[0], rtol=0, atol=1e-5)
+
+
 def test_stored_positions_of_every_item_are_refused() -> None:
     graph = with_stored_positions(GRAPH, batch=2, distances=13)
     model = relative_attention(graph=graph, p=np.ones((2, HEADS, SIZE, 13), np.float32))
