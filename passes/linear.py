@@ -72,8 +72,10 @@ def projects_table(table: Sequence[int], weight: Sequence[int]) -> bool:
 
     Args:
         table: The shape of the first operand, [..., K].
-        weight: That of the second, [K, N].
+        weight: That of the second; a layer's is [K, N].
     """
+    if len(weight) != 2:
+        return False
     rows, outputs = weight
     return math.prod(table[:-1]) > rows >= outputs
 

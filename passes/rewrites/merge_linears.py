@@ -34,9 +34,9 @@ class MergeLinears(InPlacePass):
         journal = Journal()
         groups: dict[tuple[ir.Value, bool], list[MatMulLayer]] = {}
         for layer in matmul_layers(model.graph):
-            weight = constant(layer.weight)
             if constant(layer.input) is not None:
                 continue  # computed when the model is loaded
+            weight = constant(layer.weight)
             if weight is not None and weight.dtype == np.float32:
                 groups.setdefault((layer.input, layer.bias is not None), []).append(layer)
         for layers in groups.values():

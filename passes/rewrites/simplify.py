@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.optimizer import fold_constants_ir
@@ -130,8 +129,10 @@ def _may_fold(node: ir.Node) -> bool | None:
     """
     if node.op_type in ("QuantizeLinear", "DequantizeLinear") or _is_ours(node.domain):
         return False
-    if node.op_type == "MatMul" and _is_projection(*map(constant, node.inputs)):
-        return False
+    if node.op_type == "MatMul":
+        table, weight = map(constant, node.inputs)
+        if table is not None and weight is not None and projects_table(table.shape, weight.shape):
+            return False
     if node.op_type == "Cast":
         codes = constant(node.inputs[0])
         stored = codes is not None and codes.dtype in (np.int8, np.uint8)
@@ -140,14 +141,6 @@ def _may_fold(node: ir.Node) -> bool | None:
         shape = constant(node.inputs[0])
         return True if shape is not None and np.prod(shape) <= _SMALL else None
     return None
-
-
-def _is_projection(
-    table: npt.NDArray[np.generic] | None, weight: npt.NDArray[np.generic] | None
-) -> bool:
-    if table is None or weight is None or weight.ndim != 2:
-        return False
-    return projects_table(table.shape, weight.shape)
 
 
 def _is_ours(domain: str) -> bool:

@@ -74,10 +74,8 @@ def _matmul(node: ir.Node) -> Linear | str | None:
             continue
         if matrix.shape is None:
             return "the shape of its weight is not known"
-        if table is not None and not (
-            in_axis == 0
-            and len(matrix.shape) == 2
-            and projects_table(table.shape.numpy(), matrix.shape)
+        if table is not None and (
+            weight is left or not projects_table(table.shape.numpy(), matrix.shape)
         ):
             continue
         if len(matrix.shape) != 2:
