@@ -249,15 +249,13 @@ def _context(attention: SelfAttention, block: int | None) -> ir.Value:
 
 def _position_table(attention: SelfAttention) -> Source | None:
     """What queries meet beside keys, if anything."""
-    layer = attention.position_layer
     if attention.position is Position.SHAW:
         return Source(attention.position_values[0], attention.head_size, 0, 1.0, None)
     if attention.position is not Position.RELATIVE:
         return None
-    if layer is None:
-        width = attention.heads * attention.head_size
-        return Source(attention.position_values[0], width, 0, 1.0, None)
-    return Source(layer.output, layer.out_features, 0, 1.0, None)
+    layer, width = attention.position_layer, attention.heads * attention.head_size
+    columns = width if layer is None else layer.out_features
+    return Source(attention.relative_positions, columns, 0, 1.0, None)
 
 
 def _distances(

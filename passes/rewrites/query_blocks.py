@@ -245,7 +245,7 @@ def _read(graph: ir.Graph, attention: SelfAttention) -> _Scores:
             f"positions of the kind '{attention.position}' are no vectors of frames"
         )
     relative = attention.position is Position.RELATIVE
-    content, position = score_products(softmax, _table(attention) if relative else None)
+    content, position = score_products(softmax, attention.relative_positions if relative else None)
     averaging = averaging_product(softmax)
     if len(content) != 1 or len(position) != relative or averaging is None:
         raise NotFusedError(
@@ -272,12 +272,6 @@ def _read(graph: ir.Graph, attention: SelfAttention) -> _Scores:
     return _Scores(
         content[0], position[0] if position else None, averaging, tuple(nodes), tuple(outside)
     )
-
-
-def _table(attention: SelfAttention) -> ir.Value:
-    """Relative positions: projected, or stored for a constant number of frames."""
-    layer = attention.position_layer
-    return attention.position_values[0] if layer is None else layer.output
 
 
 def _between(graph: ir.Graph, first: list[ir.Node], last: ir.Node) -> list[ir.Node]:

@@ -211,6 +211,12 @@ class SelfAttention:
         own = (self.query, self.key, self.value, self.out)
         return own if self.position_layer is None else (*own, self.position_layer)
 
+    @property
+    def relative_positions(self) -> ir.Value:
+        """What queries meet where positions are relative: projected, or stored as if they were."""
+        layer = self.position_layer
+        return self.position_values[0] if layer is None else layer.output
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ConvolutionModule:
