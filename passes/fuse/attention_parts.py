@@ -118,10 +118,14 @@ class PositionParts:
     bias: Array
 
     @property
+    def by_pair(self) -> bool:
+        """Whether there are vectors of all pairs of frames, which all heads share."""
+        return self.distances is not None and self.distances.by_pair
+
+    @property
     def width(self) -> int:
         """Features that the operator reads: of all heads, or of one that all share."""
-        shared = self.distances is not None and self.distances.shared
-        return self.bias.shape[1] if shared else self.bias.size
+        return self.bias.shape[1] if self.by_pair else self.bias.size
 
 
 @dataclasses.dataclass(frozen=True)

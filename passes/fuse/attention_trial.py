@@ -103,8 +103,7 @@ class AttentionTrial:
     @property
     def _by_pair(self) -> bool:
         """Whether positions are vectors of all pairs of frames."""
-        positions = self.parts.positions
-        return positions is not None and positions.distances is not None
+        return self.parts.positions is not None and self.parts.positions.by_pair
 
     def _projections(self, batch: int, frames: int, past: int) -> dict[ir.Value, Array]:
         """Random arrays in place of all sources."""

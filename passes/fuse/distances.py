@@ -34,10 +34,10 @@ class Distances:
         difference: The Sub of a column and a row of numbers that count frames from 0.
         keys_first: Whether keys less queries, not queries less keys.
         steps: What makes rows of the table of differences, element by element, the last first.
-        shared: Whether all heads share the vectors.
+        by_pair: Whether the graph has a vector for every pair of frames, which all heads share.
     """
 
-    shared: ClassVar = True
+    by_pair: ClassVar = True
 
     table: ir.Value
     difference: ir.Value
@@ -73,10 +73,10 @@ class StoredDistances:
 
     Attributes:
         rows: What the operator reads, [1, Tq + Tk - 1, dh].
-        shared: Whether all heads share the vectors.
+        by_pair: Whether the graph has a vector for every pair of frames, which all heads share.
     """
 
-    shared: ClassVar = True
+    by_pair: ClassVar = True
 
     rows: Array
 
@@ -92,10 +92,10 @@ class StoredProjections:
 
     Attributes:
         rows: What the operator reads, [1, distances, H · dh].
-        shared: Whether all heads share the vectors.
+        by_pair: Whether the graph has a vector for every pair of frames, which all heads share.
     """
 
-    shared: ClassVar = False
+    by_pair: ClassVar = False
 
     rows: Array
 
