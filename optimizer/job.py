@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import onnxruntime as ort
@@ -96,7 +97,7 @@ class Job:
         frontend = self.original.frontend
         return frontend.frames(math.ceil(seconds * frontend.sample_rate))
 
-    @property
+    @cached_property
     def timing(self) -> BenchSection:
         """How latency is measured: durations and batches as far as the models take them."""
         section, face = self.recipe.bench, self.original.interface
