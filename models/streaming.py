@@ -14,7 +14,7 @@ from .attention import relative_positions
 from .convolution import ConformerConvolution
 from .ctc import ConformerCTC
 from .encoder import ConformerLayer
-from .subsampling import ConvSubsampling
+from .subsampling import ConvSubsampling, silence
 
 #: States of every layer: projected keys and values, and what the convolution saw last.
 LAYER_STATES = ("keys", "values", "convolution")
@@ -94,8 +94,8 @@ def _subsample(subsampling: ConvSubsampling, features: Tensor, before: Tensor) -
     for index, layer in enumerate(subsampling.conv):
         if index and isinstance(layer, nn.Conv2d) and layer.stride[0] == 2:
             before = torch.div(before, 2, rounding_mode="floor")
-            there = torch.arange(x.shape[2], device=x.device)[None, :] >= before[:, None]
-            x = x * there[:, None, :, None].to(x.dtype)
+            frames = torch.arange(x.shape[2], device=x.device)
+            x = silence(x, frames[None, :] >= before[:, None])
         x = layer(x)
     batch, channels, time, bins = x.shape
     output: Tensor = subsampling.out(x.transpose(1, 2).reshape(batch, time, channels * bins))

@@ -67,4 +67,9 @@ class ConvSubsampling(nn.Module):
 def _silence_padding(x: Tensor, length: Tensor) -> Tensor:
     """Zero the frames at and beyond `length`; `x` is [batch, channels, time, features]."""
     frames = torch.arange(x.shape[2], device=x.device)
-    return x * (frames[None, :] < length[:, None])[:, None, :, None].to(x.dtype)
+    return silence(x, frames[None, :] < length[:, None])
+
+
+def silence(x: Tensor, heard: Tensor) -> Tensor:
+    """Zero the frames but those `heard`, [batch, time]; `x` is [batch, channels, time, features]."""
+    return x * heard[:, None, :, None].to(x.dtype)
