@@ -71,5 +71,5 @@ def _silence_padding(x: Tensor, length: Tensor) -> Tensor:
 
 
 def silence(x: Tensor, heard: Tensor) -> Tensor:
-    """Zero the frames but those `heard`, [batch, time]; `x` is [batch, channels, time, features]."""
+    """Zero frames but those `heard`, [batch, time]; `x` is [batch, channels, time, features]."""
     return x * heard[:, None, :, None].to(x.dtype)
