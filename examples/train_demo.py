@@ -29,8 +29,9 @@ from confpress.models.training.augment import (
     change_speed,
 )
 from confpress.models.training.data import Corpus, Example
-from confpress.models.training.loop import EpochResult, Progress, Trainer, TrainingConfig
+from confpress.models.training.loop import EpochResult, Progress, Trainer
 from confpress.models.training.parallel import Workers, run_workers
+from confpress.models.training.recognition import Recognition, RecognitionConfig
 from confpress.models.training.sentences import is_plain, sentence
 from confpress.models.training.synthesise import (
     CALIBRATION_VARIANTS,
@@ -249,10 +250,17 @@ def train(options: argparse.Namespace) -> None:
         )
     )
     LOG.info("%d parameters, dropout %.2f", model.parameter_count(), options.dropout)
-    config = TrainingConfig(
+    config = RecognitionConfig(
         epochs=1000, minutes=options.minutes, frames_per_batch=4000 // options.workers
     )
-    trainer = Trainer(model, VOCABULARY, config, options.work / "ckpt", SpecAugment())
+    trainer = Trainer(
+        model,
+        Recognition(VOCABULARY, config.intermediate_weight),
+        config,
+        options.work / "ckpt",
+        augment=SpecAugment(),
+        facts={"characters": VOCABULARY.characters},
+    )
     if trainer.resume():
         LOG.info("resumed after epoch %d", trainer.epoch)
 
@@ -274,7 +282,7 @@ def train(options: argparse.Namespace) -> None:
             "epoch %d: loss %.3f, WER held-out speakers %.2f %%, watched %.2f %%, %.1f min",
             r.epoch,
             r.loss,
-            100 * r.validation_wer,
+            100 * r.error,
             100 * watched,
             r.minutes,
         )

@@ -38,6 +38,7 @@ COMMANDS = (
     "kernels",
     "export",
     "train",
+    "finetune",
 )
 
 EXIT_ERROR = 1

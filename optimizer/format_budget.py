@@ -125,7 +125,7 @@ def _measures(flat: Sequence[tuple[str, Option]], name: str) -> tuple[Floats, fl
         The costs, and the unit.
     """
     costs = np.array([getattr(option, name) for _, option in flat], np.float64)
-    unit = max(float(costs.max(initial=0)), 1e-30)
+    unit = float(costs.max(initial=0)) or 1.0
     return costs / unit, unit
 
 

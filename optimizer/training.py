@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,18 @@ def load_data(
     for utterance in (*data.training, *data.validation):
         if not utterance.text:
             raise ConfpressError(f"{utterance.path} has no text in its manifest.")
-    learned = {utterance.path.resolve() for utterance in data.training}
-    for utterance in data.validation:
+    check_apart(data.training, data.validation)
+    return data
+
+
+def check_apart(training: Sequence[Utterance], validation: Sequence[Utterance]) -> None:
+    """Refuses to judge by what was learned from."""
+    learned = {utterance.path.resolve() for utterance in training}
+    for utterance in validation:
         if utterance.path.resolve() in learned:
             raise ConfpressError(
                 f"{utterance.path} is in both the training and the validation speech."
             )
-    return data
 
 
 def train(
@@ -89,7 +94,7 @@ def train(
     examples = [
         corpora.prepare(
             [(u.path, u.text) for u in utterances],
-            _extractor(config.frontend),
+            extractor(config.frontend),
             vocabulary,
         )
         for utterances in (data.training, data.validation)
@@ -97,10 +102,13 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     trainer = loop.Trainer(
         loop.seeded_model(config.model, config.training.seed),
-        vocabulary,
+        import_models("training.recognition").Recognition(
+            vocabulary, config.training.intermediate_weight
+        ),
         config.training,
         folder,
-        import_models("training.augment").SpecAugment(),
+        augment=import_models("training.augment").SpecAugment(),
+        facts={"characters": vocabulary.characters},
     )
     if trainer.resume():
         _check_front_end(config.frontend, folder / FRONTEND_NAME)
@@ -136,7 +144,7 @@ def _configuration(config_file: Path | None, overrides: dict[str, Any], tokens: 
     fixed = {"model": {"vocabulary": tokens, "features": mels or FrontEnd().n_mels}}
     sections: dict[str, Any] = {
         "model": (import_models("config").ConformerConfig, ...),
-        "training": (import_models("training.loop").TrainingConfig, ...),
+        "training": (import_models("training.recognition").RecognitionConfig, ...),
         "frontend": (FrontEnd, FrontEnd()),
     }
     forbid = ConfigDict(extra="forbid")
@@ -163,12 +171,13 @@ def _check_front_end(wanted: FrontEnd, trained: Path) -> None:
         )
 
 
-def _extractor(frontend: FrontEnd) -> Callable[[Path], npt.NDArray[np.float32]]:
+def extractor(frontend: FrontEnd) -> Callable[[Path], npt.NDArray[np.float32]]:
+    """What gives the features of a recording."""
     return lambda path: frontend.features(read_audio(path, frontend.sample_rate))
 
 
 def _line(result: Any) -> str:
     return (
-        f"epoch {result.epoch}: loss {result.loss:.3f}, WER {percent(result.validation_wer)}, "
+        f"epoch {result.epoch}: loss {result.loss:.3f}, WER {percent(result.error)}, "
         f"{result.minutes:.1f} min"
     )

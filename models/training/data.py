@@ -54,6 +54,13 @@ def prepare(
     return examples
 
 
+def unlabelled(
+    paths: Iterable[Path], extract: Callable[[Path], npt.NDArray[np.floating]]
+) -> list[Example]:
+    """Turn recordings without texts into examples; `extract` as in :func:`prepare`."""
+    return [Example(extract(path).astype(np.float16), ()) for path in paths]
+
+
 def draw_epoch(corpora: Sequence[Corpus], random: np.random.Generator) -> list[Example]:
     """The examples of one epoch."""
     drawn: list[Example] = []

@@ -1,16 +1,19 @@
-"""The training loop: CTC, AdamW, warm-up and cosine, averaged weights, resumable checkpoints."""
+"""The training loop: AdamW, warm-up and cosine, averaged weights, resumable checkpoints.
+
+What is learned is an :class:`.objective.Objective`; what happens to the weights meanwhile, so that
+the model can be made smaller, a :class:`~..compression.Compression`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import jiwer
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,11 +21,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ...passes.errors import ConfpressError
+from ..compression import Compression
 from ..config import ConformerConfig
 from ..ctc import ConformerCTC
 from ..subsampling import subsampled
 from .augment import SpecAugment
 from .data import Corpus, Example, batches, collate, draw_epoch
+from .objective import Objective
 from .parallel import Workers
 from .vocabulary import CharacterVocabulary
 
@@ -43,10 +48,10 @@ class TrainingConfig(BaseModel):
     weight_decay: float = Field(default=1e-2, ge=0)
     clip_norm: float = Field(default=1.0, gt=0, description="gradient norm")
     average_decay: float = Field(default=0.998, ge=0, lt=1, description="of the averaged weights")
-    intermediate_weight: float = Field(
-        default=0.3, ge=0, lt=1, description="share of the CTC loss taken in the middle block"
-    )
     threads: int = Field(default=1, gt=0, description="threads of torch")
+    bfloat16: bool = Field(
+        default=False, description="multiply in bfloat16; faster where the processor has AMX"
+    )
     seed: int = Field(default=1, description="of first weights, order, masks and dropout")
 
 
@@ -72,11 +77,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What an epoch reached."""
+    """What an epoch reached; `error` is the objective's, on the validation examples."""
 
     epoch: int
     loss: float
-    validation_wer: float
+    error: float
     minutes: float
 
 
@@ -85,37 +90,53 @@ class Trainer:
 
     In a process group every worker takes its share of the batches, and the first one validates
     and writes. The validation uses the averaged weights, and `best.pt` holds those with the lowest
-    word error rate on the validation examples.
+    error on the validation examples; while a compression is still under way none count.
     """
 
     def __init__(
         self,
         model: ConformerCTC,
-        vocabulary: CharacterVocabulary,
+        objective: Objective,
         config: TrainingConfig,
         folder: Path,
+        *,
         augment: SpecAugment | None = None,
+        compression: Compression | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
+        """Prepares a run.
+
+        Args:
+            model: What is trained; a compression is attached to it here.
+            objective: What it learns.
+            config: How.
+            folder: Keeps the checkpoints.
+            augment: Changes the features of every batch.
+            compression: What happens to the weights.
+            facts: Stands in the checkpoints beside the weights.
+        """
         torch.set_num_threads(config.threads)
         self.workers = Workers()
         torch.manual_seed(config.seed + self.workers.rank)
         self.model = model
-        self.vocabulary = vocabulary
+        self.objective = objective
         self.config = config
         self.folder = folder
         self.augment = augment
+        self.compression = compression or Compression(())
+        self.facts = dict(facts or {})
         self.random = np.random.default_rng(config.seed)
+        self.compression.attach(model)
         averaging = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(model, multi_avg_fn=averaging, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=config.learning_rate,
+            self.compression.parameter_groups(model, config.learning_rate, config.weight_decay),
             betas=(0.9, 0.98),
-            weight_decay=config.weight_decay,
         )
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self.workers.share(model)
         self.epoch = 0
-        self.best_wer = math.inf
+        self.lowest_error = math.inf
         self._earlier_seconds = 0.0
         self._started = time.monotonic()
 
@@ -129,7 +150,7 @@ class Trainer:
         """Train until the schedule ends.
 
         Returns:
-            The lowest word error rate on `validation`, as a fraction.
+            The objective's lowest error on `validation`.
 
         Raises:
             ConfpressError: an utterance is longer than the model's position table.
@@ -144,26 +165,26 @@ class Trainer:
             self.workers.average_buffers(self.average)
             random_states = self.workers.gather(torch.get_rng_state())
             if self.workers.first:
-                wer = self.validate(validation)
-                if wer <= self.best_wer:
-                    self.best_wer = wer
+                error = self.validate(validation)
+                if error <= self.lowest_error and self.compression.settled:
+                    self.lowest_error = error
                     self._write("best.pt", {"model": self.average.module.state_dict()})
                 self._save(random_states)
-                on_epoch(EpochResult(self.epoch, loss, wer, self._seconds() / 60))
-        return self.best_wer
+                on_epoch(EpochResult(self.epoch, loss, error, self._seconds() / 60))
+        return self.lowest_error
 
     def validate(self, examples: Sequence[Example]) -> float:
-        """Word error rate of the averaged weights with greedy decoding, as a fraction."""
-        model = self.average.module.eval()
-        references, hypotheses = [], []
+        """The objective's error of the averaged weights."""
+        model = cast(ConformerCTC, self.average.module.eval())
         with torch.inference_mode():
-            for batch in batches(examples, self.config.frames_per_batch, None):
-                features, lengths, _, _ = collate(batch)
-                logprobs, encoded = model(features, lengths)
-                for example, row, length in zip(batch, logprobs, encoded, strict=True):
-                    references.append(self.vocabulary.decode(list(example.targets)))
-                    hypotheses.append(self.vocabulary.decode(best_path(row[:length])))
-        return float(jiwer.wer(references, hypotheses))
+            grouped = batches(examples, self.config.frames_per_batch, None)
+            return self.objective.error(model, grouped)
+
+    def best(self) -> ConformerCTC:
+        """The averaged weights of `best.pt`, in the model's form."""
+        with _reading(self.folder / "best.pt") as state:
+            self.average.module.load_state_dict(state["model"])
+        return cast(ConformerCTC, self.average.module.eval())
 
     def resume(self) -> bool:
         """Go on from `last.pt`, if there is one.
@@ -174,8 +195,7 @@ class Trainer:
         path = self.folder / "last.pt"
         if not path.is_file():
             return False
-        with _reading(path):
-            state = torch.load(path, weights_only=True)
+        with _reading(path) as state:
             trained = state["config"]
         shape = self.model.config.model_dump(exclude={"dropout"})
         if {key: trained.get(key) for key in shape} != shape:
@@ -189,7 +209,8 @@ class Trainer:
         else:
             torch.manual_seed(self.config.seed + self.workers.rank + 1000 * state["epoch"])
         self.epoch = state["epoch"]
-        self.best_wer = state["best_wer"]
+        self.lowest_error = state["lowest_error"]
+        self.compression.load_state_dict(state["compression"])
         self._earlier_seconds = state["seconds"]
         return True
 
@@ -210,6 +231,9 @@ class Trainer:
             # The workers' clocks differ, and all must take the same number of steps.
             done = self.workers.mean(self._done(step / len(grouped)))
             rate = self._set_rate(done)
+            if self.compression.advance(done):
+                # A mean over weights before and after a jump is no model's.
+                self.average.module.load_state_dict(self.model.state_dict())
             losses.append(self._step(batch))
             frames += sum(e.features.shape[1] for e in batch)
             if self.workers.first and (step % 50 == 0 or step == len(grouped)):
@@ -229,35 +253,15 @@ class Trainer:
         features, lengths, targets, target_lengths = collate(batch)
         if self.augment is not None:
             features = self.augment(features, lengths)
-        states, encoded = self.model.encoder(features, lengths)
-        loss = self._ctc(states[-1], encoded, targets, target_lengths)
-        total = loss
-        weight = self.config.intermediate_weight
-        if weight > 0 and len(states) > 1:
-            # Lee and Watanabe 2021, intermediate CTC.
-            middle = self._ctc(states[len(states) // 2 - 1], encoded, targets, target_lengths)
-            total = (1 - weight) * loss + weight * middle
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
+            loss = self.objective.loss(self.model, features, lengths, targets, target_lengths)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total)
+        torch.autograd.backward(loss.total + self.compression.penalty())
         self.workers.average_gradients(self.model)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         self.average.update_parameters(self.model)
-        return loss.item()
-
-    def _ctc(self, states: Tensor, encoded: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-        """CTC loss per target token; of a batch in which nothing is said, the sum."""
-        logprobs = self.model.decoder(states).transpose(0, 1)
-        loss = nn.functional.ctc_loss(
-            logprobs,
-            targets,
-            encoded,
-            counts,
-            blank=len(self.vocabulary),
-            reduction="sum",
-            zero_infinity=True,
-        )
-        return loss / counts.sum().clamp(min=1)
+        return loss.told
 
     def _seconds(self) -> float:
         return self._earlier_seconds + time.monotonic() - self._started
@@ -276,8 +280,8 @@ class Trainer:
         else:
             cosine = (1 + math.cos(math.pi * (done - config.warmup) / (1 - config.warmup))) / 2
             scale = config.final_rate + (1 - config.final_rate) * cosine
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * scale
+        for group, highest in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = highest * scale
         return config.learning_rate * scale
 
     def _save(self, random_states: list[Tensor]) -> None:
@@ -290,17 +294,15 @@ class Trainer:
                 "numpy_random": self.random.bit_generator.state,
                 "torch_random": random_states,
                 "epoch": self.epoch,
-                "best_wer": self.best_wer,
+                "lowest_error": self.lowest_error,
+                "compression": self.compression.state_dict(),
                 "seconds": self._seconds(),
             },
         )
 
     def _write(self, name: str, state: dict[str, Any]) -> None:
         """Write a checkpoint whole or not at all."""
-        state = state | {
-            "config": self.model.config.model_dump(),
-            "characters": self.vocabulary.characters,
-        }
+        state = state | {"config": self.model.config.model_dump()} | self.facts
         temporary = self.folder / f".{name}.partial"
         torch.save(state, temporary)
         temporary.replace(self.folder / name)
@@ -317,20 +319,13 @@ def _check_lengths(examples: Sequence[Example], shape: ConformerConfig) -> None:
         )
 
 
-def best_path(logprobs: Tensor) -> list[int]:
-    """Greedy CTC of [frames, classes]; the blank is the last class."""
-    merged = torch.unique_consecutive(logprobs.argmax(dim=-1))
-    return [int(token) for token in merged if token != logprobs.shape[-1] - 1]
-
-
 def load_checkpoint(path: Path) -> tuple[ConformerCTC, CharacterVocabulary]:
     """The averaged weights of `best.pt` or `last.pt`, in evaluation mode.
 
     Raises:
         ConfpressError: the file is not a checkpoint of this trainer.
     """
-    with _reading(path):
-        state = torch.load(path, weights_only=True)
+    with _reading(path) as state:
         model = ConformerCTC(ConformerConfig(**state["config"]))
         weights = state["model"]
         if "average" in state:
@@ -342,10 +337,10 @@ def load_checkpoint(path: Path) -> tuple[ConformerCTC, CharacterVocabulary]:
 
 
 @contextlib.contextmanager
-def _reading(checkpoint: Path) -> Iterator[None]:
-    """Says of whatever fails while a checkpoint is read that it is none."""
+def _reading(checkpoint: Path) -> Iterator[dict[str, Any]]:
+    """Reads a checkpoint; says of whatever fails with its state that it is none."""
     try:
-        yield
+        yield torch.load(checkpoint, weights_only=True)
     except Exception as error:
         raise ConfpressError(
             f"{checkpoint} is not a checkpoint of this package: {error}"

@@ -16,10 +16,10 @@ from confpress.models.training.loop import (  # noqa: E402
     Progress,
     Trainer,
     TrainingConfig,
-    best_path,
     load_checkpoint,
 )
 from confpress.models.training.parallel import run_workers  # noqa: E402
+from confpress.models.training.recognition import Recognition, best_path  # noqa: E402
 from confpress.models.training.vocabulary import CharacterVocabulary  # noqa: E402
 from confpress.passes.errors import ConfpressError  # noqa: E402
 
@@ -55,7 +55,13 @@ def _trainer(
         )
     )
     defaults = {"epochs": 20, "frames_per_batch": 480, "learning_rate": 5e-3, "average_decay": 0.9}
-    return Trainer(model, VOCABULARY, TrainingConfig(**{**defaults, **options}), folder)
+    return Trainer(
+        model,
+        Recognition(VOCABULARY, intermediate_weight=0.3),
+        TrainingConfig(**{**defaults, **options}),
+        folder,
+        facts={"characters": VOCABULARY.characters},
+    )
 
 
 def test_a_small_model_learns_and_its_checkpoint_says_so(tmp_path: Path) -> None:
@@ -67,7 +73,7 @@ def test_a_small_model_learns_and_its_checkpoint_says_so(tmp_path: Path) -> None
     )
     assert results[-1].loss < 0.5 * results[0].loss
     assert best < 0.2
-    assert best == min(r.validation_wer for r in results)
+    assert best == min(r.error for r in results)
     assert [m.done for m in moments] == sorted(m.done for m in moments)
 
     model, vocabulary = load_checkpoint(tmp_path / "best.pt")

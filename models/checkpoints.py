@@ -1,0 +1,56 @@
+"""Checkpoints that a model can be read from and written back to: NeMo's tensors, or our own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from .adapters.nemo import load_nemo
+from .ctc import ConformerCTC
+from .training.loop import load_checkpoint
+
+_NEMO_SUFFIX = ".safetensors"
+
+
+def is_nemo(path: Path) -> bool:
+    """Whether a checkpoint holds tensors under NeMo's names; else it is one of our trainer."""
+    return path.suffix == _NEMO_SUFFIX
+
+
+def load_model(path: Path) -> ConformerCTC:
+    """The model of a checkpoint, in evaluation mode.
+
+    Raises:
+        ConfpressError: it is none.
+    """
+    return load_nemo(path) if is_nemo(path) else load_checkpoint(path)[0]
+
+
+def save_model(model: ConformerCTC, like: Path, path: Path) -> None:
+    """Writes a checkpoint as another one is, with the weights of this model.
+
+    Args:
+        model: Of the same shape as the other checkpoint's.
+        like: The other checkpoint; what it holds beside the weights is kept.
+        path: The file to write, whole or not at all.
+    """
+    weights = model.state_dict()
+    temporary = path.with_name(f".{path.name}.partial")
+    if is_nemo(like):
+        with safe_open(like, "pt") as file:
+            facts = file.metadata()
+        tensors = load_file(like)
+        tensors |= {
+            name: weights[name].to(tensor.dtype).contiguous()
+            for name, tensor in tensors.items()
+            if name in weights
+        }
+        save_file(tensors, temporary, facts)
+    else:
+        state = torch.load(like, weights_only=True)
+        kept = {name: state[name] for name in ("config", "characters")}
+        torch.save(kept | {"model": weights}, temporary)
+    temporary.replace(path)

@@ -1,0 +1,70 @@
+"""Weights as matrices: which there are, and which way their inputs lie."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+
+def linear_layers(model: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, nn.Module]]:
+    """Linear layers and pointwise convolutions, by name.
+
+    Args:
+        model: Where to look.
+        exclude: Patterns of names that are left out (``encoder.layers.0.*``).
+    """
+    for name, module in model.named_modules():
+        if _is_linear(module) and not _named(name, exclude):
+            yield name, module
+
+
+def convolutions(model: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, nn.Conv2d]]:
+    """Convolutions over two axes and several channels, as the subsampling has them, by name."""
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Conv2d) or _named(name, exclude):
+            continue
+        if module.groups == 1 < module.in_channels and module.kernel_size != (1, 1):
+            yield name, module
+
+
+def rows_of(weight: Tensor) -> Tensor:
+    """A weight with what an output sums over last, neighbours as they lie in memory then.
+
+    Returns:
+        [N, K] of a linear layer's [N, K] and a pointwise convolution's [N, K, 1]; [N, kernel T,
+        kernel F · C] of a convolution's [N, C, kernel T, kernel F], whose sparse kernels read the
+        channels of a frame one behind the other (:mod:`~...passes.operators.sparseconv2d`).
+    """
+    if weight.dim() == 4:
+        return weight.permute(0, 2, 3, 1).flatten(2)
+    return weight.flatten(1)
+
+
+def from_rows(rows: Tensor, shape: Sequence[int]) -> Tensor:
+    """The weight of a shape whose :func:`rows_of` these are."""
+    if len(shape) == 4:
+        outputs, channels, frames, bands = shape
+        return rows.reshape(outputs, frames, bands, channels).permute(0, 3, 1, 2)
+    return rows.reshape(*shape)
+
+
+def learned_weight(layer: nn.Module) -> Tensor:
+    """The weight that is learned, before what parametrizations make of it."""
+    if parametrize.is_parametrized(layer, "weight"):
+        layer = cast(nn.ModuleDict, layer.parametrizations)["weight"]
+        return cast(Tensor, layer.original)
+    return cast(Tensor, layer.weight)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        return module.groups == 1 and set(module.kernel_size) == {1}
+    return isinstance(module, nn.Linear)
+
+
+def _named(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

@@ -1,0 +1,37 @@
+"""What a training run minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from ..ctc import ConformerCTC
+from .data import Example
+
+
+class Loss(NamedTuple):
+    """The loss of a batch, and the number that progress tells."""
+
+    total: Tensor
+    told: float
+
+
+class Objective(Protocol):
+    """A loss to learn from and an error to judge by."""
+
+    def loss(
+        self,
+        model: ConformerCTC,
+        features: Tensor,
+        lengths: Tensor,
+        targets: Tensor,
+        target_lengths: Tensor,
+    ) -> Loss:
+        """The loss of a batch as :func:`.data.collate` gives it."""
+        ...
+
+    def error(self, model: ConformerCTC, grouped: Sequence[Sequence[Example]]) -> float:
+        """The error of a model in evaluation mode on batches of examples; less is better."""
+        ...

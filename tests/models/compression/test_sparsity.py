@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
+
+from confpress.models.compression import bake  # noqa: E402
+from confpress.models.compression.sparsity import (  # noqa: E402
+    BalancedSparsity,
+    SparsityConfig,
+    spans,
+)
+from pydantic import ValidationError  # noqa: E402
+
+
+def _model() -> torch.nn.Sequential:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(40, 8), torch.nn.Conv1d(8, 6, 1))
+
+
+def _sparse(model: torch.nn.Module, pattern: str = "4:16", done: float = 1.0) -> BalancedSparsity:
+    method = BalancedSparsity(SparsityConfig(pattern=pattern, exclude=()))
+    method.attach(model)
+    method.advance(done)
+    return method
+
+
+def test_every_span_of_a_row_keeps_its_largest_weights() -> None:
+    model = _model()
+    before = model[0].weight.detach().clone()
+    _sparse(model)
+    after = model[0].weight.detach()
+    for row, was in zip(after, before, strict=True):
+        for start in (0, 16, 32):
+            span, all_of_it = row[start : start + 16], was[start : start + 16].abs()
+            kept = torch.sort(all_of_it.topk(4).indices).values
+            assert torch.equal(span.nonzero().flatten(), kept)
+            assert torch.equal(span[kept], was[start : start + 16][kept])
+
+
+def test_inputs_that_are_louder_keep_their_weights() -> None:
+    model = _model()
+    method = BalancedSparsity(SparsityConfig(exclude=()))
+    method.attach(model)
+    model.train()
+    inputs = torch.randn(64, 40)
+    inputs[:, 5] = 1000.0
+    model[0](inputs)
+    method.advance(1.0)
+    assert model[0].weight[:, 5].count_nonzero() == 8
+
+
+def test_inputs_are_not_watched_in_evaluation() -> None:
+    model = _model()
+    method = BalancedSparsity(SparsityConfig(exclude=()))
+    method.attach(model)
+    model.eval()
+    model[0](1000 * torch.ones(4, 40))
+    _, mask = method._masks[0]
+    assert torch.equal(mask.mean_squares, torch.ones(40))
+
+
+def test_zeros_come_step_by_step_and_never_go_back() -> None:
+    model = _model()
+    method = BalancedSparsity(SparsityConfig(reached=0.5, exclude=()))
+    method.attach(model)
+    counts = []
+    for done in (0.0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.5, 0.4, 0.9):
+        method.advance(done)
+        counts.append(int(model[0].weight[0, :16].count_nonzero()))
+        assert method.settled == (done >= 0.5 or counts[-1] == 4)
+    assert counts[0] == 16
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 4
+    assert len(set(counts)) > 4
+
+
+def test_a_jump_is_told_once() -> None:
+    method = BalancedSparsity(SparsityConfig(exclude=()))
+    method.attach(_model())
+    assert method.advance(0.6)
+    assert not method.advance(0.7)
+
+
+def test_a_weight_that_was_left_out_may_come_back() -> None:
+    model = _model()
+    method = BalancedSparsity(SparsityConfig(exclude=()))
+    method.attach(model)
+    method.advance(0.1)
+    weight, mask = method._masks[0]
+    (gone,) = (~mask.mask[0, :16]).nonzero()[0].tolist()
+    with torch.no_grad():
+        weight[0, gone] = 100.0
+    method.advance(0.6)
+    assert mask.mask[0, gone]
+
+
+def test_convolutions_are_sparse_as_their_kernels_read_them() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(16, 4, 3))
+    _sparse(model)
+    weight = model[0].weight.detach()
+    # Of one tap over time: the channels of a tap over frequency are neighbours.
+    for output in range(4):
+        for frame in range(3):
+            for band in range(3):
+                assert weight[output, :, frame, band].count_nonzero() == 4
+
+
+def test_depthwise_and_first_convolutions_stay_dense() -> None:
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3), torch.nn.Conv2d(8, 8, 3, groups=8), torch.nn.Conv1d(8, 8, 3)
+    )
+    assert not _sparse(model)._masks
+
+
+def test_excluded_layers_stay_dense() -> None:
+    model = _model()
+    method = BalancedSparsity(SparsityConfig(exclude=("1",)))
+    method.attach(model)
+    method.advance(1.0)
+    assert model[0].weight.count_nonzero() < model[0].weight.numel()
+    assert model[1].weight.count_nonzero() == model[1].weight.numel()
+
+
+def test_baked_zeros_are_the_weights_own() -> None:
+    model = _model()
+    _sparse(model)
+    inputs = torch.randn(3, 40)
+    expected = model[0](inputs)
+    bake(model)
+    assert set(dict(model.named_parameters())) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    assert model[0].weight.count_nonzero(dim=1).tolist() == [12] * 8
+    assert torch.equal(model[0](inputs), expected)
+
+
+def test_weights_left_out_get_no_gradient() -> None:
+    model = _model()
+    _sparse(model)
+    model[0](torch.randn(3, 40)).sum().backward()
+    gradient = model[0].parametrizations.weight.original.grad
+    assert torch.equal(gradient != 0, model[0].weight != 0)
+
+
+@pytest.mark.parametrize("pattern", ["4", "0:4", "4:4", "a:b", "-1:4", "4:16:2", ""])
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(ValidationError, match=f'"{pattern}" is no pattern N:M'):
+        SparsityConfig(pattern=pattern)
+
+
+def test_a_pattern_is_read() -> None:
+    assert spans("16:64") == (16, 64)
