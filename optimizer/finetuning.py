@@ -15,6 +15,7 @@ from ..runtime.model_file import sha256
 from ..runtime.progress import progress
 from ..runtime.speech import FrontEnd, Utterance, load_utterances
 from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
+from .console import write_text
 from .recipe import merge
 from .toml_file import check, read_toml
 from .torch_extra import import_models
@@ -199,7 +200,7 @@ def _check_settings(config: Any, checkpoint: Path, file: Path) -> None:
         raise ConfpressError(
             f"{file.parent} holds a run with other settings ({file.name}); name another folder."
         )
-    file.write_text(text)
+    write_text(file, text)
 
 
 def _line(result: Any) -> str:

@@ -119,8 +119,11 @@ class FormatPlan(BaseModel):
             where = ".".join(map(str, first["loc"])) or "the plan"
             raise ConfpressError(f"{path}: {where}: {first['msg']}.") from error
 
-    def save(self, path: Path) -> None:
-        """Writes the plan as JSON that reads well."""
+    def to_json(self) -> str:
+        """The plan as JSON that reads well."""
         said = {name: form.model_dump(exclude_defaults=True) for name, form in self.layers.items()}
-        text = json.dumps({"version": self.version, "layers": said}, indent=1)
-        path.write_text(text + "\n", encoding="utf-8")
+        return json.dumps({"version": self.version, "layers": said}, indent=1) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Writes the plan."""
+        path.write_text(self.to_json(), encoding="utf-8")

@@ -132,6 +132,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.compression.parameter_groups(model, config.learning_rate, config.weight_decay),
             betas=(0.9, 0.98),
+            fused=True,
         )
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self.workers.share(model)

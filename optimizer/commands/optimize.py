@@ -197,7 +197,7 @@ def command(
     judged = validation is not None or selection is None
     recipe = load_recipe(recipe_file, preset).replace(
         _changes(
-            ("lower", "targets", target.split(",") if target else None),
+            ("lower", "targets", target.split(",") if target is not None else None),
             ("calibration", "subset", calibration_subset),
             ("validation", "subset", subset),
             ("validation", "max_wer_increase", max_wer_increase if judged else None),

@@ -137,7 +137,7 @@ def command(
     from ...runtime.fingerprint import digest, model_digest, program_digest
     from ...runtime.speech.content import audio_digests, refuse_overlap
     from ..calibration import calibrated_ranges, load_recordings
-    from ..console import check_output_file, print_step, user_cache
+    from ..console import check_output_file, print_step, user_cache, write_text
     from ..format_stage import choose_formats
     from ..format_wish import Wish
     from ..format_words import SelectionSpeech
@@ -226,7 +226,7 @@ def command(
             speech,
         )
         if save_plan is not None:
-            found.plan.save(save_plan)
+            write_text(save_plan, found.plan.to_json())
         for note in found.notes:
             tell(note)
         return [

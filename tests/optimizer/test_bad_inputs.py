@@ -99,6 +99,8 @@ def test_an_unknown_preset_and_target(refuses: Refuses, tiny_ctc: Path, out: Pat
     )
     said = refuses("optimize", tiny_ctc, "-o", out, "--target", "gpu")
     assert "'portable', 'cpu' or 'cuda'" in said
+    said = refuses("optimize", tiny_ctc, "-o", out, "--target", "")
+    assert 'lower.targets = "" is not allowed' in said
 
 
 def test_unreadable_audio(refuses: Refuses, tiny_ctc: Path, speech_folder: Path, out: Path) -> None:
