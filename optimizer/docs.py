@@ -1,7 +1,7 @@
-"""Writes ``docs/recipe.md`` and ``docs/report.md`` from the code that reads and writes them.
+"""Writes references in ``docs/`` from the code that reads and writes what they describe.
 
-``python -m confpress.optimizer.docs DOCS`` writes both into a folder; a test compares the ones of
-the repository with what this module writes.
+``python -m confpress.optimizer.docs DOCS`` writes them into a folder; a test compares the ones of
+the repository with what this module writes. That of fine-tuning needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from .decisions import Decisions
+from .finetuning import options
 from .manifest import Manifest
 from .presets import PRESETS
 from .recipe import Recipe
@@ -101,6 +102,36 @@ A stage that is `lossless` was compared with the original at two lengths and two
 `interchange.onnx`, so that what quantisation costs and what lowering costs are told apart (not
 `cuda`, which is made from the model as it was before `quantize`).
 """
+
+
+_FINETUNING_INTRODUCTION = """\
+# Options of `confpress finetune`
+
+`--config FILE` is TOML with these sections ([what they do](finetuning.md)). A section `gates`,
+`sparsity` or `low_bit` asks for its method, with its defaults where it is empty; `--keep`,
+`--sparse` and `--bits` ask for them too, and set one key each.
+
+```toml
+[training]
+epochs = 30
+bfloat16 = true
+
+[sparsity]
+pattern = "16:64"
+exclude = ["encoder.pre_encode.*", "decoder*"]
+```
+"""
+
+
+def finetuning_markdown() -> str:
+    """The text of `docs/finetuning-options.md`."""
+    parts = [_GENERATED, _FINETUNING_INTRODUCTION]
+    for name, field in options().model_fields.items():
+        candidates = get_args(field.annotation) or (field.annotation,)
+        section = candidates[0]
+        assert isinstance(section, type) and issubclass(section, BaseModel)
+        parts.append(f"## `[{name}]`\n\n{_about(section)}\n\n{_keys(section)}\n")
+    return "\n".join(parts)
 
 
 def recipe_markdown() -> str:
@@ -210,9 +241,10 @@ def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 
 
 def main(folder: Path) -> None:
-    """Writes both documents into a folder."""
+    """Writes the documents into a folder."""
     (folder / "recipe.md").write_text(recipe_markdown(), encoding="utf-8")
     (folder / "report.md").write_text(report_markdown(), encoding="utf-8")
+    (folder / "finetuning-options.md").write_text(finetuning_markdown(), encoding="utf-8")
 
 
 if __name__ == "__main__":

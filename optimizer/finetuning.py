@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, create_model
 
 from ..passes.errors import ConfpressError
 from ..runtime.model_file import sha256
@@ -157,21 +157,29 @@ def finetune(
     )
 
 
-def _configuration(config_file: Path | None, overrides: dict[str, Any]) -> Any:
-    """The file's sections with the command line's options on top, checked."""
-    said, text = read_toml(config_file) if config_file else ({}, "")
+def options() -> type[BaseModel]:
+    """What `--config` may say: `training`, `distillation`, and a section for each method.
+
+    Raises:
+        ConfpressError: torch is missing.
+    """
     distillation = import_models("training.distillation")
     sections: dict[str, Any] = {
         "training": (distillation.FinetuningConfig, distillation.FinetuningConfig()),
         "distillation": (distillation.DistillationConfig, distillation.DistillationConfig()),
     }
-    kinds = import_models("compression").KINDS
-    for name, kind in kinds.items():
+    for name, kind in import_models("compression").KINDS.items():
         sections[name] = (kind.options | None, None)
-    whole = create_model("FinetuningRecipe", __config__=ConfigDict(extra="forbid"), **sections)
+    return create_model("FinetuningRecipe", __config__=ConfigDict(extra="forbid"), **sections)
+
+
+def _configuration(config_file: Path | None, overrides: dict[str, Any]) -> Any:
+    """The file's sections with the command line's options on top, checked."""
+    said, text = read_toml(config_file) if config_file else ({}, "")
     recipe: Any = check(
-        whole, merge(said, overrides), source=str(config_file or "the options"), text=text
+        options(), merge(said, overrides), source=str(config_file or "the options"), text=text
     )
+    kinds = import_models("compression").KINDS
     if not any(getattr(recipe, name) for name in kinds):
         raise ConfpressError(
             "nothing is asked of the weights: name --sparse, --bits or --keep, or a section "

@@ -26,7 +26,7 @@ class FinetuningConfig(TrainingConfig):
     epochs: int = Field(default=20, gt=0, description="the schedule ends after these epochs")
     frames_per_batch: int = Field(default=2000, gt=0, description="frames of a padded batch")
     learning_rate: float = Field(default=1e-3, gt=0, description="highest rate")
-    weight_decay: float = Field(default=1e-3, ge=0)
+    weight_decay: float = Field(default=1e-3, ge=0, description="of AdamW")
     average_decay: float = Field(default=0.99, ge=0, lt=1, description="of the averaged weights")
 
 

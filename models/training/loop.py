@@ -45,7 +45,7 @@ class TrainingConfig(BaseModel):
     learning_rate: float = Field(default=1.5e-3, gt=0, description="highest rate")
     final_rate: float = Field(default=0.01, ge=0, description="last rate by the highest")
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the run")
-    weight_decay: float = Field(default=1e-2, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0, description="of AdamW")
     clip_norm: float = Field(default=1.0, gt=0, description="gradient norm")
     average_decay: float = Field(default=0.998, ge=0, lt=1, description="of the averaged weights")
     threads: int = Field(default=1, gt=0, description="threads of torch")

@@ -1,6 +1,6 @@
 """Which units, heads and channels matter least, by what calibration saw of them.
 
-A part's share in its module's output is ``Σ_j∈part E[a_j²] · ‖W[j]‖²`` (PAPERS: activation-based
+A part's share in its module's output is ``Σ_j∈part E[a_j²] · ‖W[j]‖²`` (activation-based
 saliency), taken relative to the whole module's, so that modules can be compared, and by stored
 parameter, so that a head and a unit can be.
 """

@@ -2,7 +2,7 @@
 
 With a the inputs of a layer on calibration data, S the ones that stay and y = Wᵀa + b, the weights
 that minimise E‖y' − y‖² are ``W' = (G_SS + ρI)⁻¹ G_S· W`` with the Gram matrix G = E[a aᵀ]; a
-constant input of one lets the bias take part (PAPERS: closed form on calibration data).
+constant input of one lets the bias take part (as Kwon et al. 2022 tune masks).
 """
 
 from __future__ import annotations

@@ -4,7 +4,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from confpress.optimizer.docs import RECIPE_EXAMPLE, recipe_markdown, report_markdown
+from confpress.optimizer.docs import (
+    RECIPE_EXAMPLE,
+    finetuning_markdown,
+    recipe_markdown,
+    report_markdown,
+)
 from confpress.optimizer.recipe import Recipe, merge, parse
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -16,6 +21,12 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def test_the_documents_are_what_the_code_says(name: str, write) -> None:
     written = (DOCS / name).read_text(encoding="utf-8")
     assert written == write(), "run: python -m confpress.optimizer.docs docs"
+
+
+def test_the_options_of_finetuning_are_what_the_code_says() -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    written = (DOCS / "finetuning-options.md").read_text(encoding="utf-8")
+    assert written == finetuning_markdown(), "run: python -m confpress.optimizer.docs docs"
 
 
 def test_the_example_is_a_recipe() -> None:
