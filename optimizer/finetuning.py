@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,12 @@ def finetune(
         raise ConfpressError(f"there is no checkpoint {checkpoint}.")
     teacher = checkpoints.load_model(checkpoint)
     frontend = _front_end(checkpoint, teacher.config.features)
-    learned, judged = (
-        corpora.unlabelled((each.path for each in part), extractor(frontend)) for part in speech
-    )
+    learned = [
+        example
+        for speed in config.distillation.speeds
+        for example in _heard(speech[0], frontend, speed)
+    ]
+    judged = _heard(speech[1], frontend)
     distillation = import_models("training.distillation").Distillation(teacher, config.distillation)
     folder.mkdir(parents=True, exist_ok=True)
     _check_settings(config, checkpoint, folder / _SETTINGS)
@@ -135,7 +139,7 @@ def finetune(
             done = moment.done
 
         error = trainer.fit(
-            [corpora.Corpus("speech", learned)],
+            [corpora.Corpus("speech", learned, 1 / len(config.distillation.speeds))],
             judged,
             on_progress,
             lambda result: tell(_line(result)),
@@ -186,6 +190,13 @@ def _configuration(config_file: Path | None, overrides: dict[str, Any]) -> Any:
             f"{', '.join(kinds)} in --config."
         )
     return recipe
+
+
+def _heard(speech: Sequence[Utterance], frontend: FrontEnd, speed: float = 1.0) -> list[Any]:
+    """Recordings as examples, at a speed."""
+    change_speed = import_models("training.augment").change_speed
+    extract = extractor(frontend, None if speed == 1 else partial(change_speed, factor=speed))
+    return list(import_models("training.data").unlabelled((u.path for u in speech), extract))
 
 
 def _front_end(checkpoint: Path, features: int) -> FrontEnd:

@@ -171,9 +171,17 @@ def _check_front_end(wanted: FrontEnd, trained: Path) -> None:
         )
 
 
-def extractor(frontend: FrontEnd) -> Callable[[Path], npt.NDArray[np.float32]]:
-    """What gives the features of a recording."""
-    return lambda path: frontend.features(read_audio(path, frontend.sample_rate))
+def extractor(
+    frontend: FrontEnd,
+    change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] | None = None,
+) -> Callable[[Path], npt.NDArray[np.float32]]:
+    """What gives the features of a recording, of its samples as they are or changed."""
+
+    def extract(path: Path) -> npt.NDArray[np.float32]:
+        audio = read_audio(path, frontend.sample_rate)
+        return frontend.features(audio if change is None else change(audio))
+
+    return extract
 
 
 def _line(result: Any) -> str:

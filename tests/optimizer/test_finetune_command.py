@@ -181,3 +181,24 @@ def test_a_checkpoint_without_its_front_end_is_refused(
     done = confpress("finetune", checkpoint, "--data", speech, "-o", tmp_path / "work", "--bits", 4)
     assert done.status == 1
     assert "reads 80 features, and its front end gives 40" in done.err
+
+
+def test_recordings_are_heard_at_several_speeds(
+    confpress: Confpress, checkpoint: Path, speech: Path, tmp_path: Path
+) -> None:
+    results = []
+    for name, speeds in (("one", "[1.0]"), ("three", "[0.8, 1.0, 1.25]")):
+        config = tmp_path / f"{name}.toml"
+        config.write_text(f"[distillation]\nspeeds = {speeds}\n[low_bit]\n")
+        work = tmp_path / name
+        done = confpress(
+            "finetune", checkpoint, "--data", speech, "-o", work, "--config", config,
+            "--epochs", 1,
+        )  # fmt: skip
+        assert done.status == 0, done.err
+        results.append(load_file(work / "model.safetensors")["encoder.pre_encode.out.weight"])
+    assert not torch.equal(*results)
+    config.write_text("[distillation]\nspeeds = []\n[low_bit]\n")
+    done = confpress("finetune", checkpoint, "--data", speech, "-o", work, "--config", config)
+    assert done.status == 1
+    assert "distillation.speeds" in done.err
