@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Final, cast
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+#: The layer behind the subsampling: its inputs are put in another order when a model is optimised
+#: (``passes.rewrites.frames_major``), so that neighbours here are none there.
+FRAMES_MAJOR: Final = "encoder.pre_encode.out"
 
 
 def linear_layers(model: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, nn.Module]]:

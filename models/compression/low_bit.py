@@ -1,10 +1,10 @@
 """Weights of few bits in training, as they will be served.
 
 Native quantisation-aware training of Conformers (Ding et al., Interspeech 2022): the forward pass
-computes with the weights' codes times their scale, which is the largest weight of an output
-channel, or of a block of its inputs, by the largest code, found anew in every step; gradients pass
-through the rounding as if it were not there. A weight that was made so is quantised again without
-error.
+computes with the weights' codes times their scale in float16, which is the largest weight of an
+output channel, or of a block of its inputs, by the largest code, found anew in every step;
+gradients pass through the rounding as if it were not there. A weight that was made so is quantised
+again without error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .layers import from_rows, linear_layers, rows_of
+from .layers import FRAMES_MAJOR, from_rows, linear_layers, rows_of
 
 
 class LowBitConfig(BaseModel):
@@ -28,7 +28,8 @@ class LowBitConfig(BaseModel):
         default=32, ge=0, description="inputs that share a scale; 0 for all of an output channel"
     )
     exclude: tuple[str, ...] = Field(
-        default=(), description="patterns of names of layers that keep their weights"
+        default=(FRAMES_MAJOR,),
+        description="patterns of names of layers that keep their weights",
     )
 
 
@@ -47,8 +48,9 @@ class FewBits(nn.Module):
         block = self.block or columns
         groups = nn.functional.pad(rows, (0, -columns % block))
         groups = groups.reshape(*rows.shape[:-1], -1, block)
-        scales = groups.abs().amax(-1, keepdim=True) / self.top
-        codes = (groups / scales.where(scales > 0, 1.0)).round()
+        # As they are stored: a model learns with what will be served.
+        scales = (groups.abs().amax(-1, keepdim=True) / self.top).half().float()
+        codes = (groups / scales.where(scales > 0, 1.0)).round().clamp(-self.top, self.top)
         rounded = from_rows((codes * scales).flatten(-2)[..., :columns], weight.shape)
         return weight + (rounded - weight).detach()
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .layers import convolutions, from_rows, learned_weight, linear_layers, rows_of
+from .layers import FRAMES_MAJOR, convolutions, from_rows, learned_weight, linear_layers, rows_of
 
 #: Frames of layers' inputs weigh this much in the running mean of their squares, a step's together.
 _NEW = 0.05
@@ -36,7 +36,7 @@ class SparsityConfig(BaseModel):
         default=0.5, gt=0, lt=1, description="share of the run after which no more weights go"
     )
     exclude: tuple[str, ...] = Field(
-        default=("encoder.pre_encode.out",),
+        default=(FRAMES_MAJOR,),
         description="patterns of names of layers that stay dense",
     )
 

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from confpress.passes.linear import matmul_layers
 from confpress.passes.rewrite import constant
+from confpress.runtime.session import create_session
 
 from .conftest import Confpress
 
@@ -27,9 +28,13 @@ SHAPE = {"features": 80, "layers": 1, "heads": 2, "ff_dim": 32, "kernel": 3, "d_
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A seeded model as NeMo stores it, with a tensor of its front end."""
+    return _checkpoint(tmp_path)
+
+
+def _checkpoint(folder: Path, **shape: int) -> Path:
     torch.manual_seed(0)
-    model = ConformerCTC(ConformerConfig(vocabulary=6, subsampling_channels=4, **SHAPE))
-    path = tmp_path / "small.safetensors"
+    model = ConformerCTC(ConformerConfig(vocabulary=6, subsampling_channels=4, **SHAPE | shape))
+    path = folder / "small.safetensors"
     tensors = model.state_dict() | {"preprocessor.featurizer.window": torch.ones(400)}
     save_file(tensors, path, {"format": "pt", "origin": "a test"})
     return path
@@ -202,3 +207,30 @@ def test_recordings_are_heard_at_several_speeds(
     done = confpress("finetune", checkpoint, "--data", speech, "-o", work, "--config", config)
     assert done.status == 1
     assert "distillation.speeds" in done.err
+
+
+def test_codes_that_were_trained_are_found_again(
+    confpress: Confpress, speech: Path, tmp_path: Path
+) -> None:
+    checkpoint = _checkpoint(tmp_path, d_model=64, ff_dim=128)
+    work = tmp_path / "work"
+    done = confpress(
+        "finetune", checkpoint, "--data", speech, "-o", work, "--bits", 4, "--epochs", 1
+    )
+    assert done.status == 0, done.err
+    model, coded = tmp_path / "m.onnx", tmp_path / "coded.onnx"
+    assert confpress("export", work / "model.safetensors", "-o", model).status == 0
+    done = confpress(
+        "quantize", model, "-o", coded, "--formats", "mofq4", "--float-frames",
+        "--convolution", "float32", "--calibration", speech, "--exclude", "encoder.pre_encode.out",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    random = np.random.default_rng(0)
+    feeds = {
+        "audio_signal": random.standard_normal((1, 80, 90)).astype(np.float32),
+        "length": np.array([90]),
+    }
+    weights = [layer.weight for layer in matmul_layers(ir.load(coded).graph)]
+    assert sum(constant(each) is None for each in weights) >= 8
+    trained, found = (create_session(path).run(None, feeds)[0] for path in (model, coded))
+    np.testing.assert_allclose(found, trained, atol=1e-5)

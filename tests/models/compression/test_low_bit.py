@@ -26,7 +26,7 @@ def test_a_weight_has_as_many_values_as_its_bits_allow(block: int) -> None:
         for start in range(0, 72, block or 72):
             group = row[start : start + (block or 72)]
             steps = group / (group.abs().max() / 3)
-            torch.testing.assert_close(steps, steps.round())
+            torch.testing.assert_close(steps, steps.round(), atol=2e-3, rtol=0)
             assert steps.round().abs().max() == 3
 
 
@@ -59,6 +59,5 @@ def test_what_was_trained_in_codes_is_quantised_without_error(block: int) -> Non
     layer = _rounded(torch.nn.Linear(96, 7), bits=4, block=block)
     bake(layer)
     weight = layer.weight.detach().numpy().T.copy()
-    scheme = Scheme(INT4, granularity="block", block=block, method="mse")
-    found = quantize_matrix(weight, scheme).dequantized()
-    np.testing.assert_allclose(found, weight, rtol=1e-6, atol=0)
+    scheme = Scheme(INT4, granularity="block", block=block, method="mse", scale_type="float16")
+    assert np.array_equal(quantize_matrix(weight, scheme).dequantized(), weight)
