@@ -26,8 +26,13 @@ class FinetuningConfig(TrainingConfig):
 
     epochs: int = Field(default=20, gt=0, description="the schedule ends after these epochs")
     frames_per_batch: int = Field(default=2000, gt=0, description="frames of a padded batch")
-    learning_rate: float = Field(default=1e-3, gt=0, description="highest rate")
+    learning_rate: float = Field(default=5e-4, gt=0, description="highest rate")
     weight_decay: float = Field(default=1e-3, ge=0, description="of AdamW")
+    batch_statistics: bool = Field(
+        default=False,
+        description="normalise by the statistics of each batch; else by those that the model has, "
+        "as when it is served",
+    )
     average_decay: float = Field(default=0.99, ge=0, lt=1, description="of the averaged weights")
 
 

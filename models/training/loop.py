@@ -49,6 +49,11 @@ class TrainingConfig(BaseModel):
     clip_norm: float = Field(default=1.0, gt=0, description="gradient norm")
     average_decay: float = Field(default=0.998, ge=0, lt=1, description="of the averaged weights")
     threads: int = Field(default=1, gt=0, description="threads of torch")
+    batch_statistics: bool = Field(
+        default=True,
+        description="normalise by the statistics of each batch, as from scratch; else by those "
+        "that the model has",
+    )
     bfloat16: bool = Field(
         default=False, description="multiply in bfloat16; faster where the processor has AMX"
     )
@@ -219,6 +224,10 @@ class Trainer:
         self, corpora: Sequence[Corpus], on_progress: Callable[[Progress], None]
     ) -> float:
         self.model.train()
+        if not self.config.batch_statistics:
+            for module in self.model.modules():
+                if isinstance(module, nn.BatchNorm1d):
+                    module.eval()
         grouped = batches(
             draw_epoch(corpora, self.random), self.config.frames_per_batch, self.random
         )

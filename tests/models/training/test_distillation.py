@@ -173,3 +173,22 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
         assert resumed.compression.settled
         for name, tensor in whole.model.state_dict().items():
             torch.testing.assert_close(resumed.model.state_dict()[name], tensor, msg=name)
+
+
+def test_what_learns_normalises_as_what_is_served(tmp_path: Path) -> None:
+    speech = _speech(8)
+    for statistics in (False, True):
+        trainer = _trainer(
+            tmp_path / str(statistics),
+            Compression(()),
+            epochs=1,
+            learning_rate=1e-9,
+            batch_statistics=statistics,
+        )
+        before = trainer.model.encoder.layers[0].conv.batch_norm.running_mean.clone()
+        results: list[EpochResult] = []
+        trainer.fit([Corpus("speech", speech)], speech[:2], on_epoch=results.append)
+        after = trainer.model.encoder.layers[0].conv.batch_norm.running_mean
+        assert torch.equal(before, after) != statistics
+        # Nothing has been left out, so there is nothing to learn.
+        assert (results[0].loss < 1e-4) != statistics
