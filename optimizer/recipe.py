@@ -141,7 +141,7 @@ class SparsifySection(Section):
     """Zeros in weights, the same number in every few columns, for target `cpu` to skip.
 
     In those of linear layers and of the subsampling's convolutions over several channels.
-    Speed only: without training afterwards the model loses its words.
+    Speed only: a model that has not learned with them (``confpress finetune``) loses its words.
     """
 
     pattern: SparsityPattern = Field(

@@ -95,7 +95,8 @@ def command(
     Of linear layers and of the subsampling's convolutions over several channels.
 
     The weights that matter least become zero: by magnitude, or with --calibration by what they add
-    to the layer's output. Speed only: without training afterwards the model loses its words.
+    to the layer's output. Speed only: a model that has not learned with the zeros (`confpress
+    finetune` on its checkpoint) loses its words.
     Quantised and lowered for target `cpu`, it skips the zeros.
 
     \b
