@@ -13,14 +13,13 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from ..passes.errors import ConfpressError
 from ..runtime.model_file import sha256
-from ..runtime.progress import progress
 from ..runtime.speech import FrontEnd, Utterance, load_utterances
 from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from .console import write_text
 from .recipe import merge
 from .toml_file import check, read_toml
 from .torch_extra import import_models
-from .training import check_apart, extractor
+from .training import check_apart, extractor, fit
 
 #: What a run was begun with.
 _SETTINGS = "finetuning.json"
@@ -130,20 +129,8 @@ def finetune(
     )
     if trainer.resume():
         tell(f"resumed after epoch {trainer.epoch}")
-    with progress("Training", 1.0) as advance:
-        done = 0.0
-
-        def on_progress(moment: Any) -> None:
-            nonlocal done
-            advance(moment.done - done)
-            done = moment.done
-
-        error = trainer.fit(
-            [corpora.Corpus("speech", learned, 1 / len(config.distillation.speeds))],
-            judged,
-            on_progress,
-            lambda result: tell(_line(result)),
-        )
+    corpus = corpora.Corpus("speech", learned, 1 / len(config.distillation.speeds))
+    divergence = fit(trainer, corpus, judged, lambda result: tell(_line(result)))
     if not trainer.compression.settled:
         raise ConfpressError(
             "the run ended before everything was left out that should be; give it more epochs."
@@ -155,7 +142,7 @@ def finetune(
     frontend.save(output.with_name(FRONTEND_NAME))
     return Finetuned(
         model=output,
-        divergence=float(error),
+        divergence=divergence,
         parameters=smaller.parameter_count(),
         zeros=sum(int((each == 0).sum()) for each in smaller.parameters()),
     )

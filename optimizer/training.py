@@ -115,6 +115,14 @@ def train(
         tell(f"resumed after epoch {trainer.epoch}")
     else:
         config.frontend.save(folder / FRONTEND_NAME)
+    corpus = corpora.Corpus("speech", examples[0])
+    return fit(trainer, corpus, examples[1], lambda result: tell(_line(result)))
+
+
+def fit(
+    trainer: Any, corpus: Any, validation: Sequence[Any], on_epoch: Callable[[Any], None]
+) -> float:
+    """Lets a trainer run until its schedule ends, with a bar; gives the lowest error."""
     with progress("Training", 1.0) as advance:
         done = 0.0
 
@@ -123,14 +131,7 @@ def train(
             advance(moment.done - done)
             done = moment.done
 
-        return float(
-            trainer.fit(
-                [corpora.Corpus("speech", examples[0])],
-                examples[1],
-                on_progress,
-                lambda result: tell(_line(result)),
-            )
-        )
+        return float(trainer.fit([corpus], validation, on_progress, on_epoch))
 
 
 def _configuration(config_file: Path | None, overrides: dict[str, Any], tokens: int) -> Any:

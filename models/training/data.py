@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -97,17 +98,28 @@ def batches(
     return grouped
 
 
-def collate(batch: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pad a batch.
+class Batch(NamedTuple):
+    """Examples side by side.
 
-    Returns:
-        float32 [batch, bands, time], int64 [batch] frames, int64 [sum of target lengths] and
-        int64 [batch] target lengths.
+    Attributes:
+        features: float32 [batch, bands, time], zeros behind the shorter ones.
+        lengths: int64 [batch], frames that count.
+        targets: int64 [sum of target lengths], one text behind the other.
+        target_lengths: int64 [batch].
     """
+
+    features: Tensor
+    lengths: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+
+
+def collate(batch: Sequence[Example]) -> Batch:
+    """Pad examples to one length."""
     lengths = torch.tensor([e.features.shape[1] for e in batch])
     bands = batch[0].features.shape[0]
     features = torch.zeros(len(batch), bands, int(lengths.max()))
     for row, example in zip(features, batch, strict=True):
         row[:, : example.features.shape[1]] = torch.from_numpy(example.features)
     targets = torch.tensor([t for e in batch for t in e.targets], dtype=torch.int64)
-    return features, lengths, targets, torch.tensor([len(e.targets) for e in batch])
+    return Batch(features, lengths, targets, torch.tensor([len(e.targets) for e in batch]))

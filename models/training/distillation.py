@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from ..ctc import ConformerCTC
-from .data import Example, collate
+from .data import Batch, Example, collate
 from .loop import TrainingConfig
 from .objective import Loss
 
@@ -74,18 +74,11 @@ class Distillation:
                 module.p = self.config.dropout
         return student
 
-    def loss(
-        self,
-        model: ConformerCTC,
-        features: Tensor,
-        lengths: Tensor,
-        targets: Tensor,
-        target_lengths: Tensor,
-    ) -> Loss:
+    def loss(self, model: ConformerCTC, batch: Batch) -> Loss:
         """The loss per frame; what is told is the divergence alone."""
-        states, encoded = model.encoder(features, lengths)
+        states, encoded = model.encoder(batch.features, batch.lengths)
         with torch.no_grad():
-            wanted, _ = self.teacher.encoder(features, lengths)
+            wanted, _ = self.teacher.encoder(batch.features, batch.lengths)
             wanted_scores = self.teacher.decoder(wanted[-1])
         heard = torch.arange(wanted_scores.shape[1])[None, :] < encoded[:, None]
         scores = model.decoder(states[-1])
@@ -103,9 +96,9 @@ class Distillation:
         """The mean divergence of a frame's scores from the teacher's, in nats."""
         total, frames = 0.0, 0
         for batch in grouped:
-            features, lengths, _, _ = collate(batch)
-            scores, encoded = model(features, lengths)
-            wanted, _ = self.teacher(features, lengths)
+            collated = collate(batch)
+            scores, encoded = model(collated.features, collated.lengths)
+            wanted, _ = self.teacher(collated.features, collated.lengths)
             heard = torch.arange(scores.shape[1])[None, :] < encoded[:, None]
             total += _divergence(scores[heard], wanted[heard]).item() * int(heard.sum())
             frames += int(heard.sum())

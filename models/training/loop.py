@@ -260,11 +260,12 @@ class Trainer:
         return float(np.mean(losses)) if losses else math.nan
 
     def _step(self, batch: Sequence[Example]) -> float:
-        features, lengths, targets, target_lengths = collate(batch)
+        collated = collate(batch)
         if self.augment is not None:
-            features = self.augment(features, lengths)
+            changed = self.augment(collated.features, collated.lengths)
+            collated = collated._replace(features=changed)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
-            loss = self.objective.loss(self.model, features, lengths, targets, target_lengths)
+            loss = self.objective.loss(self.model, collated)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss.total + self.compression.penalty())
         self.workers.average_gradients(self.model)

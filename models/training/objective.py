@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from ..ctc import ConformerCTC
-from .data import Example
+from .data import Batch, Example
 
 
 class Loss(NamedTuple):
@@ -21,15 +21,8 @@ class Loss(NamedTuple):
 class Objective(Protocol):
     """A loss to learn from and an error to judge by."""
 
-    def loss(
-        self,
-        model: ConformerCTC,
-        features: Tensor,
-        lengths: Tensor,
-        targets: Tensor,
-        target_lengths: Tensor,
-    ) -> Loss:
-        """The loss of a batch as :func:`.data.collate` gives it."""
+    def loss(self, model: ConformerCTC, batch: Batch) -> Loss:
+        """The loss of a batch."""
         ...
 
     def error(self, model: ConformerCTC, grouped: Sequence[Sequence[Example]]) -> float:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..ctc import ConformerCTC
-from .data import Example, collate
+from .data import Batch, Example, collate
 from .loop import TrainingConfig
 from .objective import Loss
 from .vocabulary import CharacterVocabulary
@@ -37,50 +37,40 @@ class Recognition:
         self.vocabulary = vocabulary
         self.intermediate_weight = intermediate_weight
 
-    def loss(
-        self,
-        model: ConformerCTC,
-        features: Tensor,
-        lengths: Tensor,
-        targets: Tensor,
-        target_lengths: Tensor,
-    ) -> Loss:
+    def loss(self, model: ConformerCTC, batch: Batch) -> Loss:
         """The loss per target token; what is told leaves the middle block out."""
-        states, encoded = model.encoder(features, lengths)
-        last = self._ctc(model, states[-1], encoded, targets, target_lengths)
+        states, encoded = model.encoder(batch.features, batch.lengths)
+        last = self._ctc(model, states[-1], encoded, batch)
         weight = self.intermediate_weight
         if weight == 0 or len(states) == 1:
             return Loss(last, last.item())
-        middle = states[len(states) // 2 - 1]
-        early = self._ctc(model, middle, encoded, targets, target_lengths)
+        early = self._ctc(model, states[len(states) // 2 - 1], encoded, batch)
         return Loss((1 - weight) * last + weight * early, last.item())
 
     def error(self, model: ConformerCTC, grouped: Sequence[Sequence[Example]]) -> float:
         """The word error rate with greedy decoding, as a fraction."""
         references, hypotheses = [], []
         for batch in grouped:
-            features, lengths, _, _ = collate(batch)
-            logprobs, encoded = model(features, lengths)
+            collated = collate(batch)
+            logprobs, encoded = model(collated.features, collated.lengths)
             for example, row, length in zip(batch, logprobs, encoded, strict=True):
                 references.append(self.vocabulary.decode(list(example.targets)))
                 hypotheses.append(self.vocabulary.decode(best_path(row[:length])))
         return float(jiwer.wer(references, hypotheses))
 
-    def _ctc(
-        self, model: ConformerCTC, states: Tensor, encoded: Tensor, targets: Tensor, counts: Tensor
-    ) -> Tensor:
+    def _ctc(self, model: ConformerCTC, states: Tensor, encoded: Tensor, batch: Batch) -> Tensor:
         """CTC loss per target token; of a batch in which nothing is said, the sum."""
         logprobs = model.decoder(states).transpose(0, 1)
         loss = nn.functional.ctc_loss(
             logprobs,
-            targets,
+            batch.targets,
             encoded,
-            counts,
+            batch.target_lengths,
             blank=len(self.vocabulary),
             reduction="sum",
             zero_infinity=True,
         )
-        return loss / counts.sum().clamp(min=1)
+        return loss / batch.target_lengths.sum().clamp(min=1)
 
 
 def best_path(logprobs: Tensor) -> list[int]:

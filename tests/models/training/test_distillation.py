@@ -52,7 +52,7 @@ def test_the_teacher_itself_has_no_error() -> None:
     student = distillation.student().eval()
     grouped = batches(_speech(), 400, None)
     assert distillation.error(student, grouped) == pytest.approx(0, abs=1e-6)
-    loss = distillation.loss(student, *collate(grouped[0]))
+    loss = distillation.loss(student, collate(grouped[0]))
     assert loss.total.item() == pytest.approx(0, abs=1e-6)
 
 
@@ -70,10 +70,10 @@ def test_the_student_has_no_dropout_unless_asked_for_and_the_teacher_never() -> 
 def test_frames_that_pad_do_not_count() -> None:
     distillation = Distillation(_teacher(), DistillationConfig())
     other = _teacher(1)
-    features, lengths, *rest = collate(_speech(4))
-    once = distillation.loss(other, features, lengths, *rest)
-    longer = torch.nn.functional.pad(features, (0, 40), value=7.0)
-    again = distillation.loss(other, longer, lengths, *rest)
+    batch = collate(_speech(4))
+    once = distillation.loss(other, batch)
+    longer = torch.nn.functional.pad(batch.features, (0, 40), value=7.0)
+    again = distillation.loss(other, batch._replace(features=longer))
     torch.testing.assert_close(once.total, again.total, rtol=1e-4, atol=1e-5)
 
 
@@ -89,7 +89,7 @@ def test_the_error_is_the_mean_over_frames_however_they_are_grouped() -> None:
 def test_blocks_count_by_their_weight() -> None:
     other, batch = _teacher(1), collate(_speech(4))
     totals = [
-        Distillation(_teacher(), DistillationConfig(layer_weight=weight)).loss(other, *batch)
+        Distillation(_teacher(), DistillationConfig(layer_weight=weight)).loss(other, batch)
         for weight in (0.0, 1.0, 2.0)
     ]
     assert totals[0].total.item() == pytest.approx(totals[0].told)
