@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from .adapters.nemo import load_nemo
 from .ctc import ConformerCTC
+from .files import whole
 from .training.loop import load_checkpoint
 
 _NEMO_SUFFIX = ".safetensors"
@@ -38,7 +39,6 @@ def save_model(model: ConformerCTC, like: Path, path: Path) -> None:
         path: The file to write, whole or not at all.
     """
     weights = model.state_dict()
-    temporary = path.with_name(f".{path.name}.partial")
     if is_nemo(like):
         with safe_open(like, "pt") as file:
             facts = file.metadata()
@@ -48,9 +48,10 @@ def save_model(model: ConformerCTC, like: Path, path: Path) -> None:
             for name, tensor in tensors.items()
             if name in weights
         }
-        save_file(tensors, temporary, facts)
+        with whole(path) as place:
+            save_file(tensors, place, facts)
     else:
         state = torch.load(like, weights_only=True)
         kept = {name: state[name] for name in ("config", "characters")}
-        torch.save(kept | {"model": weights}, temporary)
-    temporary.replace(path)
+        with whole(path) as place:
+            torch.save(kept | {"model": weights}, place)

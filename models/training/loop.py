@@ -24,6 +24,7 @@ from ...passes.errors import ConfpressError
 from ..compression import Compression
 from ..config import ConformerConfig
 from ..ctc import ConformerCTC
+from ..files import whole
 from ..subsampling import subsampled
 from .augment import SpecAugment
 from .data import Corpus, Example, batches, collate, draw_epoch
@@ -314,9 +315,8 @@ class Trainer:
     def _write(self, name: str, state: dict[str, Any]) -> None:
         """Write a checkpoint whole or not at all."""
         state = state | {"config": self.model.config.model_dump()} | self.facts
-        temporary = self.folder / f".{name}.partial"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / name)
+        with whole(self.folder / name) as place:
+            torch.save(state, place)
 
 
 def _check_lengths(examples: Sequence[Example], shape: ConformerConfig) -> None:
