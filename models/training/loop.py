@@ -203,13 +203,18 @@ class Trainer:
         if not path.is_file():
             return False
         with _reading(path) as state:
-            trained = state["config"]
+            self._go_on(state, path)
+        return True
+
+    def _go_on(self, state: dict[str, Any], path: Path) -> None:
+        """Takes everything from a checkpoint's state."""
         shape = self.model.config.model_dump(exclude={"dropout"})
-        if {key: trained.get(key) for key in shape} != shape:
+        if {key: state["config"].get(key) for key in shape} != shape:
             raise ConfpressError(f"{path} belongs to a model of another shape.")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.compression.load_state_dict(state["compression"])
         self.random.bit_generator.state = state["numpy_random"]
         if self.workers.count == len(state["torch_random"]):
             torch.set_rng_state(state["torch_random"][self.workers.rank])
@@ -217,9 +222,7 @@ class Trainer:
             torch.manual_seed(self.config.seed + self.workers.rank + 1000 * state["epoch"])
         self.epoch = state["epoch"]
         self.lowest_error = state["lowest_error"]
-        self.compression.load_state_dict(state["compression"])
         self._earlier_seconds = state["seconds"]
-        return True
 
     def _train_epoch(
         self, corpora: Sequence[Corpus], on_progress: Callable[[Progress], None]
@@ -352,6 +355,12 @@ def _reading(checkpoint: Path) -> Iterator[dict[str, Any]]:
     """Reads a checkpoint; says of whatever fails with its state that it is none."""
     try:
         yield torch.load(checkpoint, weights_only=True)
+    except ConfpressError:
+        raise
+    except KeyError as error:
+        raise ConfpressError(
+            f"{checkpoint} lacks {error}: it is not a checkpoint of this version."
+        ) from error
     except Exception as error:
         raise ConfpressError(
             f"{checkpoint} is not a checkpoint of this package: {error}"

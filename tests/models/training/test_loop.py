@@ -188,6 +188,15 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
         _trainer(tmp_path, d_model=24).resume()
 
 
+def test_a_checkpoint_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    _trainer(tmp_path, epochs=1).fit([Corpus("letters", _examples(4))], _examples(2))
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    del state["lowest_error"]
+    torch.save(state, tmp_path / "last.pt")
+    with pytest.raises(ConfpressError, match=r"lacks 'lowest_error': it is not a checkpoint of th"):
+        _trainer(tmp_path).resume()
+
+
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "best.pt"
     path.write_bytes(b"rubbish")
