@@ -110,6 +110,10 @@ class Gate(nn.Module):
             return self.values
         if self.training and self._drawn is not None:
             return self._drawn
+        return self.likely_masks()
+
+    def likely_masks(self) -> Tensor:
+        """Masks without chance, as in evaluation: [parts + 1]."""
         return self._stretched(torch.sigmoid(self.log_odds * _SHARPNESS / _TEMPERATURE))
 
     def probabilities(self) -> Tensor:
@@ -221,7 +225,7 @@ class Gates:
     def _fix(self) -> None:
         """Zeroes the least likely masks until the aim is met; the others keep their values."""
         for gate in self._gates:
-            gate.values.copy_(gate.masks())
+            gate.values.copy_(gate.likely_masks())
             gate.fixed.fill_(True)
         likely = [gate.log_odds.detach().clone() for gate in self._gates]
         order = torch.cat(likely).argsort()

@@ -120,6 +120,17 @@ def test_fixed_masks_meet_the_aim_and_leave_the_least_likely_out() -> None:
             assert gone.max() <= left.min()
 
 
+def test_masks_are_fixed_without_chance() -> None:
+    model = _model().train()
+    method = _gated(model, keep=0.97)
+    method.advance(0.1)
+    method.advance(0.5)
+    # All are alike and likely, so few go, and the others let all through.
+    values = torch.cat([gate.values for gate in method._gates])
+    assert set(values.tolist()) == {0.0, 1.0}
+    assert method._kept() > 0.8 * method._whole
+
+
 def test_modules_may_be_told_to_stay() -> None:
     model = _model()
     method = _gated(model, keep=0.1, modules=False)
