@@ -38,7 +38,7 @@ def save_model(model: ConformerCTC, like: Path, path: Path) -> None:
         like: The other checkpoint; what it holds beside the weights is kept.
         path: The file to write, whole or not at all.
     """
-    weights = model.state_dict()
+    weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     if is_nemo(like):
         with safe_open(like, "pt") as file:
             facts = file.metadata()
@@ -51,7 +51,7 @@ def save_model(model: ConformerCTC, like: Path, path: Path) -> None:
         with whole(path) as place:
             save_file(tensors, place, facts)
     else:
-        state = torch.load(like, weights_only=True)
+        state = torch.load(like, map_location="cpu", weights_only=True)
         kept = {name: state[name] for name in ("config", "characters")}
         with whole(path) as place:
             torch.save(kept | {"model": weights}, place)

@@ -44,6 +44,11 @@ class ConformerCTC(nn.Module):
         states, encoded_lengths = self.encoder(audio_signal, length)
         return self.decoder(states[-1]), encoded_lengths
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
     def parameter_count(self) -> int:
         """Trained parameters."""
         return sum(p.numel() for p in self.parameters())

@@ -103,7 +103,8 @@ def finetune(
     corpora = import_models("training.data")
     if not checkpoint.is_file():
         raise ConfpressError(f"there is no checkpoint {checkpoint}.")
-    teacher = checkpoints.load_model(checkpoint)
+    loop = import_models("training.loop")
+    teacher = checkpoints.load_model(checkpoint).to(loop.found_device(config.training.device))
     frontend = _front_end(checkpoint, teacher.config.features)
     learned = [
         example
@@ -119,7 +120,7 @@ def finetune(
         for name, kind in compression.KINDS.items()
         if (section := getattr(config, name)) is not None
     ]
-    trainer = import_models("training.loop").Trainer(
+    trainer = loop.Trainer(
         distillation.student(),
         distillation,
         config.training,

@@ -119,7 +119,7 @@ class Gate(nn.Module):
     def probabilities(self) -> Tensor:
         """How likely masks are above zero: [parts + 1]."""
         likely = torch.sigmoid(self.log_odds - _TEMPERATURE * math.log(-_LOW / _HIGH))
-        return likely if self.whole else torch.cat([likely[:-1], torch.ones(1)])
+        return likely if self.whole else torch.cat([likely[:-1], likely.new_ones(1)])
 
     def expected_size(self) -> Tensor:
         """Parameters that are expected to stay."""
@@ -132,7 +132,7 @@ class Gate(nn.Module):
 
     def _stretched(self, shares: Tensor) -> Tensor:
         masks = (shares * (_HIGH - _LOW) + _LOW).clamp(0, 1)
-        return masks if self.whole else torch.cat([masks[:-1], torch.ones(1)])
+        return masks if self.whole else torch.cat([masks[:-1], masks.new_ones(1)])
 
 
 class GatedColumns(nn.Module):

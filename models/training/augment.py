@@ -55,16 +55,17 @@ class SpecAugment:
     def __call__(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Mask `features` [batch, bands, time], each utterance on its own."""
         batch, bands, time = features.shape
+        device = features.device
         keep = torch.ones_like(features)
         for _ in range(self.band_masks):
-            width = torch.randint(0, self.bands + 1, (batch, 1))
-            start = (torch.rand(batch, 1) * (bands - width)).long()
-            index = torch.arange(bands)[None, :]
+            width = torch.randint(0, self.bands + 1, (batch, 1), device=device)
+            start = (torch.rand(batch, 1, device=device) * (bands - width)).long()
+            index = torch.arange(bands, device=device)[None, :]
             keep *= ((index < start) | (index >= start + width))[:, :, None]
         limit = (lengths[:, None] * self.frame_share).clamp(max=self.frames)
         for _ in range(self.frame_masks):
-            width = (torch.rand(batch, 1) * (limit + 1)).long()
-            start = (torch.rand(batch, 1) * (lengths[:, None] - width)).long()
-            index = torch.arange(time)[None, :]
+            width = (torch.rand(batch, 1, device=device) * (limit + 1)).long()
+            start = (torch.rand(batch, 1, device=device) * (lengths[:, None] - width)).long()
+            index = torch.arange(time, device=device)[None, :]
             keep *= ((index < start) | (index >= start + width))[:, None, :]
         return features * keep

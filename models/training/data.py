@@ -113,6 +113,10 @@ class Batch(NamedTuple):
     targets: Tensor
     target_lengths: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
 
 def collate(batch: Sequence[Example]) -> Batch:
     """Pad examples to one length."""

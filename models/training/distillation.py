@@ -80,7 +80,9 @@ class Distillation:
         with torch.no_grad():
             wanted, _ = self.teacher.encoder(batch.features, batch.lengths)
             wanted_scores = self.teacher.decoder(wanted[-1])
-        heard = torch.arange(wanted_scores.shape[1])[None, :] < encoded[:, None]
+        heard = (
+            torch.arange(wanted_scores.shape[1], device=encoded.device)[None, :] < encoded[:, None]
+        )
         scores = model.decoder(states[-1])
         divergence = _divergence(scores[heard], wanted_scores[heard], self.config.temperature)
         layers = torch.stack(
@@ -96,10 +98,10 @@ class Distillation:
         """The mean divergence of a frame's scores from the teacher's, in nats."""
         total, frames = 0.0, 0
         for batch in grouped:
-            collated = collate(batch)
+            collated = collate(batch).to(model.device)
             scores, encoded = model(collated.features, collated.lengths)
             wanted, _ = self.teacher(collated.features, collated.lengths)
-            heard = torch.arange(scores.shape[1])[None, :] < encoded[:, None]
+            heard = torch.arange(scores.shape[1], device=encoded.device)[None, :] < encoded[:, None]
             total += _divergence(scores[heard], wanted[heard]).item() * int(heard.sum())
             frames += int(heard.sum())
         return total / max(frames, 1)

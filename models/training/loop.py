@@ -49,6 +49,9 @@ class TrainingConfig(BaseModel):
     weight_decay: float = Field(default=1e-2, ge=0, description="of AdamW")
     clip_norm: float = Field(default=1.0, gt=0, description="gradient norm")
     average_decay: float = Field(default=0.998, ge=0, lt=1, description="of the averaged weights")
+    device: str = Field(
+        default="cpu", description="where torch computes: `cpu`, or `cuda` (tried on no GPU yet)"
+    )
     threads: int = Field(default=1, gt=0, description="threads of torch")
     batch_statistics: bool = Field(
         default=True,
@@ -59,6 +62,20 @@ class TrainingConfig(BaseModel):
         default=False, description="multiply in bfloat16; faster where the processor has AMX"
     )
     seed: int = Field(default=1, description="of first weights, order, masks and dropout")
+
+
+def found_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        ConfpressError: torch has none of this name here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfpressError(f"torch cannot compute on '{name}' here: {error}") from error
+    return device
 
 
 def seeded_model(shape: ConformerConfig, seed: int) -> ConformerCTC:
@@ -124,7 +141,8 @@ class Trainer:
         torch.set_num_threads(config.threads)
         self.workers = Workers()
         torch.manual_seed(config.seed + self.workers.rank)
-        self.model = model
+        self.device = found_device(config.device)
+        self.model = model.to(self.device)
         self.objective = objective
         self.config = config
         self.folder = folder
@@ -264,11 +282,11 @@ class Trainer:
         return float(np.mean(losses)) if losses else math.nan
 
     def _step(self, batch: Sequence[Example]) -> float:
-        collated = collate(batch)
+        collated = collate(batch).to(self.device)
         if self.augment is not None:
             changed = self.augment(collated.features, collated.lengths)
             collated = collated._replace(features=changed)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             loss = self.objective.loss(self.model, collated)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss.total + self.compression.penalty())
@@ -354,7 +372,7 @@ def load_checkpoint(path: Path) -> tuple[ConformerCTC, CharacterVocabulary]:
 def _reading(checkpoint: Path) -> Iterator[dict[str, Any]]:
     """Reads a checkpoint; says of whatever fails with its state that it is none."""
     try:
-        yield torch.load(checkpoint, weights_only=True)
+        yield torch.load(checkpoint, map_location="cpu", weights_only=True)
     except ConfpressError:
         raise
     except KeyError as error:

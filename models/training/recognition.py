@@ -51,7 +51,7 @@ class Recognition:
         """The word error rate with greedy decoding, as a fraction."""
         references, hypotheses = [], []
         for batch in grouped:
-            collated = collate(batch)
+            collated = collate(batch).to(model.device)
             logprobs, encoded = model(collated.features, collated.lengths)
             for example, row, length in zip(batch, logprobs, encoded, strict=True):
                 references.append(self.vocabulary.decode(list(example.targets)))

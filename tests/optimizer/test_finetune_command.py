@@ -236,3 +236,16 @@ def test_codes_that_were_trained_are_found_again(
     plain = SessionOptions(graph_level="disabled")
     trained, found = (create_session(path, plain).run(None, feeds)[0] for path in (model, coded))
     np.testing.assert_allclose(found, trained, atol=1e-5)
+
+
+def test_a_device_that_is_not_there(
+    confpress: Confpress, checkpoint: Path, speech: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "gpu.toml"
+    config.write_text('[training]\ndevice = "cuda:99"\n[low_bit]\n')
+    done = confpress(
+        "finetune", checkpoint, "--data", speech, "-o", tmp_path / "work", "--config", config
+    )
+    assert done.status == 1
+    assert "torch cannot compute on 'cuda:99' here" in done.err
+    assert not (tmp_path / "work").exists()
