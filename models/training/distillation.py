@@ -42,7 +42,7 @@ class DistillationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layer_weight: float = Field(
-        default=1.0, ge=0, description="what the blocks' relative squared errors count, in the mean"
+        default=10.0, ge=0, description="what the blocks' relative squared errors count together"
     )
     temperature: float = Field(
         default=1.0, gt=0, description="divides the logarithms of both models' probabilities"
