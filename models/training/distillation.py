@@ -42,7 +42,7 @@ class DistillationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layer_weight: float = Field(
-        default=10.0, ge=0, description="what the blocks' relative squared errors count together"
+        default=10.0, ge=0, description="weight of the mean of the blocks' relative errors"
     )
     temperature: float = Field(
         default=1.0, gt=0, description="divides the logarithms of both models' probabilities"
