@@ -7,25 +7,26 @@ the export know nothing of it; :func:`bake` leaves the made weights in the end.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 
-class Method(Protocol):
-    """One way to compress."""
+class Method(ABC):
+    """One way to compress; what only some methods do has a default."""
 
     @property
     def settled(self) -> bool:
         """Whether what is left out stays as it is from now on."""
-        ...
+        return True
 
+    @abstractmethod
     def attach(self, model: nn.Module) -> None:
         """Parametrizes the weights that the method is for."""
-        ...
 
     def advance(self, done: float) -> bool:
         """Prepares the next step.
@@ -36,23 +37,22 @@ class Method(Protocol):
         Returns:
             Whether the weights that layers compute with have jumped.
         """
-        ...
+        return False
 
     def penalty(self) -> Tensor | None:
         """What is added to the loss."""
-        ...
+        return None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters that learn at rates of their own, as optimizers take groups."""
-        ...
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs beside the model's state."""
-        ...
+        return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 (most have none)
         """Goes on from a state."""
-        ...
 
 
 class Compression:

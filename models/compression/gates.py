@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..encoder import ConformerLayer
+from .compression import Method
 
 #: Hard-concrete distributions are stretched to these ends, so that zero and one have a share.
 _LOW, _HIGH = -0.1, 1.1
@@ -161,15 +162,20 @@ class GatedBias(nn.Module):
         return bias * self.gate.masks()[-1]
 
 
-class Gates:
+class Gates(Method):
     """The method of :class:`GateConfig`, for the blocks of a Conformer."""
 
     def __init__(self, config: GateConfig) -> None:
         self.config = config
-        self.settled = False
+        self._settled = False
         self._gates: list[Gate] = []
         self._multipliers = nn.Parameter(torch.zeros(2))
         self._aim = 1.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether masks are fixed."""
+        return self._settled
 
     def attach(self, model: nn.Module) -> None:
         """Puts masks on the last layer of every module."""
@@ -184,17 +190,17 @@ class Gates:
     def advance(self, done: float) -> bool:
         """Draws the masks of the next step, or fixes them where it is time to."""
         self._aim = 1 - (1 - self.config.keep) * min(done / self.config.warmup, 1.0)
-        fix = done >= self.config.fixed and not self.settled
+        fix = done >= self.config.fixed and not self._settled
         if fix:
             self._fix()
-            self.settled = True
+            self._settled = True
         for gate in self._gates:
             gate.draw()
         return fix
 
     def penalty(self) -> Tensor | None:
         """The Lagrangian of what stays beyond the aim; the multipliers climb."""
-        if self.settled:
+        if self._settled:
             return None
         excess = self.expected_share() - self._aim
         return self._multipliers[0] * excess + self._multipliers[1] * excess.square()
@@ -214,12 +220,12 @@ class Gates:
 
     def state_dict(self) -> dict[str, Any]:
         """The multipliers, and whether masks are fixed; masks are in the model's state."""
-        return {"multipliers": self._multipliers.detach(), "settled": self.settled}
+        return {"multipliers": self._multipliers.detach(), "settled": self._settled}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state."""
         self._multipliers.data.copy_(state["multipliers"])
-        self.settled = state["settled"]
+        self._settled = state["settled"]
 
     @torch.no_grad()
     def _fix(self) -> None:

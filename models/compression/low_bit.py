@@ -9,12 +9,11 @@ again without error.
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .compression import Method
 from .layers import FRAMES_MAJOR, from_rows, linear_layers, rows_of
 
 
@@ -55,10 +54,8 @@ class FewBits(nn.Module):
         return weight + (rounded - weight).detach()
 
 
-class LowBit:
-    """The method of :class:`LowBitConfig`, for linear layers."""
-
-    settled = True
+class LowBit(Method):
+    """The method of :class:`LowBitConfig`, for linear layers; it rounds from the first step on."""
 
     def __init__(self, config: LowBitConfig) -> None:
         self.config = config
@@ -68,21 +65,3 @@ class LowBit:
         for _, layer in linear_layers(model, self.config.exclude):
             rounding = FewBits(self.config.bits, self.config.block)
             parametrize.register_parametrization(layer, "weight", rounding)
-
-    def advance(self, done: float) -> bool:
-        """Weights are rounded from the first step on."""
-        return False
-
-    def penalty(self) -> None:
-        """None: the rounding follows the weights."""
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """None: scales are not learned."""
-        return []
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a state."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .compression import Method
 from .layers import FRAMES_MAJOR, convolutions, from_rows, learned_weight, linear_layers, rows_of
 
 #: Frames of layers' inputs weigh this much in the running mean of their squares, a step's together.
@@ -99,7 +100,7 @@ class BalancedMask(nn.Module):
         self.mask.copy_(from_rows(mask.flatten(-2)[..., :columns], weight.shape))
 
 
-class BalancedSparsity:
+class BalancedSparsity(Method):
     """The method of :class:`SparsityConfig`: linear layers and the subsampling's convolutions."""
 
     def __init__(self, config: SparsityConfig) -> None:
@@ -132,13 +133,6 @@ class BalancedSparsity:
         for weight, mask in self._masks:
             mask.keep(weight, wanted)
         return True
-
-    def penalty(self) -> None:
-        """None: what goes is decided by scores."""
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """None: masks are not learned."""
-        return []
 
     def state_dict(self) -> dict[str, Any]:
         """How many are kept; the masks are in the model's state."""
