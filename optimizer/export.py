@@ -11,7 +11,6 @@ from ..runtime.speech import FrontEnd, Tokens
 from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from .torch_extra import import_models
 
-_NEMO_SUFFIX = ".safetensors"
 _OPSETS = {"torchscript": 17, "dynamo": 18}
 
 
@@ -36,7 +35,7 @@ def export_checkpoint(
     if not checkpoint.is_file():
         raise ConfpressError(f"there is no checkpoint {checkpoint}.")
     tokens: Tokens | None = None
-    if checkpoint.suffix == _NEMO_SUFFIX:
+    if import_models("checkpoints").is_nemo(checkpoint):
         model = import_models("adapters.nemo").load_nemo(checkpoint)
     else:
         model, vocabulary = import_models("training.loop").load_checkpoint(checkpoint)
