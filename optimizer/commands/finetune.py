@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import PATH, FiniteRange, json_option
+from .options import PATH, FiniteRange, epochs_option, json_option, minutes_option
 
 
 @click.command("finetune", short_help="Train a checkpoint to do with fewer, smaller weights.")
@@ -62,15 +62,8 @@ from .options import PATH, FiniteRange, json_option
     metavar="FILE",
     help="TOML with the sections `training`, `distillation`, `gates`, `sparsity` and `low_bit`.",
 )
-@click.option(
-    "--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of the schedule [20]."
-)
-@click.option(
-    "--minutes",
-    type=FiniteRange(min=0, min_open=True),
-    metavar="M",
-    help="End the schedule after this time, where that is sooner.",
-)
+@epochs_option(20)
+@minutes_option
 @json_option
 def command(
     checkpoint: Path,

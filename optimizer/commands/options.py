@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,24 @@ instructions_option = click.option(
     "Runtime's sums saturate there and our kernels are faster (here does so for target portable "
     "alone); any other processor, or one such as here.",
 )
+
+minutes_option = click.option(
+    "--minutes",
+    type=FiniteRange(min=0, min_open=True),
+    metavar="M",
+    help="End the schedule after this time, where that is sooner.",
+)
+
+
+def epochs_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--epochs` of a training run whose schedule has so many by default."""
+    return click.option(
+        "--epochs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help=f"Epochs of the schedule [{default}].",
+    )
+
 
 tokens_option = click.option(
     "--tokens",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, FiniteRange
+from .options import PATH, epochs_option, minutes_option
 
 
 @click.command("train", short_help="Train a Conformer-CTC (extra `train`).")
@@ -46,15 +46,8 @@ from .options import PATH, FiniteRange
     metavar="FILE",
     help="TOML with the sections `model`, `training` and `frontend`.",
 )
-@click.option(
-    "--epochs", type=click.IntRange(min=1), metavar="N", help="Epochs of the schedule [50]."
-)
-@click.option(
-    "--minutes",
-    type=FiniteRange(min=0, min_open=True),
-    metavar="M",
-    help="End the schedule after this time, where that is sooner.",
-)
+@epochs_option(50)
+@minutes_option
 def command(
     data: Path,
     subset: str | None,
