@@ -21,7 +21,7 @@ from confpress.runtime.asr import AsrModel
 from confpress.runtime.bench import BenchOptions, bench
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.speech.manifest import load_utterances
-from results import CALIBRATION, MODEL, TESTS, recognition, summary
+from results import CALIBRATION, MODEL, TESTS, recognition, recorded, summary
 
 #: Shown of a result; the fine-tuned model in float32, too.
 TARGETS = ("portable", "cpu")
@@ -65,10 +65,7 @@ def main(data: Path, work: Path, rows: tuple[str, ...], markdown: Path | None, r
     record = {
         "environment": describe_environment().model_dump(mode="json"),
         "bench": timed.model_dump(mode="json"),
-        "recognition": {
-            part: {name: each.model_dump(mode="json") for name, each in found.items()}
-            for part, found in heard.items()
-        },
+        "recognition": recorded(heard),
     }
     (work / "finetuning.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     text = "\n".join(summary(paths, heard, timed)) + "\n"

@@ -68,6 +68,14 @@ def recognition(
     }
 
 
+def recorded(heard: dict[str, dict[str, Validation]]) -> dict[str, dict[str, object]]:
+    """What was heard, for the record."""
+    return {
+        part: {name: each.model_dump(mode="json") for name, each in found.items()}
+        for part, found in heard.items()
+    }
+
+
 def percent(rate: float) -> str:
     """A share in percent."""
     return f"{100 * rate:.2f} %"
@@ -136,10 +144,7 @@ def main(data: Path, work: Path, markdown: Path | None, rounds: int) -> None:
         "sha256": {name: sha256(path) for name, path in paths.items()},
         "bench": timed.model_dump(mode="json"),
         "profiles": {name: each.model_dump(mode="json") for name, each in profiles.items()},
-        "recognition": {
-            part: {name: each.model_dump(mode="json") for name, each in found.items()}
-            for part, found in heard.items()
-        },
+        "recognition": recorded(heard),
     }
     (work / "results.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     environment = describe_environment()
