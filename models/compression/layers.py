@@ -14,8 +14,8 @@ from torch.nn.utils import parametrize
 FRAMES_MAJOR: Final = "encoder.pre_encode.out"
 
 
-def linear_layers(model: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, nn.Module]]:
-    """Linear layers and pointwise convolutions, by name.
+def linear_layers(model: nn.Module, exclude: Sequence[str] = ()) -> Iterator[nn.Module]:
+    """Linear layers and pointwise convolutions.
 
     Args:
         model: Where to look.
@@ -23,16 +23,16 @@ def linear_layers(model: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tup
     """
     for name, module in model.named_modules():
         if _is_linear(module) and not _named(name, exclude):
-            yield name, module
+            yield module
 
 
-def convolutions(model: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, nn.Conv2d]]:
-    """Convolutions over two axes and several channels, as the subsampling has them, by name."""
+def convolutions(model: nn.Module, exclude: Sequence[str] = ()) -> Iterator[nn.Conv2d]:
+    """Convolutions over two axes and several channels, as the subsampling has them."""
     for name, module in model.named_modules():
         if not isinstance(module, nn.Conv2d) or _named(name, exclude):
             continue
         if module.groups == 1 < module.in_channels and module.kernel_size != (1, 1):
-            yield name, module
+            yield module
 
 
 def rows_of(weight: Tensor) -> Tensor:

@@ -62,6 +62,7 @@ class LowBit(Method):
 
     def attach(self, model: nn.Module) -> None:
         """Rounds the weights of every layer that is not excluded."""
-        for _, layer in linear_layers(model, self.config.exclude):
+        # A list: parametrizing adds modules to the model that is walked through.
+        for layer in list(linear_layers(model, self.config.exclude)):
             rounding = FewBits(self.config.bits, self.config.block)
             parametrize.register_parametrization(layer, "weight", rounding)

@@ -116,8 +116,9 @@ class BalancedSparsity(Method):
 
     def attach(self, model: nn.Module) -> None:
         """Masks every layer that is not excluded; watches what it reads."""
-        found = [*linear_layers(model, self.config.exclude)]
-        for _, layer in [*found, *convolutions(model, self.config.exclude)]:
+        exclude = self.config.exclude
+        # A list: parametrizing adds modules to the model that is walked through.
+        for layer in [*linear_layers(model, exclude), *convolutions(model, exclude)]:
             weight = learned_weight(layer)
             mask = BalancedMask(weight, weight.shape[1], self._span)
             parametrize.register_parametrization(layer, "weight", mask)
