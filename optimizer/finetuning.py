@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, create_model
 
 from ..passes.errors import ConfpressError
 from ..runtime.model_file import sha256
-from ..runtime.speech import FrontEnd, Utterance, load_utterances
+from ..runtime.progress import progress
+from ..runtime.speech import FrontEnd, Utterance, load_utterances, read_audio
 from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from .console import write_text
 from .recipe import merge
 from .toml_file import check, read_toml
 from .torch_extra import import_models
-from .training import check_apart, extractor, fit
+from .training import check_apart, fit
 
 #: What a run was begun with.
 _SETTINGS = "finetuning.json"
@@ -89,7 +90,7 @@ def finetune(
         checkpoint: The trained model; it is the teacher, and where training begins.
         speech: Recordings to learn from, and others to judge by.
         folder: Keeps `last.pt`, `best.pt` and the result, of the checkpoint's kind.
-        config_file: TOML with sections of the methods, `training` and `distillation`.
+        config_file: TOML with sections of the methods, `training`, `distillation` and `hearing`.
         overrides: Sections with keys, from the command line.
         tell: Takes a line when an epoch ends.
 
@@ -106,12 +107,7 @@ def finetune(
     loop = import_models("training.loop")
     teacher = checkpoints.load_model(checkpoint).to(loop.found_device(config.training.device))
     frontend = _front_end(checkpoint, teacher.config.features)
-    learned = [
-        example
-        for speed in config.distillation.speeds
-        for example in _heard(speech[0], frontend, speed)
-    ]
-    judged = _heard(speech[1], frontend)
+    learned, judged = _heard(speech[0], frontend, config.hearing), _heard(speech[1], frontend)
     distillation = import_models("training.distillation").Distillation(teacher, config.distillation)
     folder.mkdir(parents=True, exist_ok=True)
     _check_settings(config, checkpoint, folder / _SETTINGS)
@@ -130,7 +126,7 @@ def finetune(
     )
     if trainer.resume():
         tell(f"resumed after epoch {trainer.epoch}")
-    corpus = corpora.Corpus("speech", learned, 1 / len(config.distillation.speeds))
+    corpus = corpora.Corpus("speech", learned, 1 / len(config.hearing.speeds))
     divergence = fit(trainer, corpus, judged, lambda result: tell(_line(result)))
     if not trainer.compression.settled:
         raise ConfpressError(
@@ -150,15 +146,17 @@ def finetune(
 
 
 def options() -> type[BaseModel]:
-    """What `--config` may say: `training`, `distillation`, and a section for each method.
+    """What `--config` may say: `training`, `distillation`, `hearing`, a section for each method.
 
     Raises:
         ConfpressError: torch is missing.
     """
     distillation = import_models("training.distillation")
+    hearing = import_models("training.hearing").HearingConfig
     sections: dict[str, Any] = {
         "training": (distillation.FinetuningConfig, distillation.FinetuningConfig()),
         "distillation": (distillation.DistillationConfig, distillation.DistillationConfig()),
+        "hearing": (hearing, hearing()),
     }
     for name, kind in import_models("compression").KINDS.items():
         sections[name] = (kind.options | None, None)
@@ -180,11 +178,22 @@ def _configuration(config_file: Path | None, overrides: dict[str, Any]) -> Any:
     return recipe
 
 
-def _heard(speech: Sequence[Utterance], frontend: FrontEnd, speed: float = 1.0) -> list[Any]:
-    """Recordings as examples, at a speed."""
-    change_speed = import_models("training.augment").change_speed
-    extract = extractor(frontend, None if speed == 1 else partial(change_speed, factor=speed))
-    return list(import_models("training.data").unlabelled((u.path for u in speech), extract))
+def _heard(
+    speech: Sequence[Utterance], frontend: FrontEnd, hearing: Any | None = None
+) -> list[Any]:
+    """Recordings as examples, in the versions that are heard, or as they are."""
+    versions = import_models("training.hearing").versions
+    example = import_models("training.data").unlabelled
+    rate = frontend.sample_rate
+    random = np.random.default_rng(0 if hearing is None else hearing.seed)
+    heard = []
+    with progress("Reading", len(speech), "recordings") as advance:
+        for utterance in speech:
+            audio = read_audio(utterance.path, rate)
+            each = [audio] if hearing is None else versions(audio, rate, hearing, random)
+            heard += [example(frontend.features(version)) for version in each]
+            advance(1)
+    return heard
 
 
 def _front_end(checkpoint: Path, features: int) -> FrontEnd:

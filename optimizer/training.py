@@ -94,7 +94,7 @@ def train(
     examples = [
         corpora.prepare(
             [(u.path, u.text) for u in utterances],
-            extractor(config.frontend),
+            _extractor(config.frontend),
             vocabulary,
         )
         for utterances in (data.training, data.validation)
@@ -172,17 +172,9 @@ def _check_front_end(wanted: FrontEnd, trained: Path) -> None:
         )
 
 
-def extractor(
-    frontend: FrontEnd,
-    change: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] | None = None,
-) -> Callable[[Path], npt.NDArray[np.float32]]:
-    """What gives the features of a recording, of its samples as they are or changed."""
-
-    def extract(path: Path) -> npt.NDArray[np.float32]:
-        audio = read_audio(path, frontend.sample_rate)
-        return frontend.features(audio if change is None else change(audio))
-
-    return extract
+def _extractor(frontend: FrontEnd) -> Callable[[Path], npt.NDArray[np.float32]]:
+    """What gives the features of a recording."""
+    return lambda path: frontend.features(read_audio(path, frontend.sample_rate))
 
 
 def _line(result: Any) -> str:

@@ -55,11 +55,9 @@ def prepare(
     return examples
 
 
-def unlabelled(
-    paths: Iterable[Path], extract: Callable[[Path], npt.NDArray[np.floating]]
-) -> list[Example]:
-    """Turn recordings without texts into examples; `extract` as in :func:`prepare`."""
-    return [Example(extract(path).astype(np.float16), ()) for path in paths]
+def unlabelled(features: npt.NDArray[np.floating]) -> Example:
+    """Features [bands, frames] as an example without a text."""
+    return Example(features.astype(np.float16), ())
 
 
 def draw_epoch(corpora: Sequence[Corpus], random: np.random.Generator) -> list[Example]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,11 +47,6 @@ class DistillationConfig(BaseModel):
         default=1.0, gt=0, description="divides the logarithms of both models' probabilities"
     )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="in the model that learns")
-    speeds: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = Field(
-        default=(0.9, 1.0, 1.1),
-        min_length=1,
-        description="recordings are heard at these speeds; an epoch is as long as with one",
-    )
 
 
 class Distillation:

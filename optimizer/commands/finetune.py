@@ -60,7 +60,8 @@ from .options import PATH, FiniteRange, epochs_option, json_option, minutes_opti
     "--config",
     type=PATH,
     metavar="FILE",
-    help="TOML with the sections `training`, `distillation`, `gates`, `sparsity` and `low_bit`.",
+    help="TOML with the sections `training`, `distillation`, `hearing`, `gates`, `sparsity` and "
+    "`low_bit`.",
 )
 @epochs_option(20)
 @minutes_option

@@ -194,7 +194,7 @@ def test_recordings_are_heard_at_several_speeds(
     results = []
     for name, speeds in (("one", "[1.0]"), ("three", "[0.8, 1.0, 1.25]")):
         config = tmp_path / f"{name}.toml"
-        config.write_text(f"[distillation]\nspeeds = {speeds}\n[low_bit]\n")
+        config.write_text(f"[hearing]\nspeeds = {speeds}\n[low_bit]\n")
         work = tmp_path / name
         done = confpress(
             "finetune", checkpoint, "--data", speech, "-o", work, "--config", config,
@@ -203,10 +203,10 @@ def test_recordings_are_heard_at_several_speeds(
         assert done.status == 0, done.err
         results.append(load_file(work / "model.safetensors")["encoder.pre_encode.out.weight"])
     assert not torch.equal(*results)
-    config.write_text("[distillation]\nspeeds = []\n[low_bit]\n")
+    config.write_text("[hearing]\nspeeds = []\n[low_bit]\n")
     done = confpress("finetune", checkpoint, "--data", speech, "-o", work, "--config", config)
     assert done.status == 1
-    assert "distillation.speeds" in done.err
+    assert "hearing.speeds" in done.err
 
 
 def test_codes_that_were_trained_are_found_again(

@@ -1,0 +1,58 @@
+"""Versions of a recording that training hears: at other speeds, in noise, in rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from .augment import FloatArray, add_noise, add_reverberation, change_speed
+
+
+class HearingConfig(BaseModel):
+    """How recordings are heard."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    speeds: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = Field(
+        default=(0.9, 1.0, 1.1),
+        min_length=1,
+        description="every recording is heard at these; an epoch is as long as with one",
+    )
+    disturbed: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the versions that are heard in noise, and of those that are heard "
+        "in a room",
+    )
+    noise: tuple[Annotated[float, Field(ge=-20)], Annotated[float, Field(le=100)]] = Field(
+        default=(5.0, 30.0), description="lowest and highest ratio of signal to noise, in dB"
+    )
+    reverberation: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(le=10)]] = Field(
+        default=(0.1, 0.5), description="seconds until a room's echo has fallen by 60 dB"
+    )
+    seed: int = Field(default=1, description="of noise and rooms")
+
+    @field_validator("noise", "reverberation")
+    @classmethod
+    def _check(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        if ends[0] > ends[1]:
+            raise ValueError("the lower end comes first")
+        return ends
+
+
+def versions(
+    audio: FloatArray, sample_rate: int, config: HearingConfig, random: np.random.Generator
+) -> Iterator[FloatArray]:
+    """A recording as it is heard: float32 [samples] each, one for every speed."""
+    for speed in config.speeds:
+        version = audio if speed == 1 else change_speed(audio, speed)
+        if random.random() < config.disturbed:
+            seconds = random.uniform(*config.reverberation)
+            version = add_reverberation(version, seconds, sample_rate, random)
+        if random.random() < config.disturbed:
+            version = add_noise(version, random.uniform(*config.noise), random)
+        yield version
