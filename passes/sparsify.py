@@ -25,6 +25,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from .balanced import highest
 from .base import InPlacePass, Journal, PassResult, layer_of
 from .errors import ConfpressError
 from .linear import MatMulLayer, matmul_layers
@@ -192,8 +193,7 @@ def kept_by(scores: Floats, pattern: Pattern) -> npt.NDArray[np.bool_]:
     Returns:
         bool [N, K].
     """
-    ranks, _ = _ranked(scores, pattern)
-    return _cut(ranks < pattern.share, scores)
+    return highest(scores, pattern.share, pattern.span)
 
 
 def kept_unevenly(scores: Floats, pattern: Pattern) -> npt.NDArray[np.bool_]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -46,6 +48,42 @@ def rows_of(weight: Tensor) -> Tensor:
     if weight.dim() == 4:
         return weight.permute(0, 2, 3, 1).flatten(2)
     return weight.flatten(1)
+
+
+def input_rows(layer: nn.Module, read: Tensor, count: int) -> Tensor:
+    """Some of the vectors that the rows of a layer's weight are multiplied with.
+
+    Args:
+        layer: Of :func:`linear_layers` or :func:`convolutions`.
+        read: What it reads: [..., K] of a linear layer, channels second of a convolution.
+        count: How many vectors are enough; they are drawn.
+
+    Returns:
+        [at most count, K], the columns as in ``rows_of(weight).flatten(1)``.
+    """
+    if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
+        rows = _patches(layer, read, count)
+    elif isinstance(layer, nn.Linear):
+        rows = read.flatten(0, -2)
+    else:
+        rows = read.movedim(1, -1).flatten(0, -2)
+    return (
+        rows[torch.randint(len(rows), (count,), device=rows.device)] if len(rows) > count else rows
+    )
+
+
+def _patches(layer: nn.Conv2d, read: Tensor, count: int) -> Tensor:
+    """Windows of a convolution's input [batch, C, T, F], of as many frames as give enough."""
+    frames, bands = layer.kernel_size
+    above, beside = (int(each) for each in layer.padding)
+    padded = nn.functional.pad(read, (beside, beside, above, above))
+    of_a_frame = len(read) * max((padded.shape[3] - bands) // layer.stride[1] + 1, 1)
+    taken = frames + layer.stride[0] * math.ceil(count / of_a_frame)
+    first = int(torch.randint(max(padded.shape[2] - taken, 0) + 1, ()))
+    part = padded[:, :, first : first + taken]
+    windows = nn.functional.unfold(part, (frames, bands), stride=layer.stride)
+    parts = windows.view(len(read), read.shape[1], frames, bands, -1)
+    return parts.permute(0, 4, 2, 3, 1).flatten(2).flatten(0, 1)
 
 
 def from_rows(rows: Tensor, shape: Sequence[int]) -> Tensor:

@@ -1,10 +1,10 @@
 """Balanced sparsity: N of every M neighbouring weights of a row, reached step by step.
 
 Balance-aware iterative pruning (Yao et al., AAAI 2019, algorithm 1): the share of zeros grows while
-the model learns, and at each growth every span of every row keeps its best weights. A weight counts
-by its square times the mean square of its input, as :mod:`~...passes.sparsify` has it. The share
-follows the cubic of Zhu and Gupta (2017). A weight that was left out may come back at the next
-growth.
+the model learns. It follows the cubic of Zhu and Gupta (2017). At each growth the weights that stay
+are those with which the layer does what it did, and they are fitted to do so: compressed sensing on
+what the layer has read of late (:mod:`~...passes.compressed_sensing`). A weight that was left out
+may come back at the next growth.
 """
 
 from __future__ import annotations
@@ -13,16 +13,27 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ...passes.balanced import highest
+from ...passes.compressed_sensing import sense
 from .compression import Method
-from .layers import FRAMES_MAJOR, convolutions, from_rows, learned_weight, linear_layers, rows_of
+from .layers import (
+    FRAMES_MAJOR,
+    convolutions,
+    from_rows,
+    input_rows,
+    learned_weight,
+    linear_layers,
+    rows_of,
+)
 
-#: Frames of layers' inputs weigh this much in the running mean of their squares, a step's together.
-_NEW = 0.05
+#: Of what a layer reads in a step, so many vectors are looked at, and weigh this much together.
+_VECTORS, _NEW = 256, 0.05
 
 
 class SparsityConfig(BaseModel):
@@ -36,6 +47,7 @@ class SparsityConfig(BaseModel):
     reached: float = Field(
         default=0.5, gt=0, lt=1, description="share of the run after which no more weights go"
     )
+    growths: int = Field(default=8, gt=0, description="in so many steps, at most")
     exclude: tuple[str, ...] = Field(
         default=(FRAMES_MAJOR,),
         description="patterns of names of layers that stay dense",
@@ -61,43 +73,57 @@ def spans(pattern: str) -> tuple[int, int]:
 
 
 class BalancedMask(nn.Module):
-    """Leaves weights out, as many in every span of a row."""
+    """Leaves weights out."""
 
     mask: Tensor
-    mean_squares: Tensor
 
-    def __init__(self, weight: Tensor, channels: int, span: int) -> None:
+    def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.span = span
         self.register_buffer("mask", torch.ones(weight.shape, dtype=torch.bool))
-        self.register_buffer("mean_squares", torch.ones(channels))
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight with zeros."""
         return weight * self.mask
 
-    def watch(self, layer: nn.Module, inputs: Sequence[Tensor]) -> None:
-        """Takes the squares of what a layer reads into the running means, as its hook."""
-        if not layer.training:
-            return
-        read = inputs[0].detach().float()
-        # Linear layers have channels last, convolutions second.
-        axis = read.dim() - 1 if isinstance(layer, nn.Linear) else 1
-        squares = read.square().mean([each for each in range(read.dim()) if each != axis])
-        self.mean_squares.lerp_(squares, _NEW)
+
+class SparseLayer:
+    """A layer's weight with its mask, and what the layer has read."""
+
+    def __init__(self, layer: nn.Module, span: int) -> None:
+        """Masks a layer's weight, and watches what it reads.
+
+        Args:
+            layer: Of :func:`linear_layers` or :func:`convolutions`.
+            span: Of so many neighbouring weights as many are kept.
+        """
+        self.span = span
+        self.weight = learned_weight(layer)
+        self.mask = BalancedMask(self.weight)
+        #: Running mean of x·xᵀ, float32 [K, K].
+        self.moments = torch.eye(
+            rows_of(self.weight).flatten(1).shape[1], device=self.weight.device
+        )
+        parametrize.register_parametrization(layer, "weight", self.mask)
+        layer.register_forward_pre_hook(self._watch)
+
+    def _watch(self, layer: nn.Module, inputs: Sequence[Tensor]) -> None:
+        if layer.training:
+            rows = input_rows(layer, inputs[0].detach(), _VECTORS).float()
+            self.moments.lerp_(rows.T @ rows / len(rows), _NEW)
 
     @torch.no_grad()
-    def keep(self, weight: Tensor, kept: int) -> None:
-        """Keeps the best weights of every span."""
-        rows = rows_of(weight)
-        scores = rows.square() * self.mean_squares.repeat(rows.shape[-1] // len(self.mean_squares))
+    def keep(self, kept: int) -> None:
+        """Leaves so many weights of every span, those and such that outputs change least."""
+        rows = rows_of(self.weight * self.mask.mask)
         columns = rows.shape[-1]
-        # Columns that fill up the last span come last, so that they take no real one's place.
-        filled = nn.functional.pad(scores, (0, -columns % self.span), value=-1.0)
-        windows = filled.reshape(*rows.shape[:-1], -1, self.span)
-        best = windows.topk(kept, dim=-1).indices
-        mask = torch.zeros_like(windows, dtype=torch.bool).scatter_(-1, best, True)
-        self.mask.copy_(from_rows(mask.flatten(-2)[..., :columns], weight.shape))
+
+        def choose(scores: np.ndarray) -> np.ndarray:
+            return highest(scores.reshape(-1, columns), kept, self.span).reshape(scores.shape)
+
+        found = sense(rows.flatten(1).cpu().numpy(), self.moments.cpu().numpy(), choose)
+        sparse = from_rows(torch.from_numpy(found).reshape(rows.shape), self.weight.shape)
+        self.weight.copy_(sparse)
+        self.mask.mask.copy_(sparse != 0)
 
 
 class BalancedSparsity(Method):
@@ -107,7 +133,7 @@ class BalancedSparsity(Method):
         self.config = config
         self._kept, self._span = spans(config.pattern)
         self._now = self._span
-        self._masks: list[tuple[Tensor, BalancedMask]] = []
+        self._layers: list[SparseLayer] = []
 
     @property
     def settled(self) -> bool:
@@ -115,15 +141,11 @@ class BalancedSparsity(Method):
         return self._now == self._kept
 
     def attach(self, model: nn.Module) -> None:
-        """Masks every layer that is not excluded; watches what it reads."""
+        """Masks every layer that is not excluded."""
         exclude = self.config.exclude
         # A list: parametrizing adds modules to the model that is walked through.
-        for layer in [*linear_layers(model, exclude), *convolutions(model, exclude)]:
-            weight = learned_weight(layer)
-            mask = BalancedMask(weight, weight.shape[1], self._span)
-            parametrize.register_parametrization(layer, "weight", mask)
-            layer.register_forward_pre_hook(mask.watch)
-            self._masks.append((weight, mask))
+        found = [*linear_layers(model, exclude), *convolutions(model, exclude)]
+        self._layers = [SparseLayer(layer, self._span) for layer in found]
 
     def advance(self, done: float) -> bool:
         """Leaves more weights out where it is time to."""
@@ -131,20 +153,23 @@ class BalancedSparsity(Method):
         if wanted == self._now:
             return False
         self._now = wanted
-        for weight, mask in self._masks:
-            mask.keep(weight, wanted)
+        for layer in self._layers:
+            layer.keep(wanted)
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """How many are kept; the masks are in the model's state."""
-        return {"kept": self._now}
+        """How many are kept, and what layers have read; the masks are in the model's state."""
+        return {"kept": self._now, "moments": [layer.moments for layer in self._layers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state."""
         self._now = state["kept"]
+        for layer, moments in zip(self._layers, state["moments"], strict=True):
+            layer.moments.copy_(moments)
 
     def _wanted(self, done: float) -> int:
         """How many weights of a span are kept at a moment of the run; never more than before."""
-        left = max(1 - done / self.config.reached, 0.0) ** 3
+        step = math.floor(min(done / self.config.reached, 1.0) * self.config.growths)
+        left = (1 - step / self.config.growths) ** 3
         wanted = self._kept + math.ceil((self._span - self._kept) * left)
         return min(wanted, self._now)
