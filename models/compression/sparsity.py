@@ -109,7 +109,8 @@ class SparseLayer:
     def _watch(self, layer: nn.Module, inputs: Sequence[Tensor]) -> None:
         if layer.training:
             rows = input_rows(layer, inputs[0].detach(), _VECTORS).float()
-            self.moments.lerp_(rows.T @ rows / len(rows), _NEW)
+            with torch.autocast(rows.device.type, enabled=False):
+                self.moments.lerp_(rows.T @ rows / len(rows), _NEW)
 
     @torch.no_grad()
     def keep(self, kept: int) -> None:

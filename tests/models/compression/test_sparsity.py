@@ -5,6 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from confpress.models.compression import bake  # noqa: E402
+from confpress.models.compression.layers import input_rows, rows_of  # noqa: E402
 from confpress.models.compression.sparsity import (  # noqa: E402
     BalancedSparsity,
     SparsityConfig,
@@ -59,6 +60,27 @@ def test_inputs_are_not_watched_in_evaluation() -> None:
     model.eval()
     model[0](1000 * torch.ones(4, 40))
     assert torch.equal(method._layers[0].moments, torch.eye(40))
+
+
+def test_moments_are_exact_where_products_are_rounded() -> None:
+    model = _model()
+    method = BalancedSparsity(SparsityConfig(exclude=()))
+    method.attach(model)
+    inputs = torch.randn(64, 40)
+    with torch.autocast("cpu", torch.bfloat16):
+        model[0](inputs)
+    expected = torch.eye(40).lerp(inputs.T @ inputs / 64, 0.05)
+    assert torch.allclose(method._layers[0].moments, expected, atol=1e-5)
+
+
+def test_moments_of_convolutions_are_those_of_what_their_rows_meet() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(3, 5, (3, 2), stride=2, padding=1)
+    read = torch.randn(2, 3, 9, 8)
+    rows = input_rows(layer, read, 1000)
+    products = rows @ rows_of(layer.weight).flatten(1).T + layer.bias
+    expected = layer(read).permute(0, 2, 3, 1).flatten(0, 2)
+    assert torch.allclose(products, expected, atol=1e-5)
 
 
 def test_zeros_come_step_by_step_and_never_go_back() -> None:
