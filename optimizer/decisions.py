@@ -112,9 +112,26 @@ def refuse_other_formats(
             f"{origin} holds the formats of layers, but scales and repairs are found on speech; "
             "give the same --calibration."
         )
-    if set(content.values()) != set(findings.calibrated_on):
+    refuse_other_speech(findings, origin, content, "formats")
+
+
+def refuse_other_speech(
+    findings: Findings, origin: Path, content: Mapping[Path, str] | None, what: str
+) -> None:
+    """Refuses to find something again by other speech than an earlier run's.
+
+    Args:
+        findings: What the earlier run measured.
+        origin: The file that says so.
+        content: Hash of the calibration speech's audio, by path; None without speech.
+        what: What is found again, in a word.
+
+    Raises:
+        ConfpressError: the speech is another.
+    """
+    if content is None or set(content.values()) != set(findings.calibrated_on):
         raise ConfpressError(
-            f"the formats of {origin} were chosen on other speech than --calibration names, so "
+            f"the {what} of {origin} were chosen on other speech than --calibration names, so "
             "the models would not be the same."
         )
 

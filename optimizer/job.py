@@ -22,7 +22,13 @@ from ..runtime.session import create_session
 from ..runtime.speech.content import audio_digests, refuse_overlap
 from ..runtime.speech.manifest import Utterance, load_utterances
 from .calibration import load_recordings
-from .decisions import Findings, read_decisions, refuse_calibrated, refuse_other_formats
+from .decisions import (
+    Findings,
+    read_decisions,
+    refuse_calibrated,
+    refuse_other_formats,
+    refuse_other_speech,
+)
 from .recipe import BenchSection, Recipe
 
 
@@ -136,6 +142,10 @@ def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
         raise ConfpressError(
             f"formats by '{recipe.formats.choice}' need calibration speech; give --calibration."
         )
+    elif recipe.sparsify.repairs:
+        raise ConfpressError(
+            "the repair of zeros (sparsify.repair) needs calibration speech; give --calibration."
+        )
     validation = _validation(inputs, recipe, original)
     selection = _selection(inputs, recipe, original)
     uses = {
@@ -151,10 +161,12 @@ def open_job(inputs: Inputs, recipe: Recipe, cache: Cache | None = None) -> Job:
     if inputs.decisions is not None:
         findings = read_decisions(inputs.decisions, model)
         refuse_calibrated(findings, inputs.decisions, validation, content)
+        heard = None if calibration is None else calibration.utterances
+        audio = None if heard is None else {each.path: content[each.path] for each in heard}
         if recipe.formats.choice != "none":
-            heard = None if calibration is None else calibration.utterances
-            audio = None if heard is None else {each.path: content[each.path] for each in heard}
             refuse_other_formats(findings, inputs.decisions, audio)
+        if recipe.sparsify.repairs:
+            refuse_other_speech(findings, inputs.decisions, audio, "zeros")
     return Job(
         inputs=inputs,
         recipe=recipe,

@@ -33,11 +33,11 @@ from .job import Job
 from .proof import Prover
 from .recipe import Fusion, Target
 from .recorder import Notes
+from .sparse_pass import sparsify_stage
 from .stages import (
     LOSSLESS_STAGES,
     LOWER,
     QUANTIZE,
-    SPARSIFY,
     VERSIONS,
     Pass,
     Skip,
@@ -117,7 +117,7 @@ class Pipeline:
         point = _Point(job.key, lambda: load_model(job.original.path))
         for stage in LOSSLESS_STAGES:
             point = self._stage(stage, point, findings, prover)
-        point = self._stage(SPARSIFY, point, findings)
+        point, findings = self._sparsify(point, findings)
         point, findings = self._calibrate(point, findings)
         heard = digest(point.key, self._audio())
         findings = self._choose_formats(point, findings, heard)
@@ -223,6 +223,14 @@ class Pipeline:
             model = self.steps.read_model(slot, key, again)
         assert model is not None, "it was just written"
         return model
+
+    def _sparsify(self, point: _Point, findings: Findings) -> tuple[_Point, Findings]:
+        """Sets zeros, where the recipe asks for them."""
+        audio = self._audio()
+        stage = sparsify_stage(self.job.calibration, digest(audio))
+        if self.job.recipe.sparsify.repairs:
+            findings = findings.model_copy(update={"calibrated_on": tuple(sorted(set(audio)))})
+        return self._stage(stage, point, findings), findings
 
     def _calibrate(self, point: _Point, findings: Findings) -> tuple[_Point, Findings]:
         """Finds the ranges of what the recipe quantises with constant ranges."""

@@ -160,9 +160,19 @@ class SparsifySection(Section):
         description="`equal` keeps as many weights in every few columns; `energy` as many in a "
         "layer, and more of them in columns whose weights are larger",
     )
+    repair: bool = Field(
+        default=False,
+        description="choose the zeros of linear layers, and change the weights that stay, so that "
+        "outputs change least on calibration speech",
+    )
     exclude: tuple[str, ...] = Field(
         default=(), description="patterns of layer ids that stay dense"
     )
+
+    @property
+    def repairs(self) -> bool:
+        """Whether calibration speech is needed."""
+        return self.repair and self.pattern != "none"
 
 
 class CalibrationSection(Section):

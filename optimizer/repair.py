@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -20,13 +20,11 @@ from ..runtime.calibrate import Observed, calibrate
 from ..runtime.interface import FloatArray
 from ..runtime.progress import progress
 from ..runtime.statistics import Statistics
+from .second_moments import MOST_BYTES, groups
 
 #: `gptq`: rounding errors are made good by the rows that follow. `bias`: the mean of a layer's
 #: output stays. `both`: the first on inputs less their mean, then the second.
 Repair = Literal["gptq", "bias", "both"]
-
-#: Bytes of second moments in memory at once; more layers take another run of the recordings.
-MOST_BYTES = 256 * 2**20
 
 
 def repair(
@@ -58,7 +56,7 @@ def repair(
         if layer.id in plan.layers and plan.layers[layer.id].weight not in PLAIN
     ]
     found: dict[str, Repaired] = {}
-    for group in _groups(layers, most_bytes):
+    for group in groups(layers, most_bytes):
         names = dict.fromkeys(str(layer.input.name) for layer in group)
         watched = [Observed(n, -1, gram=how != "bias", histogram=False) for n in names]
         seen = calibrate(model, features, watched)
@@ -68,23 +66,6 @@ def repair(
                 found[layer.id] = _repaired(layer, form, seen[str(layer.input.name)], how)
                 advance(1)
     return found
-
-
-def _groups(layers: Sequence[MatMulLayer], most_bytes: int) -> Iterator[list[MatMulLayer]]:
-    """Layers in order, as many at once as their second moments have room."""
-    group: list[MatMulLayer] = []
-    moments: dict[str, int] = {}
-    for layer in layers:
-        weight = constant(layer.weight)
-        assert weight is not None, "eligible layers have constant weights"
-        name, size = str(layer.input.name), 8 * weight.shape[0] ** 2
-        if group and name not in moments and sum(moments.values()) + size > most_bytes:
-            yield group
-            group, moments = [], {}
-        group.append(layer)
-        moments[name] = size
-    if group:
-        yield group
 
 
 def _repaired(layer: MatMulLayer, form: LayerFormat, seen: Statistics, how: Repair) -> Repaired:

@@ -39,7 +39,6 @@ from ..passes.rewrites.versions import MinimiseVersions
 from ..passes.seven_bits import SevenBits
 from ..passes.smooth import Smooth
 from ..passes.smooth_convolutions import SmoothConvolutions
-from ..passes.sparsify import Sparsify
 from ..passes.structure import Recognise
 from ..runtime.instructions import look_up_reach, needs_seven_bits
 from .decisions import Findings
@@ -89,21 +88,6 @@ def _smooth(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
     if recipe.quantize.convolution != "float32":
         passes.append(SmoothConvolutions(strength=recipe.smooth.strength))
     return passes or Skip("the recipe keeps linear layers and convolutions in float32")
-
-
-def _sparsify(recipe: Recipe, _: Findings) -> Sequence[Pass] | Skip:
-    options = recipe.sparsify
-    if options.pattern == "none":
-        return Skip("the recipe asks for no zeros")
-    return [
-        Sparsify(
-            pattern=options.pattern,
-            least_energy=options.least_energy,
-            exclude=options.exclude,
-            reach=look_up_reach(recipe.lower.instructions),
-            counts=options.counts,
-        )
-    ]
 
 
 def _quantize(recipe: Recipe, findings: Findings) -> Sequence[Pass] | Skip:
@@ -210,14 +194,6 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
         ),
     ),
     Stage("smooth", "move outlier channels from activations into weights", _smooth),
-)
-
-#: Zeros, still in float32.
-SPARSIFY = Stage(
-    "sparsify",
-    "set weights to zero in a pattern that kernels skip (speed only until trained again)",
-    _sparsify,
-    lossless=False,
 )
 
 #: From float32 to the interchange model.

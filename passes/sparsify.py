@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -27,6 +27,7 @@ import onnx_ir.passes.common as common
 
 from .balanced import highest
 from .base import InPlacePass, Journal, PassResult, layer_of
+from .compressed_sensing import sense
 from .errors import ConfpressError
 from .linear import MatMulLayer, matmul_layers
 from .operators.sparseconv2d import from_pieces, pieces
@@ -34,8 +35,12 @@ from .operators.sparselinear import BLOCK, SLOT, WINDOW, Pattern
 from .rewrite import Patch, constant
 
 Floats = npt.NDArray[np.float32]
+Moments = npt.NDArray[np.float64]
 #: How a layer's weights are divided among its spans of columns.
 Counts = Literal["equal", "energy"]
+
+#: Which weights a pattern keeps if these are their scores.
+Choose = Callable[[Floats, Pattern], npt.NDArray[np.bool_]]
 
 #: What a recipe may ask for. Short spans suit table look-ups of 16 bytes, blocks of 64 keep more.
 PATTERNS: Final = {
@@ -65,6 +70,8 @@ class Sparsify(InPlacePass):
             and ``pattern`` is for the rest.
         importance: E[x²] of the inputs' channels by the input's value name, [K] of linear layers
             and [C] of convolutions; a layer without one is scored by magnitude.
+        moments: E[x·xᵀ] of the inputs of linear layers by the input's value name, [K, K]; with them
+            the weights that stay make good what goes (:mod:`.compressed_sensing`).
         reach: Bytes that a table look-up reaches where the model will run: BLOCK with AVX-512
             VBMI, else WINDOW.
         counts: "equal", as many weights in all spans; or "energy", a layer's weights in the spans
@@ -77,6 +84,7 @@ class Sparsify(InPlacePass):
     exclude: tuple[str, ...] = ()
     layers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     importance: Mapping[str, Floats] = dataclasses.field(default_factory=dict)
+    moments: Mapping[str, Moments] = dataclasses.field(default_factory=dict)
     reach: int = WINDOW
     counts: Counts = "equal"
 
@@ -114,9 +122,15 @@ class Sparsify(InPlacePass):
             kind = "quantised already" if weight is None else f"in {weight.dtype}"
             journal.refuse(layer.id, f"its weight is {kind}; zeros are set in float32 weights")
             return
-        importance = self.importance.get(layer.input.name or "")
-        uneven = self.counts == "energy"
-        kept = self._kept(layer.id, weight.T, importance, journal, uneven=uneven)
+        name = layer.input.name or ""
+        kept = self._kept(
+            layer.id,
+            weight.T,
+            self.importance.get(name),
+            journal,
+            kept_unevenly if self.counts == "energy" else kept_by,
+            lambda: self.moments.get(name),
+        )
         if kept is not None:
             layer.node.replace_input_with(1, Patch(layer.node).constant(kept.T, "sparse"))
 
@@ -127,7 +141,7 @@ class Sparsify(InPlacePass):
         importance = self.importance.get((source.name if source is not None else None) or "")
         if importance is not None:
             importance = np.tile(importance, weight.shape[3])
-        kept = self._kept(layer_of(node), pieces(weight), importance, journal)
+        kept = self._kept(layer_of(node), pieces(weight), importance, journal, kept_by)
         if kept is not None:
             dense = np.ascontiguousarray(from_pieces(kept, weight.shape))
             node.replace_input_with(1, Patch(node).constant(dense, "sparse"))
@@ -138,24 +152,26 @@ class Sparsify(InPlacePass):
         rows: Floats,
         importance: Floats | None,
         journal: Journal,
-        *,
-        uneven: bool = False,
+        choose: Choose,
+        moments: Callable[[], Moments | None] = lambda: None,
     ) -> Floats | None:
-        """The rows of a layer with their zeros, or None where too little would be kept."""
+        """The rows of a layer with their zeros, or None where too little would be kept.
+
+        Moments are asked for only if something goes: measuring them takes long.
+        """
         if not np.isfinite(rows).all():
             journal.refuse(layer, "its weight holds infinities or NaN")
             return None
         scores = np.square(rows)
         if importance is not None:
             scores = scores * importance
-        pattern = self._pattern_of(layer)
-        keep = kept = kept_by(scores, PATTERNS[pattern])
-        form = pattern
-        if uneven:
-            keep = kept_unevenly(scores, PATTERNS[pattern])
-            if not np.array_equal(keep, kept):
-                equal = 100 * energy_of(scores, kept)
-                form = f"{pattern} in the mean (equal counts would keep {equal:.0f} %)"
+        name = self._pattern_of(layer)
+        pattern = PATTERNS[name]
+        keep, equal = choose(scores, pattern), kept_by(scores, pattern)
+        form = name
+        if not np.array_equal(keep, equal):
+            share = 100 * energy_of(scores, equal)
+            form = f"{name} in the mean (equal counts would keep {share:.0f} %)"
         energy = energy_of(scores, keep)
         if energy < self.least_energy:
             journal.refuse(
@@ -164,8 +180,17 @@ class Sparsify(InPlacePass):
                 f"least_energy asks for {100 * self.least_energy:.0f} %",
             )
             return None
-        journal.change(layer, f"{form}, {100 * energy:.0f} % of the energy kept")
-        return np.where(keep, rows, np.float32(0))
+        note = f"{form}, {100 * energy:.0f} % of the energy kept"
+        sparse = np.where(keep, rows, np.float32(0))
+        # What was trained so stays.
+        read = None if np.array_equal(sparse, rows) else moments()
+        if read is not None:
+            before = output_error(rows, sparse, read)
+            sparse = sense(rows, read, lambda scores: choose(scores, pattern))
+            after = output_error(rows, sparse, read)
+            note += f"; of the output's {100 * after:.1f} % are wrong ({100 * before:.1f} % before)"
+        journal.change(layer, note)
+        return sparse
 
     def _pattern_of(self, layer: str) -> str:
         named = (name for each, name in self.layers.items() if fnmatch.fnmatchcase(layer, each))
@@ -220,6 +245,19 @@ def kept_unevenly(scores: Floats, pattern: Pattern) -> npt.NDArray[np.bool_]:
     slots = np.bincount(best // of_slots.shape[1], minlength=spans)
     uneven = _cut(ranks < SLOT * slots[:, None], scores)
     return uneven if energy_of(scores, uneven) > energy_of(scores, equal) else equal
+
+
+def output_error(rows: Floats, sparse: Floats, moments: Moments) -> float:
+    """Which share of a layer's output is wrong, as energy, 0 to about 1.
+
+    Args:
+        rows: Weights, [N, K].
+        sparse: Those that take their place.
+        moments: E[x·xᵀ] of the inputs, [K, K].
+    """
+    lost = rows - sparse
+    energy = float(((rows @ moments) * rows).sum())
+    return float(((lost @ moments) * lost).sum()) / energy if energy > 0 else 0.0
 
 
 def energy_of(scores: Floats, keep: npt.NDArray[np.bool_]) -> float:

@@ -68,8 +68,10 @@ _PATTERNS = click.Choice(
     "--calibration",
     type=PATH,
     metavar="DIR",
-    help="Speech that shows which inputs matter; without it weights are scored by magnitude.",
+    help="Speech that shows which inputs matter, and by which the weights that stay make good "
+    "what goes; without it weights are scored by magnitude.",
 )
+@click.option("--no-repair", is_flag=True, help="Leave the weights that stay as they are.")
 @click.option(
     "--subset", metavar="TEXT", help="Calibrate only on files whose path contains this text."
 )
@@ -85,6 +87,7 @@ def command(
     exclude: tuple[str, ...],
     least_energy: float,
     calibration: Path | None,
+    no_repair: bool,
     subset: str | None,
     instructions: str,
     frontend: Path | None,
@@ -94,9 +97,10 @@ def command(
 
     Of linear layers and of the subsampling's convolutions over several channels.
 
-    The weights that matter least become zero: by magnitude, or with --calibration by what they add
-    to the layer's output. Speed only: a model that has not learned with the zeros (`confpress
-    finetune` on its checkpoint) loses its words.
+    The weights that matter least become zero: by magnitude, or with --calibration those, and the
+    others changed so, that the layer's output changes least (compressed sensing). Even so 75 % of
+    zeros are speed only: a model that has not learned with them (`confpress finetune` on its
+    checkpoint) loses its words.
     Quantised and lowered for target `cpu`, it skips the zeros.
 
     \b
@@ -111,8 +115,8 @@ def command(
     from ...runtime.asr import AsrModel
     from ...runtime.instructions import look_up_reach
     from ..calibration import load_recordings
-    from ..importance import mean_squares
     from ..recipe import preset
+    from ..sparse_pass import SetZeros
     from ..stages import preparation
     from .single import run_alone
 
@@ -123,17 +127,16 @@ def command(
 
     def passes(loaded: ir.Model) -> list[ir.passes.PassBase]:
         run(preparation(recipe), loaded)
-        importance = {} if recordings is None else mean_squares(loaded, recordings)
-        return [
-            Sparsify(
-                pattern=pattern,
-                least_energy=least_energy,
-                exclude=exclude,
-                layers=dict(layers),
-                counts=counts,
-                reach=look_up_reach(instructions),
-                importance=importance,
-            )
-        ]
+        zeros = Sparsify(
+            pattern=pattern,
+            least_energy=least_energy,
+            exclude=exclude,
+            layers=dict(layers),
+            counts=counts,
+            reach=look_up_reach(instructions),
+        )
+        if recordings is None:
+            return [zeros]
+        return [SetZeros(zeros, recordings, repair=not no_repair)]
 
     run_alone("sparsify", model, output, json_file, passes)

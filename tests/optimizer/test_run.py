@@ -160,7 +160,7 @@ def test_the_gate_after_each_stage_names_the_one_to_blame(
     spoilt = stages.Stage(
         "sparsify", "a mistake", lambda recipe, findings: [Breaks(-1.0)], lossless=False
     )
-    monkeypatch.setattr(pipeline, "SPARSIFY", spoilt)
+    monkeypatch.setattr(pipeline, "sparsify_stage", lambda *_: spoilt)
     bad = verdict("bad")
     assert [s.target for s in bad.stages] == ["sparsify", "quantize"]
     assert bad.outcome != "pass"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,25 @@ def test_speech_decides_what_stays(
     by_magnitude, by_speech = weights_of(plain), weights_of(heard)
     assert by_magnitude.keys() == by_speech.keys()
     assert any(((by_magnitude[name] != 0) != (by_speech[name] != 0)).any() for name in by_magnitude)
+
+
+def test_speech_mends_what_stays(
+    confpress: Confpress, tiny_ctc: Path, speech_folder: Path, tmp_path: Path
+) -> None:
+    plain, mended = tmp_path / "plain.onnx", tmp_path / "mended.onnx"
+    common = ("--least-energy", "0", "--calibration", speech_folder)
+    done = confpress("sparsify", tiny_ctc, "-o", plain, *common, "--no-repair")
+    assert done.status == 0, done.err
+    record = tmp_path / "record.json"
+    done = confpress("sparsify", tiny_ctc, "-o", mended, *common, "--json", record)
+    assert done.status == 0, done.err
+    before, after = weights_of(plain), weights_of(mended)
+    assert before
+    for name, weight in before.items():
+        assert most_of(after[name]) == most_of(weight) == 4
+        both = (weight != 0) & (after[name] != 0)
+        assert both.any()
+        assert not np.isclose(after[name][both], weight[both]).all()
+    wrong = re.findall(r"([0-9.]+) % are wrong \(([0-9.]+) % before\)", record.read_text())
+    assert wrong
+    assert all(float(now) <= float(then) for now, then in wrong)

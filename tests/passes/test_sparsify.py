@@ -10,7 +10,14 @@ from confpress.passes.lower.cpu import LowerCpu, balanced_layers
 from confpress.passes.operators.sparselinear import BLOCK, WINDOW
 from confpress.passes.quantize import Quantize
 from confpress.passes.rewrite import constant
-from confpress.passes.sparsify import PATTERNS, Sparsify, energy_of, kept_by, kept_unevenly
+from confpress.passes.sparsify import (
+    PATTERNS,
+    Sparsify,
+    energy_of,
+    kept_by,
+    kept_unevenly,
+    output_error,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +90,30 @@ def test_measured_inputs_decide_what_matters() -> None:
     importance[::4] = 1.0
     Sparsify("4:16", importance={"x": importance})(model)
     np.testing.assert_array_equal(weight_of(model)[::4], weight[::4])
+
+
+def test_weights_that_stay_make_good_what_goes() -> None:
+    weight = np.random.default_rng(2).standard_normal((100, 33)).astype(np.float32)
+    model = parse(LINEAR, w=weight, c=np.zeros(33, np.float32))
+    random = np.random.default_rng(1)
+    inputs = random.standard_normal((400, 10)) @ random.standard_normal((10, 100))
+    moments = inputs.T @ inputs + np.eye(100)
+    plain = model.clone()
+    Sparsify(least_energy=0)(plain)
+    result = Sparsify(least_energy=0, moments={"x": moments})(model)
+    errors = [output_error(weight.T, weight_of(each).T, moments) for each in (plain, model)]
+    assert errors[1] < 0.5 * errors[0]
+    assert np.count_nonzero(weight_of(model)) == np.count_nonzero(weight_of(plain))
+    assert f"{100 * errors[1]:.1f} % are wrong" in result.changes[0].what
+
+
+def test_zeros_that_were_trained_stay_with_their_weights() -> None:
+    weight = np.random.default_rng(3).standard_normal((100, 33)).astype(np.float32)
+    model = parse(LINEAR, w=weight, c=np.zeros(33, np.float32))
+    Sparsify(least_energy=0)(model)
+    trained = weight_of(model)
+    Sparsify(moments={"x": np.ones((100, 100)) + np.eye(100)})(model)
+    assert np.array_equal(weight_of(model), trained)
 
 
 def test_layers_that_would_lose_too_much_stay_dense() -> None:
