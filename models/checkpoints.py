@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from .adapters.nemo import load_nemo
+from .adapters.nemo import UNUSED, load_nemo
 from .ctc import ConformerCTC
 from .files import whole
 from .training.loop import load_checkpoint
@@ -34,7 +34,7 @@ def save_model(model: ConformerCTC, like: Path, path: Path) -> None:
     """Writes a checkpoint as another one is, with the weights of this model.
 
     Args:
-        model: Of the same shape as the other checkpoint's.
+        model: Of the other checkpoint's shape; it may have gates of experts besides.
         like: The other checkpoint; what it holds beside the weights is kept.
         path: The file to write, whole or not at all.
     """
@@ -44,14 +44,14 @@ def save_model(model: ConformerCTC, like: Path, path: Path) -> None:
             facts = file.metadata()
         tensors = load_file(like)
         tensors |= {
-            name: weights[name].to(tensor.dtype).contiguous()
-            for name, tensor in tensors.items()
-            if name in weights
+            name: weight.to(tensors[name].dtype if name in tensors else weight.dtype).contiguous()
+            for name, weight in weights.items()
+            if name in tensors or not name.endswith(UNUSED)
         }
         with whole(path) as place:
             save_file(tensors, place, facts)
     else:
         state = torch.load(like, map_location="cpu", weights_only=True)
-        kept = {name: state[name] for name in ("config", "characters")}
+        facts = {"config": model.config.model_dump(), "characters": state["characters"]}
         with whole(path) as place:
-            torch.save(kept | {"model": weights}, place)
+            torch.save(facts | {"model": weights}, place)

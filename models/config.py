@@ -18,6 +18,11 @@ class ConformerConfig(BaseModel):
     layers: int = Field(default=16, gt=0, description="Conformer blocks")
     heads: int = Field(default=4, gt=0, description="attention heads")
     ff_dim: int = Field(default=704, gt=0, description="hidden width of the feed-forward modules")
+    experts: int = Field(
+        default=1,
+        gt=0,
+        description="parts of a feed-forward module's hidden width, of which a frame takes one",
+    )
     kernel: int = Field(default=31, gt=0, description="frames of the depthwise convolution, odd")
     causal: bool = Field(
         default=False, description="the depthwise convolution sees no later frame, for streaming"
@@ -42,6 +47,8 @@ class ConformerConfig(BaseModel):
             raise ValueError("d_model must be a multiple of heads")
         if self.d_model % 2:
             raise ValueError("d_model must be even")
+        if self.ff_dim % self.experts:
+            raise ValueError("ff_dim must be a multiple of experts")
         if self.kernel % 2 == 0:
             raise ValueError("kernel must be odd")
         return self

@@ -21,13 +21,13 @@ class ConformerLayer(nn.Module):
         super().__init__()
         width = config.d_model
         self.norm_feed_forward1 = nn.LayerNorm(width)
-        self.feed_forward1 = ConformerFeedForward(width, config.ff_dim, config.dropout)
+        self.feed_forward1 = _feed_forward(config)
         self.norm_self_att = nn.LayerNorm(width)
         self.self_attn = RelPositionMultiHeadAttention(width, config.heads, config.dropout)
         self.norm_conv = nn.LayerNorm(width)
         self.conv = ConformerConvolution(width, config.kernel, config.causal)
         self.norm_feed_forward2 = nn.LayerNorm(width)
-        self.feed_forward2 = ConformerFeedForward(width, config.ff_dim, config.dropout)
+        self.feed_forward2 = _feed_forward(config)
         self.norm_out = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -39,6 +39,10 @@ class ConformerLayer(nn.Module):
         x = x + 0.5 * self.dropout(self.feed_forward2(self.norm_feed_forward2(x)))
         output: Tensor = self.norm_out(x)
         return output
+
+
+def _feed_forward(config: ConformerConfig) -> ConformerFeedForward:
+    return ConformerFeedForward(config.d_model, config.ff_dim, config.dropout, config.experts)
 
 
 class ConformerEncoder(nn.Module):

@@ -172,8 +172,8 @@ def _configuration(config_file: Path | None, overrides: dict[str, Any]) -> Any:
     kinds = import_models("compression").KINDS
     if not any(getattr(recipe, name) for name in kinds):
         raise ConfpressError(
-            "nothing is asked of the weights: name --sparse, --bits or --keep, or a section "
-            f"{', '.join(kinds)} in --config."
+            "nothing is asked of the weights: name --sparse, --bits, --keep or --experts, or a "
+            f"section {', '.join(kinds)} in --config."
         )
     return recipe
 

@@ -120,6 +120,10 @@ class FoldScalesSection(Switch):
     """Folds constant factors (one half, roots of sizes) into the weights before them."""
 
 
+class RouteSection(Switch):
+    """Computes of each frame the expert that its gate takes, where a model has experts."""
+
+
 class MergeLinearsSection(Switch):
     """Computes linear layers that read the same value (q, k, v of attention) as one."""
 
@@ -412,6 +416,7 @@ class Recipe(Section):
     softmax_mask: SoftmaxMaskSection = SoftmaxMaskSection()
     subsampling: SubsamplingSection = SubsamplingSection()
     fold_scales: FoldScalesSection = FoldScalesSection()
+    route: RouteSection = RouteSection()
     merge_linears: MergeLinearsSection = MergeLinearsSection()
     smooth: SmoothSection = SmoothSection()
     sparsify: SparsifySection = SparsifySection()

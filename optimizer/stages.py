@@ -32,6 +32,7 @@ from ..passes.rewrites.packed_parts import PackedParts
 from ..passes.rewrites.pointwise import PointwiseConvToMatMul
 from ..passes.rewrites.positions import Positions
 from ..passes.rewrites.relative_shift import RelativeShift
+from ..passes.rewrites.route_experts import RouteExperts
 from ..passes.rewrites.score_sizes import ScoreSizes
 from ..passes.rewrites.simplify import Simplify
 from ..passes.rewrites.softmax_mask import SoftmaxMask
@@ -180,6 +181,11 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
         "fold_scales",
         "fold constant factors into the weights before them",
         _switched("fold_scales", lambda recipe: [FoldScales()]),
+    ),
+    Stage(
+        "route",
+        "compute of each frame the expert that its gate takes, and no other",
+        _switched("route", lambda recipe: [RouteExperts()]),
     ),
     Stage(
         "merge_linears",

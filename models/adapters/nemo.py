@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -20,6 +21,8 @@ from ..config import ConformerConfig
 from ..ctc import ConformerCTC
 
 _FIRST_LAYER = "encoder.layers.0."
+#: What inference does not use, and checkpoints may lack.
+UNUSED: Final = "num_batches_tracked"
 #: The window and the mel filters, which a state of NeMo's holds beside the model's weights.
 _FRONT_END = "preprocessor."
 
@@ -44,6 +47,7 @@ def config_from_weights(weights: Mapping[str, Tensor], xscale: bool = True) -> C
     factor = 2 ** len(strided)
     heads, _ = weights[f"{_FIRST_LAYER}self_attn.pos_bias_u"].shape
     ff_dim, d_model = weights[f"{_FIRST_LAYER}feed_forward1.linear1.weight"].shape
+    gate = weights.get(f"{_FIRST_LAYER}feed_forward1.gate.weight")
     bins = weights["encoder.pre_encode.out.weight"].shape[1] // channels
     layers = {name.split(".")[2] for name in weights if name.startswith("encoder.layers.")}
     return ConformerConfig(
@@ -53,6 +57,7 @@ def config_from_weights(weights: Mapping[str, Tensor], xscale: bool = True) -> C
         layers=len(layers),
         heads=heads,
         ff_dim=ff_dim,
+        experts=1 if gate is None else gate.shape[0],
         kernel=weights[f"{_FIRST_LAYER}conv.depthwise_conv.weight"].shape[-1],
         subsampling="striding" if len(strided) == len(convolutions) else "dw_striding",
         subsampling_factor=factor,
@@ -73,13 +78,12 @@ def load_nemo(path: Path, xscale: bool = True) -> ConformerCTC:
         raise ConfpressError(f"{path} is not a safetensors file: {error}.") from error
     try:
         model = ConformerCTC(config_from_weights(weights, xscale))
-        # A checkpoint may lack num_batches_tracked, which inference does not use.
         missing, unexpected = model.load_state_dict(weights, strict=False)
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise ConfpressError(
             f"{path} does not hold a Conformer-CTC under NeMo's names: {error}."
         ) from error
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    missing = [name for name in missing if not name.endswith(UNUSED)]
     if missing or unexpected:
         name = (missing or unexpected)[0]
         kind = "lacks" if missing else "has the unknown tensor"

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from .compression import Compression, Method, bake
+from .experts import Experts, ExpertsConfig
 from .gates import GateConfig, Gates
 from .low_bit import LowBit, LowBitConfig
 from .sparsity import BalancedSparsity, SparsityConfig
@@ -20,6 +21,7 @@ class Kind(NamedTuple):
 
 #: The methods by the sections that ask for them, in the order in which weights pass through them.
 KINDS: Final[Mapping[str, Kind]] = {
+    "experts": Kind(ExpertsConfig, Experts),
     "gates": Kind(GateConfig, Gates),
     "sparsity": Kind(SparsityConfig, BalancedSparsity),
     "low_bit": Kind(LowBitConfig, LowBit),

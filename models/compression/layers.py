@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ..experts import ExpertGate
+
 #: The layer behind the subsampling: its inputs are put in another order when a model is optimised
 #: (``passes.rewrites.frames_major``), so that neighbours here are none there.
 FRAMES_MAJOR: Final = "encoder.pre_encode.out"
@@ -105,7 +107,8 @@ def learned_weight(layer: nn.Module) -> Tensor:
 def _is_linear(module: nn.Module) -> bool:
     if isinstance(module, nn.Conv1d | nn.Conv2d):
         return module.groups == 1 and set(module.kernel_size) == {1}
-    return isinstance(module, nn.Linear)
+    # Gates of experts decide; they are small, and stay exact.
+    return isinstance(module, nn.Linear) and not isinstance(module, ExpertGate)
 
 
 def _named(name: str, patterns: Sequence[str]) -> bool:

@@ -57,11 +57,17 @@ from .options import PATH, FiniteRange, epochs_option, json_option, minutes_opti
     help="Learn with weights of B bits, in blocks of 32 inputs.",
 )
 @click.option(
+    "--experts",
+    type=click.IntRange(2),
+    metavar="E",
+    help="Divide feed-forward modules into E parts, of which each frame goes through one.",
+)
+@click.option(
     "--config",
     type=PATH,
     metavar="FILE",
-    help="TOML with the sections `training`, `distillation`, `hearing`, `gates`, `sparsity` and "
-    "`low_bit`.",
+    help="TOML with the sections `training`, `distillation`, `hearing`, `experts`, `gates`, "
+    "`sparsity` and `low_bit`.",
 )
 @epochs_option(20)
 @minutes_option
@@ -75,6 +81,7 @@ def command(
     sparse: str | None,
     keep: float | None,
     bits: int | None,
+    experts: int | None,
     config: Path | None,
     epochs: int | None,
     minutes: float | None,
@@ -107,6 +114,7 @@ def command(
         "sparsity": {"pattern": sparse},
         "gates": {"keep": keep},
         "low_bit": {"bits": bits},
+        "experts": {"experts": experts},
     }
     overrides: dict[str, Any] = {
         section: said
