@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ..errors import ConfpressError
 from ..structure import Kind, Module, Structure
-from .plan import PARTS, Cut, Plan, count_parts
+from .plan import PARTS, Cut, Plan, count_parts, prunable
 from .weights import features_of, last_linear, matrix_of
 
 Floats = npt.NDArray[np.float64]
@@ -70,7 +70,7 @@ class _Part:
 def watched_values(structure: Structure) -> dict[str, tuple[str, int]]:
     """What calibration has to watch: name of the value and its channel axis, by module id."""
     watched = {}
-    for module in structure.of_kind(*PARTS):
+    for module in prunable(structure):
         linear = last_linear(module)
         watched[module.id] = (str(linear.input.name), 1 if linear.channels_first else -1)
     return watched
@@ -93,7 +93,7 @@ def choose(structure: Structure, moments: Mapping[str, Moments], keep: Keep) -> 
     """
     chosen: dict[str, list[int]] = {}
     pools: dict[str, list[_Part]] = {}
-    for module in structure.of_kind(*PARTS):
+    for module in prunable(structure):
         if module.id in moments:
             own = getattr(keep, PARTS[module.kind])
             pool = "overall" if own is None else PARTS[module.kind]
@@ -107,7 +107,7 @@ def choose(structure: Structure, moments: Mapping[str, Moments], keep: Keep) -> 
                 gone.append(part.index)
                 budget -= part.cost
     cuts: dict[str, Literal["drop"] | Cut] = {}
-    for module in structure.of_kind(*PARTS):
+    for module in prunable(structure):
         if chosen.get(module.id):
             which = tuple(sorted(chosen[module.id]))
             cuts[module.id] = Cut.model_validate({PARTS[module.kind]: which})

@@ -82,7 +82,8 @@ def count_parts(module: Module) -> int:
     """How many units, heads or channels a module has; 0 for other kinds."""
     match module.kind:
         case Kind.FEED_FORWARD:
-            return module.feed_forward.units
+            # Units of experts go with all experts' or not at all, which no plan says.
+            return module.feed_forward.units if module.feed_forward.experts == 1 else 0
         case Kind.SELF_ATTENTION:
             return module.attention.heads
         case Kind.CONVOLUTION:
@@ -90,10 +91,15 @@ def count_parts(module: Module) -> int:
     return 0
 
 
+def prunable(structure: Structure) -> list[Module]:
+    """The modules whose parts can go one by one."""
+    return [module for module in structure.of_kind(*PARTS) if count_parts(module)]
+
+
 def plan_template(structure: Structure) -> Plan:
     """A plan that prunes nothing, with every module that can be pruned, to be edited."""
     cuts: dict[str, Literal["drop"] | Cut] = {}
-    for module in structure.of_kind(*PARTS):
+    for module in prunable(structure):
         cuts[module.id] = Cut.model_validate({PARTS[module.kind]: (), "of": count_parts(module)})
     return Plan(cuts)
 

@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from ..base import InPlacePass, Journal, PassResult
+from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..fuse.region import Region
 from ..linear import MatMulLayer, matmul_layers
 from ..rewrite import Patch, constant, replace_value
@@ -207,8 +207,9 @@ def _route(module: _Module) -> None:
         is_taken = patch.op("Equal", index, patch.shared(np.array(expert), f"expert[{expert}]"))
         places = patch.op("Transpose", patch.op("NonZero", is_taken), perm=[1, 0])
         rows = patch.op("GatherND", frames, places)
-        hidden = _hidden(module, patch, rows, part)
+        hidden = _hidden(module, patch, rows, part, expert)
         product = patch.op("MatMul", hidden, _part(patch, last.weight, part, axis=0))
+        _name(product, last, expert)
         if last.bias is not None:
             product = patch.op("Add", product, last.bias)
         result = patch.op("ScatterND", result, places, product)
@@ -217,9 +218,10 @@ def _route(module: _Module) -> None:
     replace_value(last.output, patch.op("Reshape", result, shape))
 
 
-def _hidden(module: _Module, patch: Patch, rows: ir.Value, part: slice) -> ir.Value:
+def _hidden(module: _Module, patch: Patch, rows: ir.Value, part: slice, expert: int) -> ir.Value:
     """The hidden units of one expert for some frames."""
     product = patch.op("MatMul", rows, _part(patch, module.first.weight, part, axis=1))
+    _name(product, module.first, expert)
     made = {module.first.node.outputs[0]: product}
     for node in module.activation:
         inputs = [
@@ -231,6 +233,14 @@ def _hidden(module: _Module, patch: Patch, rows: ir.Value, part: slice) -> ir.Va
             copy.attributes.add(attribute)
         made[node.outputs[0]] = copy.outputs[0]
     return made[module.hidden]
+
+
+def _name(product: ir.Value, layer: MatMulLayer, expert: int) -> None:
+    """Gives an expert's part of a layer an id: ``...expert1.linear1`` of ``...linear1``."""
+    node = product.producer()
+    assert node is not None, "it was just written"
+    module, dot, name = layer.id.rpartition(".")
+    node.metadata_props[LAYER_KEY] = f"{module}{dot}expert{expert + 1}.{name}"
 
 
 def _part(patch: Patch, value: ir.Value, part: slice, axis: int = -1) -> ir.Value:

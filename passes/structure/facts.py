@@ -64,6 +64,8 @@ def facts_of(module: Module) -> Facts:
             }
         case FeedForward() as each:
             facts |= {"units": each.units, "activation": each.activation, "gated": each.gated}
+            if each.experts > 1:
+                facts["experts"] = each.experts
         case ConvolutionModule() as each:
             facts |= {
                 "channels": each.channels,

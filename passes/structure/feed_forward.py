@@ -1,7 +1,8 @@
 """Feed-forward modules: a layer that widens, a pointwise non-linearity, a layer that narrows.
 
 Gated ones (Shazeer 2020) have two projections side by side, as two layers or as one whose output
-is split. The layers may be convolutions over a few frames (FastSpeech's).
+is split. The layers may be convolutions over a few frames (FastSpeech's). Where experts are routed
+(:mod:`..rewrites.route_experts`), each has two layers for the frames that are gathered for it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def recognise_feed_forward(branch: Branch) -> FeedForward:
         NotRecognisedError: The branch is something else.
     """
     layers = _layers(branch)
+    if branch.of_type("ScatterND", "ScatterElements"):
+        return _routed(branch, layers)
     if len(layers) not in (2, 3):
         raise NotRecognisedError(
             f"a feed-forward module has two layers, or three with a gate; here are {len(layers)}"
@@ -53,6 +56,38 @@ def recognise_feed_forward(branch: Branch) -> FeedForward:
         activation=_activation(first, between),
         gated=packed or len(first) == 2,
     )
+
+
+def _routed(branch: Branch, layers: list[Linear | Convolution]) -> FeedForward:
+    """The details of experts, of which every frame goes through one."""
+    gathered = {node.outputs[0] for node in branch.of_type("GatherND", "Gather")}
+    first = [layer for layer in layers if _input(layer) in gathered]
+    units, activations = 0, set()
+    for layer in first:
+        behind = [each for each in layers if each not in first and _reads(branch, each, layer)]
+        if len(behind) != 1 or _in_features(behind[0]) != _out_features(layer):
+            raise NotRecognisedError(
+                "it puts frames back that were taken out, but those do not go through two layers "
+                "of one width each"
+            )
+        between = _between(branch, [layer], _input(behind[0]))
+        if not all(_is_pointwise(branch, node) for node in between):
+            raise NotRecognisedError("between the layers of an expert stands more than a function")
+        activations.add(_activation([layer], between))
+        units += _out_features(layer)
+    if len(first) < 2 or len(activations) != 1:
+        raise NotRecognisedError("it puts frames back, but has no experts of one kind")
+    return FeedForward(units, activations.pop(), gated=False, experts=len(first))
+
+
+def _reads(branch: Branch, layer: Linear | Convolution, other: Linear | Convolution) -> bool:
+    """Whether a layer reads what another has computed, with no third between."""
+    try:
+        between = _between(branch, [other], _input(layer))
+    except NotRecognisedError:
+        return False
+    reached = {value for node in between for value in branch.flow.inputs(node)}
+    return _output(other) in reached | {_input(layer)}
 
 
 def _layers(branch: Branch) -> list[Linear | Convolution]:

@@ -170,11 +170,13 @@ class FeedForward:
         units: Width between the two linear layers.
         activation: Name of the non-linearity, or the operators between the layers.
         gated: Whether the units are products of two projections (GLU and its relatives).
+        experts: Parts of the units, of which each frame goes through one.
     """
 
     units: int
     activation: str
     gated: bool
+    experts: int = 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -93,8 +93,10 @@ def _linear_roles(plan: Plan, linears: Sequence[Linear]) -> list[str]:
         return _attention_roles(details.attention, linears, gate, rest="merge")
     if isinstance(details, ConvolutionModule):
         return [f"pointwise{i}" for i in range(1, len(linears) + 1)]
+    if isinstance(details, FeedForward) and details.experts > 1:
+        return _expert_roles(details, linears)
     if isinstance(details, FeedForward) and len(linears) == 3:
-        return _gated_roles(linears)
+        return _gated_roles(linears) if details.gated else _chosen_roles(details, linears)
     if plan.kind is Kind.SUBSAMPLING:
         return [*(f"linear{i}" for i in range(1, len(linears))), "out"][: len(linears)]
     if plan.kind is Kind.HEAD and len(linears) == 1:
@@ -102,6 +104,24 @@ def _linear_roles(plan: Plan, linears: Sequence[Linear]) -> list[str]:
     if plan.kind is Kind.POSITION_TABLE and len(linears) == 1:
         return ["linear_pos"]
     return [f"linear{i}" for i in range(1, len(linears) + 1)]
+
+
+def _chosen_roles(details: FeedForward, linears: Sequence[Linear]) -> list[str]:
+    """``linear1``, ``linear2`` and the ``gate`` that takes one of the experts."""
+    roles: list[str] = []
+    for linear in linears:
+        of_units = details.units in (linear.in_features, linear.out_features)
+        roles.append(f"linear{1 + roles.count('linear1')}" if of_units else "gate")
+    return roles
+
+
+def _expert_roles(details: FeedForward, linears: Sequence[Linear]) -> list[str]:
+    """``gate``, ``expert1.linear1``, ``expert1.linear2``, ``expert2.linear1``, ..."""
+    roles = [
+        f"expert{expert}.linear{i}" for expert in range(1, details.experts + 1) for i in (1, 2)
+    ]
+    gates = len(linears) - len(roles)
+    return [*(["gate"] if gates == 1 else [f"gate{i}" for i in range(1, gates + 1)]), *roles]
 
 
 def _attention_roles(
