@@ -227,7 +227,7 @@ class Trainer:
     def _go_on(self, state: dict[str, Any], path: Path) -> None:
         """Takes everything from a checkpoint's state."""
         shape = self.model.config.model_dump(exclude={"dropout"})
-        if {key: state["config"].get(key) for key in shape} != shape:
+        if ConformerConfig(**state["config"]).model_dump(exclude={"dropout"}) != shape:
             raise ConfpressError(f"{path} belongs to a model of another shape.")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])

@@ -94,7 +94,7 @@ def command(
     needs no texts. WORK holds the result as a checkpoint of the same kind (`model.safetensors` or
     `model.pt`), with zeros and rounded weights in it that the other commands make use of: `prune`
     removes what --keep left out, target `cpu` skips the zeros of --sparse, `quantize` finds the
-    codes of --bits again.
+    codes of --bits again, `optimize` routes frames to the --experts that their gates take.
 
     \b
     Example:

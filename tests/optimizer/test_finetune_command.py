@@ -9,8 +9,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import soundfile
+from confpress.passes.base import run
 from confpress.passes.linear import matmul_layers
 from confpress.passes.rewrite import constant
+from confpress.passes.rewrites.route_experts import RouteExperts
+from confpress.passes.rewrites.simplify import Simplify
+from confpress.passes.structure import Kind, Recognise, recognise
 from confpress.runtime.session import SessionOptions, create_session
 
 from .conftest import Confpress
@@ -86,6 +90,47 @@ def test_a_sparse_checkpoint_of_the_same_kind(
         shares.append(sum(np.count_nonzero(each) for each in weights if each is not None))
     # Nothing that was trained is left out by the pass.
     assert shares[0] == shares[1]
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_experts_are_routed_in_the_graph(
+    confpress: Confpress, checkpoint: Path, speech: Path, tmp_path: Path, exporter: str
+) -> None:
+    work, config = tmp_path / "work", tmp_path / "experts.toml"
+    config.write_text("[experts]\nhard = 0.3\nrate = 0.1\n")
+    done = confpress(
+        "finetune", checkpoint, "--data", speech, "-o", work, "--experts", 2, "--config", config,
+        "--epochs", 2,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    before, after = load_file(checkpoint), load_file(work / "model.safetensors")
+    gates = {f"encoder.layers.0.feed_forward{i}.gate.weight" for i in (1, 2)}
+    assert after.keys() - before.keys() == gates
+    exported = tmp_path / "model.onnx"
+    done = confpress("export", work / "model.safetensors", "-o", exported, "--exporter", exporter)
+    assert done.status == 0, done.err
+    model = ir.load(exported)
+    run([Simplify(), Recognise()], model)
+    result = run([RouteExperts()], model)
+    assert [change.what for change in result.changes] == ["a frame computes one of 2 experts"] * 2
+    routed = [layer.id for layer in matmul_layers(model.graph) if "expert" in layer.id]
+    assert "encoder.layers.0.feed_forward1.expert2.linear1" in routed
+    kinds = [module.kind for module in recognise(model).modules]
+    assert kinds.count(Kind.FEED_FORWARD) == 2
+    ir.save(model, tmp_path / "routed.onnx")
+    random = np.random.default_rng(0)
+    features = random.standard_normal((2, 80, 203), np.float32)
+    outputs = []
+    for path in (exported, tmp_path / "routed.onnx"):
+        session = create_session(path, SessionOptions())
+        names = [each.name for each in session.get_inputs()]
+        feeds = dict(zip(names, (features, np.array([203, 90])), strict=True))
+        outputs.append(session.run(None, feeds)[0])
+    np.testing.assert_allclose(*outputs, atol=1e-4)
+    again = confpress("finetune", work / "model.safetensors", "--data", speech,
+                      "-o", tmp_path / "more", "--experts", 2)  # fmt: skip
+    assert again.status == 1
+    assert "has experts already" in again.err
 
 
 def test_a_run_goes_on_and_ends_the_same(

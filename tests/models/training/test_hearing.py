@@ -31,8 +31,8 @@ def test_noise_has_the_ratio_that_is_asked_for() -> None:
     assert ratio == pytest.approx(10, abs=0.5)
 
 
-def test_half_of_the_versions_are_disturbed() -> None:
-    heard = _versions(speeds=(1.0,) * 200)
+def test_so_many_versions_are_disturbed() -> None:
+    heard = _versions(speeds=(1.0,) * 200, disturbed=0.5)
     clean = sum(np.array_equal(each, TONE) for each in heard)
     # Neither in noise nor in a room: a quarter.
     assert 30 <= clean <= 70
