@@ -24,7 +24,7 @@ from confpress.runtime.model_file import load_model
 from confpress.runtime.runner import Runner
 from confpress.runtime.speech import FrontEnd
 
-from tests.passes.graphs import evaluate, parse
+from tests.passes.graphs import evaluate, parse, two_layers
 
 INT4 = LayerFormat(weight="int4", block=32, method="mse")
 
@@ -90,22 +90,7 @@ def test_little_memory_takes_more_runs_and_gives_the_same(
 
 @pytest.fixture
 def nemo_small_inputs(features: list[FloatArray]) -> tuple[ir.Model, list[FloatArray]]:
-    """Two linear layers in a row on features of 80 mels."""
-    random = np.random.default_rng(0)
-    model = parse(
-        """<ir_version: 8, opset_import: ["": 17]>
-        g (float[B, 80, T] audio_signal, float[] w1, float[] w2) => (float[B, T, 33] logprobs) {
-            x = Transpose <perm = [0, 2, 1]> (audio_signal)
-            h = MatMul (x, w1)
-            r = Relu (h)
-            logprobs = MatMul (r, w2)
-        }""",
-        w1=random.standard_normal((80, 64)).astype(np.float32),
-        w2=random.standard_normal((64, 33)).astype(np.float32),
-    )
-    for index, node in enumerate(model.graph):
-        node.name = f"layer{index}"
-    return model, features
+    return two_layers(), features
 
 
 def test_a_layer_without_bias_is_given_one() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 from confpress import optimize
 from confpress.optimizer.recipe import Recipe, load_recipe
@@ -15,7 +14,7 @@ from confpress.passes.linear import matmul_layers
 from confpress.runtime.inputs import SpeechSource
 from confpress.runtime.speech import FrontEnd
 
-from tests.passes.graphs import parse
+from tests.passes.graphs import two_layers
 
 
 @pytest.fixture
@@ -24,21 +23,6 @@ def recipe(fast_recipe: Path) -> Recipe:
 
 
 REPAIRED = {"sparsify": {"pattern": "4:16", "repair": True, "least_energy": 0.0}}
-
-
-def two_layers() -> ir.Model:
-    random = np.random.default_rng(0)
-    return parse(
-        """<ir_version: 8, opset_import: ["": 17]>
-        g (float[B, 80, T] audio_signal, float[] w1, float[] w2) => (float[B, T, 33] logprobs) {
-            x = Transpose <perm = [0, 2, 1]> (audio_signal)
-            h = MatMul (x, w1)
-            r = Relu (h)
-            logprobs = MatMul (r, w2)
-        }""",
-        w1=random.standard_normal((80, 64)).astype(np.float32),
-        w2=random.standard_normal((64, 33)).astype(np.float32),
-    )
 
 
 def test_moments_are_those_of_the_model_as_it_was() -> None:

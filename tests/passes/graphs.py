@@ -52,3 +52,22 @@ def difference(left: ir.Model, right: ir.Model, feeds: Arrays) -> float:
     """Largest absolute difference over all outputs."""
     pairs = zip(evaluate(left, feeds), evaluate(right, feeds), strict=True)
     return max(float(np.abs(a - b).max(initial=0)) for a, b in pairs)
+
+
+def two_layers() -> ir.Model:
+    """Two linear layers in a row, `layer1` and `layer3`, on features of 80 mels."""
+    random = np.random.default_rng(0)
+    model = parse(
+        """<ir_version: 8, opset_import: ["": 17]>
+        g (float[B, 80, T] audio_signal, float[] w1, float[] w2) => (float[B, T, 33] logprobs) {
+            x = Transpose <perm = [0, 2, 1]> (audio_signal)
+            h = MatMul (x, w1)
+            r = Relu (h)
+            logprobs = MatMul (r, w2)
+        }""",
+        w1=random.standard_normal((80, 64)).astype(np.float32),
+        w2=random.standard_normal((64, 33)).astype(np.float32),
+    )
+    for index, node in enumerate(model.graph):
+        node.name = f"layer{index}"
+    return model
