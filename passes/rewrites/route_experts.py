@@ -192,27 +192,38 @@ def _masks(graph: ir.Graph, module: _Module, units: int) -> bool:
 
 
 def _route(module: _Module) -> None:
-    """Writes the routed module in front of the last layer's result."""
+    """Writes the routed module in front of the last layer's result.
+
+    A frame of zeros behind the others goes through all experts, as quantised products of no frame
+    at all fail in ONNX Runtime (QuantizeLinear in blocks).
+    """
     first, last = module.first, module.last
     weight = constant(last.weight)
     assert weight is not None, "it was looked at"
     units, width = weight.shape
     patch = Patch(last.add or last.node)
     index = patch.op("Reshape", module.choice, patch.ints(-1))
-    frames = patch.op("Reshape", first.input, patch.ints(-1, _width(first)))
-    size = patch.op("Concat", patch.op("Shape", index), patch.ints(width), axis=0)
+    read = _width(first)
+    frames = patch.op("Reshape", first.input, patch.ints(-1, read))
+    silence = patch.shared(np.zeros((1, read), np.float32), f"silence[{read}]")
+    frames = patch.op("Concat", frames, silence, axis=0)
+    rows = patch.op("Slice", patch.op("Shape", frames), patch.ints(0), patch.ints(1))
+    size = patch.op("Concat", rows, patch.ints(width), axis=0)
     result = patch.op("ConstantOfShape", size)
+    also = patch.shared(np.array([True]), "true[1]")
     for expert in range(module.experts):
         part = slice(expert * units // module.experts, (expert + 1) * units // module.experts)
         is_taken = patch.op("Equal", index, patch.shared(np.array(expert), f"expert[{expert}]"))
+        is_taken = patch.op("Concat", is_taken, also, axis=0)
         places = patch.op("Transpose", patch.op("NonZero", is_taken), perm=[1, 0])
-        rows = patch.op("GatherND", frames, places)
-        hidden = _hidden(module, patch, rows, part, expert)
+        gathered = patch.op("GatherND", frames, places)
+        hidden = _hidden(module, patch, gathered, part, expert)
         product = patch.op("MatMul", hidden, _part(patch, last.weight, part, axis=0))
         _name(product, last, expert)
         if last.bias is not None:
             product = patch.op("Add", product, last.bias)
         result = patch.op("ScatterND", result, places, product)
+    result = patch.op("Slice", result, patch.ints(0), patch.ints(-1), patch.ints(0))
     leading = patch.op("Shape", module.choice)
     shape = patch.op("Concat", leading, patch.ints(width), axis=0)
     replace_value(last.output, patch.op("Reshape", result, shape))
