@@ -12,7 +12,7 @@ from confpress.passes.rewrites.route_experts import RouteExperts
 from tests.passes.graphs import evaluate, operators, parse
 
 RANDOM = np.random.default_rng(0)
-D, UNITS, N = 6, 8, 5
+D, UNITS, N = 48, 192, 40
 ONE_HOT = "taken = OneHot <axis = -1> (choice, depth, values)  ones = Cast <to = 1> (taken)"
 EQUAL = "c = Unsqueeze (choice, last)  taken = Equal (c, numbers)  ones = Cast <to = 1> (taken)"
 SILU = "s = Sigmoid (a)  h = Mul (a, s)"
@@ -76,7 +76,7 @@ def test_outputs_stay(experts: int, spelling: str, activation: str, bias: bool) 
     (change,) = RouteExperts()(model).changes
     assert change.what == f"a frame computes one of {experts} experts"
     (found,) = evaluate(model, inputs)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
     # The gate's product and those of the experts, whose weights are parts.
     assert operators(model).count("MatMul") == 1 + 2 * experts
     assert "OneHot" not in operators(model)
@@ -90,7 +90,7 @@ def test_any_number_of_frames_runs(batch: int, time: int) -> None:
     RouteExperts()(model)
     (routed,) = evaluate(model, inputs)
     assert routed.shape == (batch, time, N)
-    np.testing.assert_allclose(routed, dense, atol=1e-5)
+    np.testing.assert_allclose(routed, dense, atol=1e-4)
 
 
 def test_an_expert_that_nothing_goes_through() -> None:
@@ -99,9 +99,10 @@ def test_an_expert_that_nothing_goes_through() -> None:
     inputs["x"][...] = inputs["x"][:1, :1]
     (expected,) = evaluate(model, inputs)
     RouteExperts()(model)
-    np.testing.assert_allclose(evaluate(model, inputs)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(evaluate(model, inputs)[0], expected, atol=1e-4)
     # The layers in int8 for every frame, too, as they stand in the interchange model.
-    Quantize()(model)
+    model.opset_imports[""] = 21
+    assert Quantize()(model).changes
     (found,) = evaluate(model, inputs)
     assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
@@ -130,7 +131,7 @@ def test_a_second_reader_of_the_hidden_units_stays() -> None:
     expected = evaluate(model, inputs)
     RouteExperts()(model)
     for one, other in zip(evaluate(model, inputs), expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_models_without_experts_are_left_alone() -> None:
