@@ -175,7 +175,7 @@ def test_our_own_checkpoint_stays_ours(confpress: Confpress, speech: Path, tmp_p
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "nothing is asked of the weights: name --sparse, --bits or --keep"),
+        ((), "nothing is asked of the weights: name --sparse, --bits, --keep or --experts"),
         (("--sparse", "4"), '"4" is no pattern N:M'),
         (("--sparse", "2:4", "--exclude", "flac"), "the paths of all recordings contain 'flac'"),
     ],

@@ -136,12 +136,13 @@ def test_speech_mends_what_stays(
     done = confpress("sparsify", tiny_ctc, "-o", mended, *common, "--json", record)
     assert done.status == 0, done.err
     before, after = weights_of(plain), weights_of(mended)
-    assert before
+    changed = []
     for name, weight in before.items():
         assert most_of(after[name]) == most_of(weight) == 4
         both = (weight != 0) & (after[name] != 0)
-        assert both.any()
-        assert not np.isclose(after[name][both], weight[both]).all()
+        changed.append(not np.isclose(after[name][both], weight[both]).all())
+    # The small layer is no candidate for codes, and is not measured.
+    assert changed == [True, False]
     wrong = re.findall(r"([0-9.]+) % are wrong \(([0-9.]+) % before\)", record.read_text())
     assert wrong
     assert all(float(now) <= float(then) for now, then in wrong)

@@ -86,7 +86,7 @@ def test_weights_are_kept_as_they_are_or_zero(name: str, kept: int) -> None:
 
 def test_measured_inputs_decide_what_matters() -> None:
     model, weight = linear()
-    importance = np.full(100, 1e-6, np.float32)
+    importance = np.full(100, 1e-12, np.float32)
     importance[::4] = 1.0
     Sparsify("4:16", importance={"x": importance})(model)
     np.testing.assert_array_equal(weight_of(model)[::4], weight[::4])
