@@ -107,7 +107,9 @@ def finetune(
     loop = import_models("training.loop")
     teacher = checkpoints.load_model(checkpoint).to(loop.found_device(config.training.device))
     frontend = _front_end(checkpoint, teacher.config.features)
-    learned, judged = _heard(speech[0], frontend, config.hearing), _heard(speech[1], frontend)
+    as_they_are = import_models("training.hearing").HearingConfig(speeds=(1.0,), disturbed=0.0)
+    learned = _heard(speech[0], frontend, config.hearing)
+    judged = _heard(speech[1], frontend, as_they_are)
     distillation = import_models("training.distillation").Distillation(teacher, config.distillation)
     folder.mkdir(parents=True, exist_ok=True)
     _check_settings(config, checkpoint, folder / _SETTINGS)
@@ -178,19 +180,17 @@ def _configuration(config_file: Path | None, overrides: dict[str, Any]) -> Any:
     return recipe
 
 
-def _heard(
-    speech: Sequence[Utterance], frontend: FrontEnd, hearing: Any | None = None
-) -> list[Any]:
-    """Recordings as examples, in the versions that are heard, or as they are."""
+def _heard(speech: Sequence[Utterance], frontend: FrontEnd, hearing: Any) -> list[Any]:
+    """Recordings as examples, in the versions that are heard."""
     versions = import_models("training.hearing").versions
     example = import_models("training.data").unlabelled
     rate = frontend.sample_rate
-    random = np.random.default_rng(0 if hearing is None else hearing.seed)
+    random = np.random.default_rng(hearing.seed)
     heard = []
     with progress("Reading", len(speech), "recordings") as advance:
         for utterance in speech:
             audio = read_audio(utterance.path, rate)
-            each = [audio] if hearing is None else versions(audio, rate, hearing, random)
+            each = versions(audio, rate, hearing, random)
             heard += [example(frontend.features(version)) for version in each]
             advance(1)
     return heard

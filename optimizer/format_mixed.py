@@ -13,8 +13,9 @@ import onnx_ir as ir
 
 from ..passes.base import run
 from ..passes.errors import ConfpressError
-from ..passes.format_choice import LayerInputs, eligible_layers, weight_shape
+from ..passes.format_choice import LayerInputs, eligible_layers
 from ..passes.format_plan import FormatPlan
+from ..passes.linear import weight_shape
 from ..passes.lower.reference import LowerReference
 from ..runtime.calibrate import CalibrationSet
 from ..runtime.format_costs import measure_formats

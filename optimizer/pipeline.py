@@ -229,7 +229,7 @@ class Pipeline:
         audio = self._audio()
         stage = sparsify_stage(self.job.calibration, digest(audio))
         if self.job.recipe.sparsify.repairs:
-            findings = findings.model_copy(update={"calibrated_on": tuple(sorted(set(audio)))})
+            findings = findings.model_copy(update={"calibrated_on": self._calibrated_on()})
         return self._stage(stage, point, findings), findings
 
     def _calibrate(self, point: _Point, findings: Findings) -> tuple[_Point, Findings]:
@@ -254,7 +254,7 @@ class Pipeline:
             lambda _: calibrated_ranges(model, recordings, job.recipe, job.cache, speech),
         )
         point = dataclasses.replace(point, key=key)
-        found = {"ranges": ranges, "calibrated_on": tuple(sorted(set(audio)))}
+        found = {"ranges": ranges, "calibrated_on": self._calibrated_on()}
         return point, findings.model_copy(update=found)
 
     def _choose_formats(self, point: _Point, findings: Findings, heard: str) -> Findings:
@@ -278,7 +278,7 @@ class Pipeline:
                 return chosen.plan
 
             plan = self.steps.run(key, *_CHOOSE_FORMATS, _PLAN, make)
-        found = {"formats": plan, "calibrated_on": tuple(sorted(set(self._audio())))}
+        found = {"formats": plan, "calibrated_on": self._calibrated_on()}
         if given is None:
             chosen_by = {job.content[utterance.path] for utterance in job.selection}
             found["selected_on"] = tuple(sorted(chosen_by))
@@ -304,7 +304,7 @@ class Pipeline:
         parts = self.steps.run(key, *step, _PARTS, make)
         found: dict[str, object] = {"float32_parts": parts}
         if audio:
-            found["calibrated_on"] = tuple(sorted(set(audio)))
+            found["calibrated_on"] = self._calibrated_on()
         return findings.model_copy(update=found)
 
     def _choose_fusions(self, target: Target, point: _Point, findings: Findings) -> Findings:
@@ -344,6 +344,10 @@ class Pipeline:
         calibration = self.job.calibration
         heard = calibration.utterances if calibration is not None else ()
         return [self.job.content[utterance.path] for utterance in heard]
+
+    def _calibrated_on(self) -> tuple[str, ...]:
+        """The same as decisions keep them."""
+        return tuple(sorted(set(self._audio())))
 
     def _finish(self, point: _Point, path: Path) -> AsrModel:
         """Writes a model with its vocabulary and front end beside it, so that it runs alone."""

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ..passes.linear import MatMulLayer
-from ..passes.rewrite import constant
+from ..passes.linear import MatMulLayer, weight_shape
 from ..runtime.calibrate import Observed, calibrate
 from ..runtime.interface import FloatArray
 
@@ -22,9 +21,7 @@ def groups(layers: Iterable[MatMulLayer], most_bytes: int = MOST_BYTES) -> list[
     found: list[list[MatMulLayer]] = []
     moments: dict[str, int] = {}
     for layer in layers:
-        weight = constant(layer.weight)
-        assert weight is not None, "their weights are stored"
-        name, size = str(layer.input.name), 8 * weight.shape[0] ** 2
+        name, size = str(layer.input.name), 8 * weight_shape(layer)[0] ** 2
         if not found or (name not in moments and sum(moments.values()) + size > most_bytes):
             found.append([])
             moments = {}

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Scores = npt.NDArray[np.floating[Any]]
+Bools = npt.NDArray[np.bool_]
 
-def highest(scores: npt.NDArray[np.floating[Any]], kept: int, span: int) -> npt.NDArray[np.bool_]:
+
+def highest(scores: Scores, kept: int, span: int) -> Bools:
     """The highest scores of every span of neighbouring columns.
 
     Args:
@@ -19,11 +22,26 @@ def highest(scores: npt.NDArray[np.floating[Any]], kept: int, span: int) -> npt.
     Returns:
         bool [N, K].
     """
-    columns = scores.shape[1]
-    # Columns that fill up the last span come after all others, so that they take no one's place.
-    padded = np.pad(scores, ((0, 0), (0, -columns % span)), constant_values=-1)
-    spans = padded.reshape(len(scores), -1, span)
-    order = np.argsort(-spans, axis=2, kind="stable")
-    keep = np.zeros(spans.shape, np.bool_)
+    order = order_in_spans(scores, span)
+    keep = np.zeros(order.shape, np.bool_)
     np.put_along_axis(keep, order[..., :kept], True, axis=2)
-    return keep.reshape(len(scores), -1)[:, :columns]
+    return of_columns(keep, scores.shape[1])
+
+
+def order_in_spans(scores: Scores, span: int) -> npt.NDArray[np.int64]:
+    """The places of the scores in their spans, the highest first, [N, spans, span].
+
+    Columns that fill up the last span come after all others, so that they take no real one's place.
+    """
+    return np.argsort(-in_spans(scores, span), axis=2, kind="stable")
+
+
+def in_spans(scores: Scores, span: int) -> Scores:
+    """Scores [N, K] as [N, spans, span], -1 beyond the columns."""
+    padded = np.pad(scores, ((0, 0), (0, -scores.shape[1] % span)), constant_values=-1)
+    return padded.reshape(len(scores), -1, span)
+
+
+def of_columns(keep: Bools, columns: int) -> Bools:
+    """[N, spans, span] as [N, columns], without those that were added."""
+    return keep.reshape(len(keep), -1)[:, :columns]

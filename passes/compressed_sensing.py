@@ -56,14 +56,16 @@ def sense(
     largest = _refit(wanted, unit, keep(np.square(wanted)))
     sensed = _refit(wanted, unit, _support(wanted, unit, keep))
     # The solver promises no optimum: of every row the better of two.
-    better = _errors(wanted, sensed, unit) < _errors(wanted, largest, unit)
+    better = squared_errors(wanted, sensed, unit) < squared_errors(wanted, largest, unit)
     return (np.where(better[:, None], sensed, largest) / scales).astype(np.float32)
 
 
-def _errors(wanted: Floats, found: Floats, unit: Floats) -> Floats:
-    """Of each row, [N]."""
+def squared_errors(
+    wanted: Floats, found: Floats, moments: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """The mean squared errors of outputs, [N], of weights [N, K] by other weights."""
     lost = wanted - found
-    errors: Floats = ((lost @ unit) * lost).sum(axis=1)
+    errors: npt.NDArray[np.floating] = ((lost @ moments) * lost).sum(axis=1)
     return errors
 
 

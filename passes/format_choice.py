@@ -126,14 +126,6 @@ def eligible_layers(model: ir.Model) -> Iterator[MatMulLayer]:
             yield layer
 
 
-def weight_shape(layer: MatMulLayer) -> tuple[int, int]:
-    """K and N of an eligible layer."""
-    weight = constant(layer.weight)
-    assert weight is not None, "eligible layers have constant weights"
-    k, n = weight.shape
-    return k, n
-
-
 class _Judge:
     """Errors of one layer."""
 

@@ -62,6 +62,14 @@ def matmul_layers(graph: ir.Graph) -> Iterator[MatMulLayer]:
         yield MatMulLayer(node, layer_of(node), left, right, add, bias)
 
 
+def weight_shape(layer: MatMulLayer) -> tuple[int, int]:
+    """K and N of a layer whose weight is stored as it is."""
+    weight = constant(layer.weight)
+    assert weight is not None, "its weight is no decoded one"
+    k, n = weight.shape
+    return k, n
+
+
 def projects_table(table: Sequence[int], weight: Sequence[int]) -> bool:
     """Whether a product of two constants is a layer, for all that it could be folded.
 

@@ -25,9 +25,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from .balanced import highest
+from .balanced import highest, in_spans, of_columns, order_in_spans
 from .base import InPlacePass, Journal, PassResult, layer_of
-from .compressed_sensing import sense
+from .compressed_sensing import sense, squared_errors
 from .errors import ConfpressError
 from .linear import MatMulLayer, matmul_layers
 from .operators.sparseconv2d import from_pieces, pieces
@@ -167,11 +167,13 @@ class Sparsify(InPlacePass):
             scores = scores * importance
         name = self._pattern_of(layer)
         pattern = PATTERNS[name]
-        keep, equal = choose(scores, pattern), kept_by(scores, pattern)
+        keep = choose(scores, pattern)
         form = name
-        if not np.array_equal(keep, equal):
-            share = 100 * energy_of(scores, equal)
-            form = f"{name} in the mean (equal counts would keep {share:.0f} %)"
+        if choose is not kept_by:
+            equal = kept_by(scores, pattern)
+            if not np.array_equal(keep, equal):
+                share = 100 * energy_of(scores, equal)
+                form = f"{name} in the mean (equal counts would keep {share:.0f} %)"
         energy = energy_of(scores, keep)
         if energy < self.least_energy:
             journal.refuse(
@@ -236,14 +238,16 @@ def kept_unevenly(scores: Floats, pattern: Pattern) -> npt.NDArray[np.bool_]:
         bool [N, K]; what :func:`kept_by` keeps where whole slots are too coarse to keep more.
     """
     equal = kept_by(scores, pattern)
-    ranks, ordered = _ranked(scores, pattern)
+    order = order_in_spans(scores, pattern.span)
+    ranks = np.argsort(order, axis=2, kind="stable")
+    ordered = np.take_along_axis(in_spans(scores, pattern.span), order, axis=2)
     spans = ordered.shape[1]
     kept = np.maximum(ordered, 0).sum(axis=0, dtype=np.float64)
     of_slots = kept.reshape(spans, -1, SLOT).sum(axis=2)
     budget = spans * pattern.share // SLOT
     best = np.argsort(-of_slots.reshape(-1), kind="stable")[:budget]
     slots = np.bincount(best // of_slots.shape[1], minlength=spans)
-    uneven = _cut(ranks < SLOT * slots[:, None], scores)
+    uneven = of_columns(ranks < SLOT * slots[:, None], scores.shape[1])
     return uneven if energy_of(scores, uneven) > energy_of(scores, equal) else equal
 
 
@@ -255,29 +259,11 @@ def output_error(rows: Floats, sparse: Floats, moments: Moments) -> float:
         sparse: Those that take their place.
         moments: E[x·xᵀ] of the inputs, [K, K].
     """
-    lost = rows - sparse
-    energy = float(((rows @ moments) * rows).sum())
-    return float(((lost @ moments) * lost).sum()) / energy if energy > 0 else 0.0
+    energy = float(squared_errors(rows, np.zeros_like(rows), moments).sum())
+    return float(squared_errors(rows, sparse, moments).sum()) / energy if energy > 0 else 0.0
 
 
 def energy_of(scores: Floats, keep: npt.NDArray[np.bool_]) -> float:
     """The share of the scores that is kept, 0 to 1."""
     total = scores.sum(dtype=np.float64)
     return float(scores[keep].sum(dtype=np.float64) / total) if total > 0 else 1.0
-
-
-def _ranked(scores: Floats, pattern: Pattern) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Each score's rank in its span, [N, spans, span], the highest first; and them in that order.
-
-    Columns that pad the last span come after all others, so that they take no real one's place.
-    """
-    padded = np.pad(scores, ((0, 0), (0, -scores.shape[1] % pattern.span)), constant_values=-1)
-    spans = padded.reshape(len(scores), -1, pattern.span)
-    order = np.argsort(-spans, axis=2, kind="stable")
-    ranks = np.argsort(order, axis=2, kind="stable")
-    return ranks, np.take_along_axis(spans, order, axis=2)
-
-
-def _cut(keep: npt.NDArray[np.bool_], scores: Floats) -> npt.NDArray[np.bool_]:
-    """[N, spans, span] without the columns that were added."""
-    return keep.reshape(len(scores), -1)[:, : scores.shape[1]]

@@ -1,8 +1,9 @@
 """Several methods at once, as the training loop sees them.
 
-A method is a parametrization of weights (:mod:`torch.nn.utils.parametrize`): what a layer computes
-with is made of what is learned, by leaving weights out or rounding them. Modules, their names and
-the export know nothing of it; :func:`bake` leaves the made weights in the end.
+Most are parametrizations of weights (:mod:`torch.nn.utils.parametrize`): what a layer computes with
+is made of what is learned, by leaving weights out or rounding them. Modules, their names and the
+export know nothing of it; :func:`bake` leaves the made weights in the end. Experts are more: gates
+that the model keeps.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Method(ABC):
 
     @abstractmethod
     def attach(self, model: nn.Module) -> None:
-        """Parametrizes the weights that the method is for."""
+        """Changes the model: parametrizes the weights that the method is for, or adds gates."""
 
     def advance(self, done: float) -> bool:
         """Prepares the next step.

@@ -69,9 +69,9 @@ def input_rows(layer: nn.Module, read: Tensor, count: int) -> Tensor:
         rows = read.flatten(0, -2)
     else:
         rows = read.movedim(1, -1).flatten(0, -2)
-    return (
-        rows[torch.randint(len(rows), (count,), device=rows.device)] if len(rows) > count else rows
-    )
+    if len(rows) <= count:
+        return rows
+    return rows[torch.randint(len(rows), (count,), device=rows.device)]
 
 
 def _patches(layer: nn.Conv2d, read: Tensor, count: int) -> Tensor:

@@ -75,11 +75,9 @@ class FewBits(nn.Module):
         groups = self._groups(weight)
         least = torch.full_like(self.factors, math.inf)
         for factor in _FACTORS:
-            tried = torch.full_like(self.factors, factor)
-            error = (self._rounded(groups, tried) - groups).square().sum(-1, keepdim=True)
-            better = error < least
-            self.factors.copy_(torch.where(better, tried, self.factors))
-            least = torch.where(better, error, least)
+            error = (self._rounded(groups, factor) - groups).square().sum(-1, keepdim=True)
+            self.factors.masked_fill_(error < least, factor)
+            least = torch.minimum(least, error)
 
     def _groups(self, weight: Tensor) -> Tensor:
         """What shares scales: [..., groups, block], zeros behind the last."""
@@ -88,7 +86,7 @@ class FewBits(nn.Module):
         padded = nn.functional.pad(rows, (0, -rows.shape[-1] % block))
         return padded.reshape(*rows.shape[:-1], -1, block)
 
-    def _rounded(self, groups: Tensor, factors: Tensor) -> Tensor:
+    def _rounded(self, groups: Tensor, factors: Tensor | float) -> Tensor:
         # As they are stored: a model learns with what will be served.
         largest = groups.abs().amax(-1, keepdim=True) * factors
         scales = (largest / self.top).half().float()

@@ -21,7 +21,7 @@ import onnx_ir.passes.common as common
 
 from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..fuse.region import Region
-from ..linear import MatMulLayer, matmul_layers
+from ..linear import MatMulLayer, matmul_layers, weight_shape
 from ..rewrite import Patch, constant, replace_value
 
 #: What changes each number alone, or with a constant: an activation is made of these.
@@ -198,12 +198,10 @@ def _route(module: _Module) -> None:
     at all fail in ONNX Runtime (QuantizeLinear in blocks).
     """
     first, last = module.first, module.last
-    weight = constant(last.weight)
-    assert weight is not None, "it was looked at"
-    units, width = weight.shape
+    units, width = weight_shape(last)
     patch = Patch(last.add or last.node)
     index = patch.op("Reshape", module.choice, patch.ints(-1))
-    read = _width(first)
+    read, _ = weight_shape(first)
     frames = patch.op("Reshape", first.input, patch.ints(-1, read))
     silence = patch.shared(np.zeros((1, read), np.float32), f"silence[{read}]")
     frames = patch.op("Concat", frames, silence, axis=0)
@@ -262,9 +260,3 @@ def _part(patch: Patch, value: ir.Value, part: slice, axis: int = -1) -> ir.Valu
         return value
     cut = array[part] if axis == 0 else array[..., part]
     return patch.constant(np.ascontiguousarray(cut), "expert")
-
-
-def _width(layer: MatMulLayer) -> int:
-    weight = constant(layer.weight)
-    assert weight is not None, "it was looked at"
-    return int(weight.shape[0])
