@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, create_model
 
 from ..passes.errors import ConfpressError
+from ..runtime.interface import FloatArray
 from ..runtime.model_file import sha256
 from ..runtime.progress import progress
 from ..runtime.speech import FrontEnd, Utterance, load_utterances, read_audio
@@ -187,10 +188,14 @@ def _heard(speech: Sequence[Utterance], frontend: FrontEnd, hearing: Any) -> lis
     rate = frontend.sample_rate
     random = np.random.default_rng(hearing.seed)
     heard = []
+
+    def other() -> FloatArray:
+        return read_audio(speech[random.integers(len(speech))].path, rate)
+
     with progress("Reading", len(speech), "recordings") as advance:
         for utterance in speech:
             audio = read_audio(utterance.path, rate)
-            each = versions(audio, rate, hearing, random)
+            each = versions(audio, other, rate, hearing, random)
             heard += [example(frontend.features(version)) for version in each]
             advance(1)
     return heard

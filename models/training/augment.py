@@ -25,10 +25,20 @@ def add_noise(audio: FloatArray, snr_db: float, random: np.random.Generator) -> 
     spectrum = np.fft.rfft(random.standard_normal(audio.size))
     slope = random.uniform(0.0, 1.0)
     spectrum /= np.maximum(np.arange(spectrum.size), 1.0) ** (slope / 2)
-    noise = np.fft.irfft(spectrum, n=audio.size)
-    power = float(np.mean(audio**2)) / 10.0 ** (snr_db / 10.0)
-    noise *= np.sqrt(power / max(float(np.mean(noise**2)), 1e-12))
-    return np.asarray(audio + noise, np.float32)
+    return _add(audio, np.fft.irfft(spectrum, n=audio.size), snr_db)
+
+
+def add_speech(
+    audio: FloatArray, other: FloatArray, ratio_db: float, random: np.random.Generator
+) -> FloatArray:
+    """Let another recording be heard too, so many dB below; it begins anywhere, or is cut."""
+    start = random.integers(abs(audio.size - other.size) + 1)
+    if other.size < audio.size:
+        over = np.zeros_like(audio)
+        over[start : start + other.size] = other
+    else:
+        over = other[start : start + audio.size]
+    return _add(audio, over, ratio_db)
 
 
 def add_reverberation(
@@ -40,6 +50,13 @@ def add_reverberation(
     response *= 0.5 / np.sqrt(np.sum(response**2))
     response[0] = 1.0
     return np.asarray(fftconvolve(audio, response)[: audio.size], np.float32)
+
+
+def _add(audio: FloatArray, other: npt.NDArray[np.floating], ratio_db: float) -> FloatArray:
+    """The sum, the other's mean power so many dB below."""
+    power = float(np.mean(audio**2)) / 10.0 ** (ratio_db / 10.0)
+    gain = np.sqrt(power / max(float(np.mean(other**2)), 1e-12))
+    return np.asarray(audio + gain * other, np.float32)
 
 
 @dataclass(frozen=True)

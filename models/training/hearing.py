@@ -1,14 +1,14 @@
-"""Versions of a recording that training hears: at other speeds, in noise, in rooms."""
+"""Versions of a recording that training hears: at other speeds, with others speaking, in rooms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from .augment import FloatArray, add_noise, add_reverberation, change_speed
+from .augment import FloatArray, add_noise, add_reverberation, add_speech, change_speed
 
 
 class HearingConfig(BaseModel):
@@ -20,6 +20,15 @@ class HearingConfig(BaseModel):
         default=(0.9, 1.0, 1.1),
         min_length=1,
         description="every recording is heard at these; an epoch is as long as with one",
+    )
+    mixed: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the versions through which another recording is heard",
+    )
+    mixture: tuple[Annotated[float, Field(ge=-20)], Annotated[float, Field(le=100)]] = Field(
+        default=(0.0, 20.0), description="least and most that the other is softer by, in dB"
     )
     disturbed: float = Field(
         default=0.0,
@@ -34,9 +43,9 @@ class HearingConfig(BaseModel):
     reverberation: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(le=10)]] = Field(
         default=(0.1, 0.5), description="seconds until a room's echo has fallen by 60 dB"
     )
-    seed: int = Field(default=1, description="of noise and rooms")
+    seed: int = Field(default=1, description="of mixtures, noise and rooms")
 
-    @field_validator("noise", "reverberation")
+    @field_validator("mixture", "noise", "reverberation")
     @classmethod
     def _check(cls, ends: tuple[float, float]) -> tuple[float, float]:
         if ends[0] > ends[1]:
@@ -45,11 +54,25 @@ class HearingConfig(BaseModel):
 
 
 def versions(
-    audio: FloatArray, sample_rate: int, config: HearingConfig, random: np.random.Generator
+    audio: FloatArray,
+    other: Callable[[], FloatArray],
+    sample_rate: int,
+    config: HearingConfig,
+    random: np.random.Generator,
 ) -> Iterator[FloatArray]:
-    """A recording as it is heard: float32 [samples] each, one for every speed."""
+    """A recording as it is heard: float32 [samples] each, one for every speed.
+
+    Args:
+        audio: The recording, float32 [samples].
+        other: Gives another one each time.
+        sample_rate: Of both, in Hz.
+        config: What may happen to it.
+        random: Decides what does.
+    """
     for speed in config.speeds:
         version = audio if speed == 1 else change_speed(audio, speed)
+        if random.random() < config.mixed:
+            version = add_speech(version, other(), random.uniform(*config.mixture), random)
         if random.random() < config.disturbed:
             seconds = random.uniform(*config.reverberation)
             version = add_reverberation(version, seconds, sample_rate, random)

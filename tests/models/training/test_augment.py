@@ -10,6 +10,7 @@ from confpress.models.training.augment import (  # noqa: E402
     SpecAugment,
     add_noise,
     add_reverberation,
+    add_speech,
     change_speed,
 )
 
@@ -32,6 +33,20 @@ def test_noise_has_the_stated_level(snr: float) -> None:
     noise = add_noise(audio, snr, np.random.default_rng(0)) - audio
     measured = 10 * np.log10(np.mean(audio**2) / np.mean(noise**2))
     assert measured == pytest.approx(snr, abs=0.1)
+
+
+@pytest.mark.parametrize("samples", [1, 15999, 16000, 40000])
+def test_other_speech_of_any_length_has_the_stated_level(samples: int) -> None:
+    audio, other = _tone(300.0), np.random.default_rng(1).standard_normal(samples)
+    over = add_speech(audio, other.astype(np.float32), 5.0, np.random.default_rng(0)) - audio
+    assert over.size == audio.size
+    assert 10 * np.log10(np.mean(audio**2) / np.mean(over**2)) == pytest.approx(5.0, abs=0.1)
+
+
+def test_silence_adds_nothing() -> None:
+    audio = _tone(300.0)
+    silence = np.zeros(100, np.float32)
+    assert np.array_equal(add_speech(audio, silence, 0.0, np.random.default_rng(0)), audio)
 
 
 def test_reverberation_keeps_the_length_and_adds_a_decaying_tail() -> None:

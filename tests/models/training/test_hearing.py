@@ -10,11 +10,12 @@ from confpress.models.training.hearing import HearingConfig, versions
 
 RATE = 16000
 TONE = np.sin(np.arange(RATE, dtype=np.float32) * 0.2)
+OTHER = np.cos(np.arange(RATE // 4, dtype=np.float32) * 0.3)
 
 
 def _versions(seed: int = 1, **options: object) -> list[np.ndarray]:
     config = HearingConfig.model_validate(options)
-    return list(versions(TONE, RATE, config, np.random.default_rng(seed)))
+    return list(versions(TONE, lambda: OTHER, RATE, config, np.random.default_rng(seed)))
 
 
 def test_a_recording_is_heard_at_every_speed() -> None:
@@ -31,6 +32,17 @@ def test_noise_has_the_ratio_that_is_asked_for() -> None:
     assert ratio == pytest.approx(10, abs=0.5)
 
 
+def test_another_recording_is_heard_somewhere_so_much_softer() -> None:
+    first, second = _versions(speeds=(1.0, 1.0), mixed=1, mixture=(6, 6))
+    for heard in (first, second):
+        over = heard - TONE
+        (places,) = np.nonzero(np.abs(over) > 1e-3)
+        assert places[-1] - places[0] == pytest.approx(OTHER.size, abs=2)
+        ratio = 10 * np.log10(np.mean(TONE**2) / np.mean(over**2))
+        assert ratio == pytest.approx(6, abs=0.1)
+    assert not np.array_equal(first, second)
+
+
 def test_so_many_versions_are_disturbed() -> None:
     heard = _versions(speeds=(1.0,) * 200, disturbed=0.5)
     clean = sum(np.array_equal(each, TONE) for each in heard)
@@ -44,7 +56,7 @@ def test_the_same_seed_gives_the_same_noise() -> None:
     assert not any(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-@pytest.mark.parametrize("key", ["noise", "reverberation"])
+@pytest.mark.parametrize("key", ["mixture", "noise", "reverberation"])
 def test_ends_in_the_wrong_order_are_refused(key: str) -> None:
     with pytest.raises(ValidationError, match="the lower end comes first"):
         HearingConfig.model_validate({key: (5.0, 1.0)})
