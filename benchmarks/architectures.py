@@ -20,11 +20,11 @@ from pathlib import Path
 import click
 import confpress
 from confpress.optimizer.recipe import load_recipe
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, BenchResult, bench
+from confpress.runtime.benchmark.bench import BenchOptions, BenchResult, bench
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.model_file import file_bytes
-from confpress.runtime.module_profile import ModuleProfile, profile_modules
+from confpress.runtime.profile.modules import ModuleProfile, profile_modules
+from confpress.runtime.recognition.asr import AsrModel
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 SHARED = "models/nemo_conformer_ctc_small/model.onnx"

@@ -16,9 +16,9 @@ from pathlib import Path
 import onnx_ir as ir
 from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import recognise
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, bench
+from confpress.runtime.benchmark.bench import BenchOptions, bench
 from confpress.runtime.model_file import load_model, save_model
+from confpress.runtime.recognition.asr import AsrModel
 
 
 def main() -> None:

@@ -46,16 +46,16 @@ from confpress.passes.lower.float16 import Float16
 from confpress.passes.quantize import Quantize
 from confpress.passes.rewrites.versions import MinimiseVersions
 from confpress.passes.sparsify import Sparsify
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, BenchResult, bench
+from confpress.runtime.audit.placement import Placement, placement
+from confpress.runtime.benchmark.bench import BenchOptions, BenchResult, bench
 from confpress.runtime.cache import Cache
 from confpress.runtime.kernels import describe
 from confpress.runtime.model_file import load_model, save_model
-from confpress.runtime.placement import Placement, placement
-from confpress.runtime.profile import profile
+from confpress.runtime.profile.operators import profile
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.session import Provider, SessionOptions, create_session
 from confpress.runtime.speech.manifest import Utterance, load_utterances
-from confpress.runtime.validate import Validation
+from confpress.runtime.validation.validate import Validation
 from cuda_layers import Peaks, Timing, check, measure, sides
 
 #: Data sheets, dense and without boost beyond what they say: gigabytes/s, TFLOPS of float32, TF32

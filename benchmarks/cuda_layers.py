@@ -18,9 +18,10 @@ from confpress.passes.operators import (
     sparselinear_half,
 )
 from confpress.passes.operators.functions import define_operator
-from confpress.runtime.bound import bound_call
-from confpress.runtime.placement import placement
-from confpress.runtime.profile import profile_nodes
+from confpress.runtime.audit.placement import placement
+from confpress.runtime.benchmark.bound import bound_call
+from confpress.runtime.benchmark.turns import take_turns, warm_up
+from confpress.runtime.profile.operators import profile_nodes
 from confpress.runtime.session import (
     Provider,
     SessionOptions,
@@ -28,7 +29,6 @@ from confpress.runtime.session import (
     error_text,
     run_session,
 )
-from confpress.runtime.turns import take_turns, warm_up
 from linear import initializer, model_of
 
 Floats = npt.NDArray[np.float32]

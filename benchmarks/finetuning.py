@@ -17,9 +17,9 @@ from pathlib import Path
 import click
 import confpress
 from confpress.optimizer.export import export_checkpoint
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, bench
+from confpress.runtime.benchmark.bench import BenchOptions, bench
 from confpress.runtime.environment import describe_environment
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.speech.manifest import load_utterances
 from results import CALIBRATION, MODEL, TESTS, recognition, recorded, summary
 

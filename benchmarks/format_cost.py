@@ -28,7 +28,7 @@ from confpress.optimizer.repair import repair
 from confpress.optimizer.stages import preparation
 from confpress.passes.base import run
 from confpress.passes.format_plan import FormatPlan
-from confpress.runtime.calibrate import CalibrationSet, load_calibration
+from confpress.runtime.calibration.calibrate import CalibrationSet, load_calibration
 from confpress.runtime.model_file import file_bytes, load_model
 from confpress.runtime.speech.frontend import FrontEnd
 

@@ -46,14 +46,14 @@ from confpress.passes.lower.portable import LowerPortable
 from confpress.passes.lower.reference import LowerReference
 from confpress.passes.quantize import Range
 from confpress.passes.rewrites.versions import MinimiseVersions
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, bench
+from confpress.runtime.benchmark.bench import BenchOptions, bench
 from confpress.runtime.cache import Cache
-from confpress.runtime.calibrate import CalibrationSet
+from confpress.runtime.calibration.calibrate import CalibrationSet
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.model_file import file_bytes, load_model, save_model, sha256
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.speech.manifest import Utterance, load_utterances
-from confpress.runtime.validate import validate
+from confpress.runtime.validation.validate import validate
 from format_cost import RECORD
 from format_cost import SECONDS as COST_SECONDS
 from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -25,7 +25,7 @@ from confpress.passes.base import run
 from confpress.passes.format_choice import LayerInputs, eligible_layers
 from confpress.passes.rewrite import constant
 from confpress.passes.sparsify import PATTERNS, energy_of, kept_by, kept_unevenly
-from confpress.runtime.asr import AsrModel
+from confpress.runtime.recognition.asr import AsrModel
 from rich import box
 from rich.console import Console
 from rich.table import Table

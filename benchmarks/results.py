@@ -16,13 +16,13 @@ from pathlib import Path
 
 import click
 import confpress
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, BenchResult, bench
+from confpress.runtime.benchmark.bench import BenchOptions, BenchResult, bench
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.model_file import file_bytes, sha256
-from confpress.runtime.profile import Profile, profile
+from confpress.runtime.profile.operators import Profile, profile
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.speech.manifest import Utterance, load_utterances
-from confpress.runtime.validate import Validation, validate
+from confpress.runtime.validation.validate import Validation, validate
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 MODEL = "models/nemo_conformer_ctc_small/model.onnx"

@@ -18,8 +18,8 @@ import click
 import confpress
 from confpress.optimizer.fusions import FUSIONS
 from confpress.optimizer.recipe import load_recipe
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, bench
+from confpress.runtime.benchmark.bench import BenchOptions, bench
+from confpress.runtime.recognition.asr import AsrModel
 
 Change = Mapping[str, Mapping[str, Any]]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import sherpa_onnx
 from confpress.optimizer.package.sherpa import Sherpa, sherpa_frontend
 from confpress.optimizer.package.source import open_source
-from confpress.runtime.asr import transcribe
+from confpress.runtime.recognition.asr import transcribe
 from confpress.runtime.session import create_session
 from confpress.runtime.speech import Utterance, load_utterances, read_audio, word_errors
 

@@ -24,14 +24,14 @@ from confpress.models.streaming import StreamingConformerCTC
 from confpress.optimizer.api import optimize
 from confpress.optimizer.recipe import load_recipe
 from confpress.optimizer.text import decibels, milliseconds, percent
-from confpress.runtime.asr import AsrModel
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.inputs import SpeechSource
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.record import Record, read_record
 from confpress.runtime.runner import Runner
 from confpress.runtime.session import create_session
 from confpress.runtime.speech import Utterance, load_utterances
-from confpress.runtime.streaming import StreamComparison, StreamSource, compare_streaming
+from confpress.runtime.validation.streaming import StreamComparison, StreamSource, compare_streaming
 
 CALIBRATION = "data/librispeech/train_clean_calibration"
 SPEECH = "data/librispeech/test_other"

@@ -24,7 +24,7 @@ import onnx
 import onnxruntime as ort
 from confpress.passes.fuse.subsampling_sparse import BalancedConvolution
 from confpress.passes.sparsify import PATTERNS as SPARSE_PATTERNS
-from confpress.runtime.cost_models import convolution_models
+from confpress.runtime.costs.models import convolution_models
 from confpress.runtime.session import create_session
 from onnx import numpy_helper, parser
 from rich.console import Console

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..passes.errors import ConfpressError
-from ..runtime.bench import BenchCase, BenchResult
+from ..runtime.benchmark.bench import BenchCase, BenchResult
+from ..runtime.benchmark.timing import Ratio
 from ..runtime.record import read_record
-from ..runtime.timing import Ratio
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import onnx_ir as ir
 
 from ..passes.quantize import Range, values_to_calibrate
 from ..runtime.cache import Cache
-from ..runtime.calibrate import CalibrationSet, Observed, calibrate, load_calibration
+from ..runtime.calibration.calibrate import CalibrationSet, Observed, calibrate, load_calibration
+from ..runtime.calibration.statistics_cache import known_statistics
 from ..runtime.speech.frontend import FrontEnd
-from ..runtime.statistics_cache import known_statistics
 from .recipe import Recipe
 
 #: Convolutions have their channels on this axis.

@@ -10,17 +10,17 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from ..passes.errors import ConfpressError
-from ..runtime.asr import AsrModel
-from ..runtime.audit import Audit, audit
-from ..runtime.bench import BenchOptions, BenchResult, bench
+from ..runtime.audit.layers import Audit, audit
+from ..runtime.benchmark.bench import BenchOptions, BenchResult, bench
 from ..runtime.environment import describe_environment
 from ..runtime.fingerprint import digest, model_digest, program_digest
-from ..runtime.layerwise import ModuleDifference, compare_modules
-from ..runtime.module_profile import ModuleProfile, profile_modules
+from ..runtime.profile.modules import ModuleProfile, profile_modules
+from ..runtime.recognition.asr import AsrModel
 from ..runtime.record import Record
 from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
-from ..runtime.validate import SECONDS, Validation, validate
+from ..runtime.validation.layerwise import ModuleDifference, compare_modules
+from ..runtime.validation.validate import SECONDS, Validation, validate
 from .gate import Verdict, judge
 from .gpu_evidence import CUDA, GpuEvidence, measure_on_gpu, note_of, skip_gpu
 from .job import Job

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from ..passes.errors import ConfpressError
-from ..runtime.asr import TOKENS_NAME
+from ..runtime.recognition.asr import TOKENS_NAME
 from ..runtime.speech import FrontEnd, Tokens
 from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from .torch_extra import import_models

@@ -190,7 +190,7 @@ def _heard(speech: Sequence[Utterance], frontend: FrontEnd, hearing: Any) -> lis
     heard = []
 
     def other() -> FloatArray:
-        return read_audio(speech[random.integers(len(speech))].path, rate)
+        return read_audio(speech[int(random.integers(len(speech)))].path, rate)
 
     with progress("Reading", len(speech), "recordings") as advance:
         for utterance in speech:

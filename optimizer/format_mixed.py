@@ -17,10 +17,10 @@ from ..passes.format_choice import LayerInputs, eligible_layers
 from ..passes.format_plan import FormatPlan
 from ..passes.linear import weight_shape
 from ..passes.lower.reference import LowerReference
-from ..runtime.calibrate import CalibrationSet
-from ..runtime.format_costs import measure_formats
+from ..runtime.calibration.calibrate import CalibrationSet
+from ..runtime.costs.formats import measure_formats
 from ..runtime.interface import FloatArray
-from ..runtime.validate import RateComparison
+from ..runtime.validation.validate import RateComparison
 from .format_budget import Allocation, Limits, Option, allocate
 from .format_size import portable_size
 from .format_wish import Formats, Wish

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from ..passes.base import InPlacePass, Journal, PassResult
 from ..passes.format_plan import FormatPlan
 from ..runtime.cache import Cache
-from ..runtime.calibrate import CalibrationSet
+from ..runtime.calibration.calibrate import CalibrationSet
 from .decisions import Findings
 from .format_stage import Chosen, choose_formats, choose_plan
 from .format_wish import Wish

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from ..passes.format_choice import Criterion, LayerInputs, format_errors, mofq
 from ..passes.format_plan import FormatPlan
-from ..runtime.calibrate import CalibrationSet
+from ..runtime.calibration.calibrate import CalibrationSet
 from .format_mixed import mixed_plan
 from .format_wish import Formats, Wish
 from .format_words import SelectionSpeech

@@ -13,14 +13,14 @@ import onnx_ir as ir
 
 from ..passes.errors import ConfpressError
 from ..passes.format_plan import FormatPlan
-from ..runtime.asr import AsrModel, FeatureCache, Transcript, transcribe
 from ..runtime.cache import Cache
 from ..runtime.machine import usable_cores
 from ..runtime.model_file import save_model
+from ..runtime.recognition.asr import AsrModel, FeatureCache, Transcript, transcribe
+from ..runtime.recognition.transcripts import SpeechCache
 from ..runtime.session import SessionOptions, create_session
 from ..runtime.speech.manifest import Utterance
-from ..runtime.transcripts import SpeechCache
-from ..runtime.validate import RateComparison, compare_speech
+from ..runtime.validation.validate import RateComparison, compare_speech
 from .format_budget import Allocation
 from .text import percent, points, points_interval
 

@@ -19,13 +19,13 @@ from ..passes.format_choice import (
 from ..passes.format_plan import LayerFormat
 from ..passes.rewrite import constant
 from ..runtime.cache import Cache
-from ..runtime.calibrate import Observed, calibrate
+from ..runtime.calibration.calibrate import Observed, calibrate
+from ..runtime.calibration.statistics_cache import known_statistics
 from ..runtime.fingerprint import digest
 from ..runtime.interface import FloatArray, read_interface
 from ..runtime.progress import progress
 from ..runtime.runner import Runner
 from ..runtime.session import DEFAULT_OPTIONS, SessionOptions, create_session, run_session
-from ..runtime.statistics_cache import known_statistics
 from .divergence import log_softmax, steady_divergence
 from .format_budget import Option
 

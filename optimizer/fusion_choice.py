@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx_ir as ir
 
 from ..passes.base import Journal, PassResult
-from ..runtime.asr import AsrModel
-from ..runtime.bench import BenchOptions, bench
+from ..runtime.benchmark.bench import BenchOptions, bench
+from ..runtime.benchmark.timing import Ratio
 from ..runtime.model_file import save_model
-from ..runtime.timing import Ratio
+from ..runtime.recognition.asr import AsrModel
 from .fusions import FUSIONS
 from .recipe import BenchSection, Fusion, Target
 

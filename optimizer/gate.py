@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..runtime.record import Record
 from ..runtime.speech import Interval
-from ..runtime.validate import SpeechComparison
+from ..runtime.validation.validate import SpeechComparison
 from .text import points, points_interval
 from .text import seconds as duration
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter
 
-from ..runtime.asr import AsrModel
-from ..runtime.bench import BenchOptions, BenchResult, bench
-from ..runtime.placement import Placement, placement
-from ..runtime.profile import profile
+from ..runtime.audit.placement import Placement, placement
+from ..runtime.benchmark.bench import BenchOptions, BenchResult, bench
+from ..runtime.profile.operators import profile
+from ..runtime.recognition.asr import AsrModel
 from ..runtime.record import Record
 from ..runtime.speech.manifest import Utterance
 from .steps import Steps

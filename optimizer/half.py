@@ -10,10 +10,10 @@ import onnx_ir as ir
 
 from ..passes.base import layer_of, run
 from ..passes.lower.float16 import Float16
-from ..runtime.asr import AsrModel
 from ..runtime.inputs import SpeechSource
 from ..runtime.interface import FloatArray
 from ..runtime.progress import progress
+from ..runtime.recognition.asr import AsrModel
 from ..runtime.runner import Runner
 from ..runtime.session import DEFAULT_OPTIONS, SessionOptions
 from ..runtime.speech.manifest import Utterance

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from ..passes.base import Journal, PassResult, run
 from ..passes.errors import ConfpressError
 from ..passes.lower.cuda import LowerCuda
-from ..runtime.asr import AsrModel
+from ..runtime.recognition.asr import AsrModel
 from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
 from .half import float32_parts

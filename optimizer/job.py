@@ -12,11 +12,11 @@ import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
 from ..passes.lower.qdq import refuse_lowered
-from ..runtime.asr import AsrModel
 from ..runtime.cache import Cache
-from ..runtime.calibrate import CalibrationSet
+from ..runtime.calibration.calibrate import CalibrationSet
 from ..runtime.fingerprint import digest, model_digest, program_digest
 from ..runtime.model_file import load_model
+from ..runtime.recognition.asr import AsrModel
 from ..runtime.runner import Runner
 from ..runtime.session import create_session
 from ..runtime.speech.content import audio_digests, refuse_overlap

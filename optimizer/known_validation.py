@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from ..runtime.asr import AsrModel
 from ..runtime.cache import Cache
 from ..runtime.fingerprint import digest, model_digest, program_digest
-from ..runtime.layerwise import ModuleDifference, compare_modules
+from ..runtime.recognition.asr import AsrModel
+from ..runtime.recognition.transcripts import SpeechCache
 from ..runtime.record import Record
 from ..runtime.session import SessionOptions
 from ..runtime.speech.content import audio_digests
 from ..runtime.speech.manifest import Utterance
-from ..runtime.transcripts import SpeechCache
-from ..runtime.validate import Validation, validate
+from ..runtime.validation.layerwise import ModuleDifference, compare_modules
+from ..runtime.validation.validate import Validation, validate
 from .decisions import refuse_calibrated_model
 
 

@@ -14,14 +14,14 @@ from pydantic import TypeAdapter
 from ..passes.base import PassResult, run
 from ..passes.format_plan import FormatPlan
 from ..passes.quantize import Range
-from ..runtime.asr import TOKENS_NAME, AsrModel
 from ..runtime.fingerprint import digest
 from ..runtime.inputs import synthetic_features
-from ..runtime.lengths import check_lengths
 from ..runtime.model_file import load_model, save_model
 from ..runtime.progress import progress
+from ..runtime.recognition.asr import TOKENS_NAME, AsrModel
 from ..runtime.runner import Runner
 from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
+from ..runtime.validation.lengths import check_lengths
 from .calibration import calibrated_ranges, why_no_ranges
 from .census import census
 from .decisions import Decisions, Findings

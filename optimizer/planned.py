@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..passes.errors import ConfpressError
-from ..runtime.audit import Audit, LayerAudit
+from ..runtime.audit.layers import Audit, LayerAudit
 from .records import grouped
 
 #: What our lowerings write; the rest of a model is its own matter.

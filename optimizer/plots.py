@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ..runtime.layerwise import ModuleDifference
-from ..runtime.module_profile import ModuleProfile
+from ..runtime.profile.modules import ModuleProfile
+from ..runtime.validation.layerwise import ModuleDifference
 from .layers import LayerRecord
 from .report_schema import ORIGINAL, SummaryRow
 from .text import milliseconds, size

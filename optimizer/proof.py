@@ -8,14 +8,14 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from ..passes.errors import ConfpressError
-from ..runtime.asr import AsrModel
 from ..runtime.chunks import Chunks
-from ..runtime.compare import compare_stream
 from ..runtime.inputs import SpeechSource
 from ..runtime.interface import Interface
+from ..runtime.recognition.asr import AsrModel
 from ..runtime.runner import Runner
 from ..runtime.session import create_session
-from ..runtime.streaming import StreamSource
+from ..runtime.validation.compare import compare_stream
+from ..runtime.validation.streaming import StreamSource
 from .recipe import ProofSection
 from .records import Proof
 

@@ -23,13 +23,13 @@ from ..passes.prune import (
 )
 from ..passes.rewrites.simplify import Simplify
 from ..passes.structure import Recognise, recognise
-from ..runtime.calibrate import Observed, calibrate
-from ..runtime.compare import compare_batch
+from ..runtime.calibration.calibrate import Observed, calibrate
 from ..runtime.inputs import synthetic_features
 from ..runtime.interface import Array, FloatArray, Interface
 from ..runtime.memory import give_back_freed
 from ..runtime.runner import Runner
 from ..runtime.session import SessionOptions
+from ..runtime.validation.compare import compare_batch
 from .recipe import ProofSection
 
 #: ONNX Runtime's own fusions move the outputs of deep models; only ours are to be seen.

@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from ..passes.base import Change, Refusal
-from ..runtime.compare import OutputDifference
 from ..runtime.record import Record
+from ..runtime.validation.compare import OutputDifference
 
 
 class ChangeRecord(Record):

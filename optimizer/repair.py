@@ -16,11 +16,11 @@ from ..passes.formats.number import Floats
 from ..passes.linear import MatMulLayer
 from ..passes.quantize_linear import Repaired
 from ..passes.rewrite import constant
-from ..runtime.calibrate import Observed, calibrate
+from ..runtime.calibration.calibrate import Observed, calibrate
+from ..runtime.calibration.second_moments import MOST_BYTES, groups
+from ..runtime.calibration.statistics import Statistics
 from ..runtime.interface import FloatArray
 from ..runtime.progress import progress
-from ..runtime.statistics import Statistics
-from .second_moments import MOST_BYTES, groups
 
 #: `gptq`: rounding errors are made good by the rows that follow. `bias`: the mean of a layer's
 #: output stays. `both`: the first on inputs less their mean, then the second.

@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..runtime.audit import Audit
-from ..runtime.bench import BenchResult
+from ..runtime.audit.layers import Audit
+from ..runtime.audit.placement import Placement
+from ..runtime.benchmark.bench import BenchResult
 from ..runtime.environment import Environment
-from ..runtime.layerwise import ModuleDifference
-from ..runtime.module_profile import ModuleProfile
-from ..runtime.placement import Placement
+from ..runtime.profile.modules import ModuleProfile
 from ..runtime.record import Record
 from ..runtime.speech import Interval
-from ..runtime.validate import Validation
+from ..runtime.validation.layerwise import ModuleDifference
+from ..runtime.validation.validate import Validation
 from .gate import Verdict
 from .layers import LayerRecord
 from .records import Census, StageRecord

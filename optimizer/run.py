@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
-from ..runtime.asr import AsrModel
-from ..runtime.ctc import CTC_FILE
 from ..runtime.environment import describe_environment
 from ..runtime.fingerprint import digest
 from ..runtime.model_file import file_bytes, load_model, sha256
+from ..runtime.recognition.asr import AsrModel
+from ..runtime.recognition.ctc import CTC_FILE
 from ..runtime.speech.manifest import Utterance
 from .census import census
 from .console import user_cache

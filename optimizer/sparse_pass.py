@@ -11,12 +11,12 @@ import onnx_ir as ir
 from ..passes.base import InPlacePass, PassResult
 from ..passes.format_choice import eligible_layers
 from ..passes.sparsify import Sparsify
-from ..runtime.calibrate import CalibrationSet
+from ..runtime.calibration.calibrate import CalibrationSet
+from ..runtime.calibration.importance import mean_squares
+from ..runtime.calibration.second_moments import SecondMoments
 from ..runtime.instructions import look_up_reach
 from .decisions import Findings
-from .importance import mean_squares
 from .recipe import Recipe
-from .second_moments import SecondMoments
 from .stages import Skip, Stage
 
 

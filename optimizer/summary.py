@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..runtime.bench import Timing
-from ..runtime.validate import RateComparison
+from ..runtime.benchmark.bench import Timing
+from ..runtime.validation.validate import RateComparison
 from .evidence import Evidence
 from .gpu_evidence import CUDA
 from .pipeline import INTERCHANGE

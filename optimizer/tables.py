@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..runtime.bench import BenchCase, BenchModel, BenchResult, Timing
-from ..runtime.compare import OutputDifference
-from ..runtime.layerwise import ModuleDifference
-from ..runtime.streaming import ChunkLatency, StreamComparison
-from ..runtime.throughput import Throughput
-from ..runtime.timing import Ratio
-from ..runtime.validate import Validation
+from ..runtime.benchmark.bench import BenchCase, BenchModel, BenchResult, Timing
+from ..runtime.benchmark.throughput import Throughput
+from ..runtime.benchmark.timing import Ratio
+from ..runtime.validation.compare import OutputDifference
+from ..runtime.validation.layerwise import ModuleDifference
+from ..runtime.validation.streaming import ChunkLatency, StreamComparison
+from ..runtime.validation.validate import Validation
 from .bench_compare import Change
 from .comparison import Comparison
 from .console import Column, print_line, print_table

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..runtime.speech import Interval
-from ..runtime.streaming import Drift
-from ..runtime.validate import ErrorRate
+from ..runtime.validation.streaming import Drift
+from ..runtime.validation.validate import ErrorRate
 
 
 def size(count: float) -> str:

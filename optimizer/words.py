@@ -9,14 +9,14 @@ from functools import cached_property
 from pydantic import TypeAdapter
 
 from ..passes.errors import ConfpressError
-from ..runtime.asr import AsrModel, FeatureCache, Transcript, transcribe
 from ..runtime.fingerprint import digest
 from ..runtime.gpu import why_no_gpu
 from ..runtime.kernels import library_path
 from ..runtime.machine import usable_cores
+from ..runtime.recognition.asr import AsrModel, FeatureCache, Transcript, transcribe
+from ..runtime.recognition.transcripts import SpeechCache
 from ..runtime.session import DEFAULT_OPTIONS, SessionOptions, create_session
-from ..runtime.transcripts import SpeechCache
-from ..runtime.validate import SpeechComparison, compare_speech
+from ..runtime.validation.validate import SpeechComparison, compare_speech
 from .job import Job
 from .steps import Steps
 

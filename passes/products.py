@@ -1,7 +1,8 @@
 """Products with stored weights: what a graph says of how each is computed.
 
 The same questions are asked of a model's file and of the graph that ONNX Runtime made of it; the
-two answers side by side tell which layers only look quantised (:mod:`confpress.runtime.audit`).
+two answers side by side tell which layers only look quantised
+(:mod:`confpress.runtime.audit.layers`).
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ...runtime.audit import Audit, LayerAudit
-    from ...runtime.saturation import Saturation
+    from ...runtime.audit.layers import Audit, LayerAudit
+    from ...runtime.audit.saturation import Saturation
     from ...runtime.session import Provider
     from ..console import Column
 
@@ -104,14 +104,14 @@ def command(
       3  some do not; they are named (with --provider cuda: the model copies between devices)
     """  # noqa: D301 (\b tells click to keep lines)
     from ...passes.errors import ConfpressError
-    from ...runtime.asr import AsrModel
-    from ...runtime.audit_cost import audit_timed
-    from ...runtime.calibrate import CalibrationSet
+    from ...runtime.audit.cost import audit_timed
+    from ...runtime.audit.placement import placement
+    from ...runtime.audit.saturation import saturations
+    from ...runtime.calibration.calibrate import CalibrationSet
     from ...runtime.model_file import load_model
-    from ...runtime.placement import placement
-    from ...runtime.profile import profile
+    from ...runtime.profile.operators import profile
     from ...runtime.progress import progress
-    from ...runtime.saturation import saturations
+    from ...runtime.recognition.asr import AsrModel
     from ...runtime.session import SessionOptions
     from ...runtime.speech.manifest import load_utterances
     from ..console import check_output_file, print_line, print_table, write_json

@@ -121,8 +121,8 @@ def command(
       confpress bench a.onnx b.onnx --streams 1 --streams 8
       confpress bench a.onnx b.onnx --compare last-release.json
     """  # noqa: D301 (\b tells click to keep lines)
-    from ...runtime.asr import AsrModel
-    from ...runtime.bench import BenchOptions, bench
+    from ...runtime.benchmark.bench import BenchOptions, bench
+    from ...runtime.recognition.asr import AsrModel
     from ...runtime.speech.manifest import load_utterances
     from ..bench_compare import compare_benchmarks, load_benchmark
     from ..console import check_output_file, write_json

@@ -132,7 +132,7 @@ def _cuda(model: ir.Model, source: Path, options: CudaOptions) -> Sequence[ir.pa
     from ...passes.lower.cuda import LowerCuda
     from ...passes.lower.float16 import Float16
     from ...passes.rewrites.versions import MinimiseVersions
-    from ...runtime.asr import AsrModel
+    from ...runtime.recognition.asr import AsrModel
     from ...runtime.speech.manifest import load_utterances
     from ..half import float32_parts
     from ..recipe import Recipe
@@ -157,7 +157,7 @@ def _with_costs(
     from ...passes.fuse.subsampling import FuseSubsampling
     from ...passes.fuse.subsampling_sparse import balanced_convolutions
     from ...passes.lower.cpu import LowerCpu, balanced_layers
-    from ...runtime.linear_costs import measure_costs, read_costs
+    from ...runtime.costs.linear import measure_costs, read_costs
     from ..console import check_output_file, write_json
 
     if file.exists():

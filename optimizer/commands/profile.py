@@ -21,7 +21,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ...runtime.module_profile import ModuleProfile, ModuleTime
+    from ...runtime.profile.modules import ModuleProfile, ModuleTime
     from ..console import Column
 
 #: Operators that a row names.
@@ -81,9 +81,9 @@ def command(
       confpress profile model.onnx
       confpress profile out/cpu/model.onnx --modules --seconds 30
     """  # noqa: D301 (\b tells click to keep lines)
-    from ...runtime.asr import AsrModel
-    from ...runtime.module_profile import profile_modules
+    from ...runtime.profile.modules import profile_modules
     from ...runtime.progress import progress
+    from ...runtime.recognition.asr import AsrModel
     from ...runtime.session import SessionOptions
     from ...runtime.speech.manifest import load_utterances
     from ..console import check_output_file, print_line, print_table, write_json

@@ -122,7 +122,7 @@ def _moments(
     path: Path, loaded: ir.Model, folder: Path | None, subset: str | None, frontend: Path | None
 ) -> dict[str, Moments]:
     """Runs the calibration speech and collects what the choice and the repair need."""
-    from ...runtime.asr import AsrModel
+    from ...runtime.recognition.asr import AsrModel
     from ..calibration import load_recordings
     from ..prune import watch
     from ..recipe import preset

@@ -133,8 +133,8 @@ def command(
     from ...passes.errors import ConfpressError
     from ...passes.format_plan import FormatPlan
     from ...passes.quantize import Quantize
-    from ...runtime.asr import AsrModel
     from ...runtime.fingerprint import digest, model_digest, program_digest
+    from ...runtime.recognition.asr import AsrModel
     from ...runtime.speech.content import audio_digests, refuse_overlap
     from ..calibration import calibrated_ranges, load_recordings
     from ..console import check_output_file, print_step, user_cache, write_text

@@ -112,8 +112,8 @@ def command(
 
     from ...passes.base import run
     from ...passes.sparsify import Sparsify
-    from ...runtime.asr import AsrModel
     from ...runtime.instructions import look_up_reach
+    from ...runtime.recognition.asr import AsrModel
     from ..calibration import load_recordings
     from ..recipe import preset
     from ..sparse_pass import SetZeros

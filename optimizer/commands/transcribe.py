@@ -21,7 +21,7 @@ from .options import (
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-    from ...runtime.asr import AsrModel
+    from ...runtime.recognition.asr import AsrModel
     from ...runtime.speech.manifest import Utterance
 
 
@@ -55,7 +55,7 @@ def command(
       confpress transcribe out/cpu/model.onnx call.flac
       confpress transcribe streaming.onnx call.flac --stream
     """  # noqa: D301 (\b tells click to keep lines)
-    from ...runtime.asr import AsrModel
+    from ...runtime.recognition.asr import AsrModel
     from ...runtime.session import SessionOptions, create_session
     from ..console import check_output_file, write_json
 
@@ -89,7 +89,7 @@ def _whole(
     model: AsrModel, session: ort.InferenceSession, utterances: Sequence[Utterance]
 ) -> list[dict[str, Any]]:
     """Prints a table of texts, and returns it for machines."""
-    from ...runtime.asr import transcribe
+    from ...runtime.recognition.asr import transcribe
     from ..console import Column, print_table
 
     found = transcribe(model, session, utterances)
@@ -110,7 +110,7 @@ def _stream(
     """Prints each text as it grows, and returns the texts after every chunk."""
     from statistics import median
 
-    from ...runtime.live import Partial, transcribe_live
+    from ...runtime.recognition.live import Partial, transcribe_live
     from ...runtime.speech.audio import read_audio
     from ..console import print_line
     from ..text import milliseconds

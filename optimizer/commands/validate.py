@@ -115,8 +115,8 @@ def command(
       4  --max-wer-increase: undecided, the interval contains the limit
     """  # noqa: D301 (\b tells click to keep lines)
     from ...passes.errors import ConfpressError
-    from ...runtime.asr import AsrModel
     from ...runtime.cache import Cache
+    from ...runtime.recognition.asr import AsrModel
     from ...runtime.session import SessionOptions
     from ...runtime.speech.manifest import load_utterances
     from ..console import check_output_file, print_line, user_cache, write_json

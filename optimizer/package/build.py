@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ... import __version__
-from ...runtime.asr import AsrModel
 from ...runtime.model_file import load_model, sha256
+from ...runtime.recognition.asr import AsrModel
 from ...runtime.session import create_session
 from ..manifest import MANIFEST
 from ..report_schema import ORIGINAL, SummaryRow

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ...passes.errors import ConfpressError
 from ...runtime.model_file import model_files, opset_domains
+from ...runtime.recognition.transducer import DECODER_FILE, JOINER_FILE
 from ...runtime.session import KERNEL_DOMAIN_PREFIX
 from ...runtime.speech.manifest import Utterance
-from ...runtime.transducer import DECODER_FILE, JOINER_FILE
 from .check import Checked, same_texts, transcripts
 from .kind import Filled, write_speech_files
 from .libraries import copy_libraries

@@ -14,7 +14,7 @@ from typing import Protocol
 import onnxruntime as ort
 
 from ...passes.errors import ConfpressError
-from ...runtime.asr import AsrModel, transcribe
+from ...runtime.recognition.asr import AsrModel, transcribe
 from ...runtime.session import create_session
 from ...runtime.speech.manifest import Utterance
 from .archive import unpack

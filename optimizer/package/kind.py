@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ...runtime.asr import TOKENS_NAME
+from ...runtime.recognition.asr import TOKENS_NAME
 from ...runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from .check import Checks
 from .manifest import Kind, PackagedKernels

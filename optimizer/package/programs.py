@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 
 from ...passes import errors
-from ...runtime import machine, turns
+from ...runtime import machine
+from ...runtime.benchmark import turns
 from ...runtime.on_device import cost_table, integrity, recogniser, wave_file
 from ...runtime.speech import decode, log_mel, sherpa_frames, transducer_search
 

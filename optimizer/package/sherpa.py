@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...passes.errors import ConfpressError
-from ...runtime.asr import TOKENS_NAME
 from ...runtime.model_file import load_model, save_model
+from ...runtime.recognition.asr import TOKENS_NAME
 from ...runtime.speech import FrontEnd, word_errors
 from ...runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from ...runtime.speech.manifest import Utterance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...passes.errors import ConfpressError
-from ...runtime.asr import AsrModel
+from ...runtime.recognition.asr import AsrModel
 from ...runtime.session import create_session
 from ...runtime.speech import Tokens
 

@@ -10,9 +10,9 @@ from typing import get_args
 from pydantic import ValidationError
 
 from ...passes.errors import ConfpressError
-from ...runtime.asr import AsrModel
-from ...runtime.ctc import CTC_FILE
-from ...runtime.transducer import ENCODER_FILE
+from ...runtime.recognition.asr import AsrModel
+from ...runtime.recognition.ctc import CTC_FILE
+from ...runtime.recognition.transducer import ENCODER_FILE
 from ..manifest import Manifest, verify
 from ..recipe import Target
 from ..report_schema import REPORT_JSON, Report

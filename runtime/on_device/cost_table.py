@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from ..benchmark.turns import take_turns, warm_up
 from ..machine import describe_machine
-from ..turns import take_turns, warm_up
 from .recogniser import Recogniser
 
 # Loudness of the noise that is recognised; the time does not depend on what is said.

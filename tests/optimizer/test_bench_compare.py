@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from confpress.optimizer.bench_compare import compare_benchmarks, load_benchmark
 from confpress.passes.errors import ConfpressError
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, BenchResult, bench
-from confpress.runtime.timing import Ratio
+from confpress.runtime.benchmark.bench import BenchOptions, BenchResult, bench
+from confpress.runtime.benchmark.timing import Ratio
+from confpress.runtime.recognition.asr import AsrModel
 
 from .conftest import Confpress
 

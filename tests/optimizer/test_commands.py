@@ -12,11 +12,11 @@ from pathlib import Path
 
 import onnx
 import pytest
-from confpress.runtime.compare import compare_outputs
 from confpress.runtime.inputs import SpeechSource
 from confpress.runtime.model_file import load_model
 from confpress.runtime.runner import Runner
 from confpress.runtime.speech import FrontEnd
+from confpress.runtime.validation.compare import compare_outputs
 
 from .conftest import FAST, Confpress, Done
 

@@ -21,7 +21,8 @@ from confpress.passes.base import run
 from confpress.passes.errors import ConfpressError
 from confpress.passes.format_plan import FormatPlan, LayerFormat
 from confpress.passes.linear import matmul_layers
-from confpress.runtime import bench, session
+from confpress.runtime import session
+from confpress.runtime.benchmark import bench
 from confpress.runtime.model_file import load_model, sha256
 
 from .conftest import Confpress

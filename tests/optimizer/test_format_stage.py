@@ -13,7 +13,7 @@ from confpress.passes.errors import ConfpressError
 from confpress.passes.format_choice import eligible_layers
 from confpress.passes.format_plan import FormatPlan
 from confpress.runtime.cache import Cache
-from confpress.runtime.calibrate import CalibrationSet, load_calibration
+from confpress.runtime.calibration.calibrate import CalibrationSet, load_calibration
 from confpress.runtime.model_file import load_model
 from confpress.runtime.speech.frontend import FrontEnd
 

@@ -11,7 +11,7 @@ from confpress.optimizer.format_words import TRIALS, smallest_plan
 from confpress.passes.errors import ConfpressError
 from confpress.passes.format_plan import FormatPlan, LayerFormat
 from confpress.runtime.speech import Interval
-from confpress.runtime.validate import ErrorRate, RateComparison
+from confpress.runtime.validation.validate import ErrorRate, RateComparison
 
 from .conftest import Confpress
 

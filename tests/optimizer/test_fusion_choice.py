@@ -17,11 +17,11 @@ from confpress.optimizer.fusion_choice import choose_fusions
 from confpress.optimizer.recipe import BenchSection, Recipe, load_recipe
 from confpress.passes.base import Change, PassResult
 from confpress.passes.rewrites.static_sizes import StaticSizes
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions
+from confpress.runtime.benchmark.bench import BenchOptions
+from confpress.runtime.benchmark.timing import Ratio
 from confpress.runtime.model_file import load_model, save_model
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
-from confpress.runtime.timing import Ratio
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 from confpress.optimizer.gate import EXIT_STATUS, exit_status, judge, judge_model, with_stages
-from confpress.runtime.asr import Transcript
+from confpress.runtime.recognition.asr import Transcript
 from confpress.runtime.speech import Utterance
-from confpress.runtime.validate import SpeechComparison, compare_speech
+from confpress.runtime.validation.validate import SpeechComparison, compare_speech
 
 
 def compared(wrong: int, of: int = 40) -> SpeechComparison:

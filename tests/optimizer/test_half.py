@@ -8,8 +8,8 @@ import onnx_ir as ir
 import pytest
 from confpress.optimizer.half import float32_parts, parts_of
 from confpress.passes.structure import Recognise
-from confpress.runtime.asr import AsrModel
 from confpress.runtime.model_file import load_model
+from confpress.runtime.recognition.asr import AsrModel
 
 
 @pytest.fixture

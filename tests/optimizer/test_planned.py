@@ -11,7 +11,7 @@ from confpress.optimizer import pipeline, stages
 from confpress.optimizer.planned import check_planned
 from confpress.passes.errors import ConfpressError
 from confpress.passes.rewrites.versions import MinimiseVersions
-from confpress.runtime.audit import Audit, LayerAudit, Runs
+from confpress.runtime.audit.layers import Audit, LayerAudit, Runs
 
 
 def audited(stated: str, runs: Runs, *, finding: str = "why") -> Audit:

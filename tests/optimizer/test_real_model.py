@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from confpress import optimize
 from confpress.optimizer.recipe import preset
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.module_profile import profile_modules
+from confpress.runtime.profile.modules import profile_modules
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.speech import load_utterances
-from confpress.runtime.validate import validate
+from confpress.runtime.validation.validate import validate
 
 from .browser import CHROMIUM, MOST_PAGE_BYTES, VIEWS, browse, screenshot
 

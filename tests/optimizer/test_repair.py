@@ -17,7 +17,7 @@ from confpress.passes.quantize import Quantize
 from confpress.passes.quantize_linear import Repaired
 from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import Recognise
-from confpress.runtime.calibrate import Observed, calibrate
+from confpress.runtime.calibration.calibrate import Observed, calibrate
 from confpress.runtime.inputs import SpeechSource
 from confpress.runtime.interface import FloatArray
 from confpress.runtime.model_file import load_model

@@ -16,8 +16,8 @@ from confpress.optimizer.recipe import Recipe, load_recipe
 from confpress.optimizer.report_schema import Report
 from confpress.passes.base import InPlacePass, Journal, PassResult
 from confpress.passes.errors import ConfpressError
-from confpress.runtime.asr import AsrModel, transcribe
 from confpress.runtime.model_file import file_bytes, sha256
+from confpress.runtime.recognition.asr import AsrModel, transcribe
 from confpress.runtime.session import SessionOptions, create_session
 from confpress.runtime.speech import load_utterances
 

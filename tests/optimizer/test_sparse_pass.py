@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from confpress import optimize
 from confpress.optimizer.recipe import Recipe, load_recipe
-from confpress.optimizer.second_moments import SecondMoments, groups
 from confpress.passes.errors import ConfpressError
 from confpress.passes.linear import matmul_layers
+from confpress.runtime.calibration.second_moments import SecondMoments, groups
 from confpress.runtime.inputs import SpeechSource
 from confpress.runtime.speech import FrontEnd
 

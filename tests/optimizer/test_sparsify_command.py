@@ -12,7 +12,7 @@ from confpress.passes.linear import matmul_layers
 from confpress.passes.operators.activated import activation_of
 from confpress.passes.operators.linear_layers import FLOAT
 from confpress.passes.rewrite import constant
-from confpress.runtime.linear_costs import CostTable
+from confpress.runtime.costs.linear import CostTable
 
 from .conftest import Confpress
 

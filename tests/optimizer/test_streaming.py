@@ -10,12 +10,12 @@ from confpress.optimizer.recipe import Recipe, preset
 from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, Findings, Skip
 from confpress.passes.base import Change, run
 from confpress.runtime.chunks import Chunks
-from confpress.runtime.compare import compare_stream
 from confpress.runtime.inputs import SpeechSource
 from confpress.runtime.model_file import load_model
 from confpress.runtime.runner import Runner
 from confpress.runtime.speech import FrontEnd
-from confpress.runtime.streaming import StreamSource
+from confpress.runtime.validation.compare import compare_stream
+from confpress.runtime.validation.streaming import StreamSource
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from confpress.runtime.asr import AsrModel
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.session import create_session
 
 from .conftest import Confpress

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 
 from confpress.models.export import export_streaming_onnx
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.live import transcribe_live
+from confpress.runtime.recognition.asr import AsrModel
+from confpress.runtime.recognition.live import transcribe_live
 from confpress.runtime.session import create_session
 from confpress.runtime.speech import FrontEnd, Tokens
 

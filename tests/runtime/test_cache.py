@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from confpress.runtime import cache as module
 from confpress.runtime.cache import Cache, user_cache_folder
-from confpress.runtime.statistics import Statistics
-from confpress.runtime.statistics_cache import dump, known_statistics, parse
+from confpress.runtime.calibration.statistics import Statistics
+from confpress.runtime.calibration.statistics_cache import dump, known_statistics, parse
 
 
 def test_the_folder_follows_the_environment(

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from confpress.passes.errors import ConfpressError
 from confpress.runtime import session
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, BenchResult, bench
+from confpress.runtime.benchmark.bench import BenchOptions, BenchResult, bench
+from confpress.runtime.recognition.asr import AsrModel
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

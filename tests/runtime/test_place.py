@@ -8,11 +8,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from confpress.passes.errors import ConfpressError
-from confpress.runtime.asr import AsrModel
-from confpress.runtime.bench import BenchOptions, bench
+from confpress.runtime.benchmark.bench import BenchOptions, bench
 from confpress.runtime.chunks import Chunks
 from confpress.runtime.interface import read_interface
-from confpress.runtime.profile import profile
+from confpress.runtime.profile.operators import profile
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.runner import Runner
 from confpress.runtime.speech import FrontEnd
 

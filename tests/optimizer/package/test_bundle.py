@@ -21,9 +21,9 @@ from confpress.optimizer.package.manifest import PackageManifest
 from confpress.optimizer.recipe import Recipe
 from confpress.optimizer.report_schema import Report
 from confpress.passes.errors import ConfpressError
-from confpress.runtime.asr import AsrModel, transcribe
 from confpress.runtime.kernels import library_path
 from confpress.runtime.model_file import load_model, save_model
+from confpress.runtime.recognition.asr import AsrModel, transcribe
 from confpress.runtime.session import create_session
 
 from ..conftest import Confpress
@@ -160,7 +160,9 @@ def test_libraries_for_other_architectures_travel_along(
 
 
 @pytest.mark.parametrize("script", ["transcribe.py", "bench.py"])
-@pytest.mark.parametrize("name", ["model.onnx", "tokens.txt", "lib", "confpress/runtime/turns.py"])
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "tokens.txt", "lib", "confpress/runtime/benchmark/turns.py"]
+)
 def test_nothing_is_loaded_that_was_changed(unpacked: Path, script: str, name: str) -> None:
     path = unpacked / name
     changed = next(path.rglob("*.so")) if path.is_dir() else path

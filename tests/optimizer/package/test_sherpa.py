@@ -13,7 +13,7 @@ from confpress.optimizer.package.sherpa_features import refuse_other_features
 from confpress.optimizer.package.sherpa_model import sherpa_tokens
 from confpress.optimizer.recipe import Recipe, preset
 from confpress.passes.errors import ConfpressError
-from confpress.runtime.asr import AsrModel
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.speech import FrontEnd, Tokens
 from onnx import numpy_helper, parser
 

@@ -10,8 +10,8 @@ from confpress import optimize
 from confpress.optimizer.package.build import KINDS, build
 from confpress.optimizer.recipe import load_recipe
 from confpress.passes.errors import ConfpressError
-from confpress.runtime.asr import AsrModel
 from confpress.runtime.on_device.recogniser import Recogniser
+from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.session import create_session
 from confpress.runtime.speech import read_audio
 

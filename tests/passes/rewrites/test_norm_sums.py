@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from confpress.passes.base import run
 from confpress.passes.rewrites.norm_sums import NormSums
-from confpress.runtime.optimised import optimised_graph
+from confpress.runtime.profile.optimised import optimised_graph
 
 from ..graphs import evaluate, operators, parse
 

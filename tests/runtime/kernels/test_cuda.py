@@ -24,7 +24,7 @@ from confpress.passes.operators.sparselinear_half import (
 )
 from confpress.runtime.gpu import why_no_gpu
 from confpress.runtime.kernels import describe
-from confpress.runtime.profile import profile_nodes
+from confpress.runtime.profile.operators import profile_nodes
 from confpress.runtime.session import SessionOptions, create_session
 from numpy.testing import assert_array_equal
 

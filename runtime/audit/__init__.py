@@ -1,0 +1,1 @@
+"""Which kernels layers really run on, and where."""

@@ -1,0 +1,1 @@
+"""Latency, throughput, memory and energy of models, side by side in one run."""

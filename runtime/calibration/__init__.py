@@ -1,0 +1,1 @@
+"""What speech says of a model's values: ranges, moments, samples."""

@@ -1,0 +1,1 @@
+"""What layers cost on this machine in each form: tables that decisions read."""

@@ -1,0 +1,1 @@
+"""Models as recognisers: audio in, text out."""

@@ -1,0 +1,1 @@
+"""A changed model beside the original: outputs, layers, words."""
