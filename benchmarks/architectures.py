@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 import confpress
-from confpress.optimizer.recipe import load_recipe
+from confpress.optimizer.recipe.recipe import load_recipe
 from confpress.runtime.benchmark.bench import BenchOptions, BenchResult, bench
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.model_file import file_bytes

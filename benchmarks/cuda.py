@@ -35,7 +35,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 from confpress.optimizer.known_validation import validate_once
-from confpress.optimizer.recipe import Recipe
+from confpress.optimizer.recipe.recipe import Recipe
 from confpress.optimizer.stages import preparation
 from confpress.passes.base import run
 from confpress.passes.errors import ConfpressError

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 import confpress
-from confpress.optimizer.export import export_checkpoint
+from confpress.optimizer.training.export import export_checkpoint
 from confpress.runtime.benchmark.bench import BenchOptions, bench
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.recognition.asr import AsrModel

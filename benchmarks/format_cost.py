@@ -21,10 +21,10 @@ from pathlib import Path
 import click
 import onnx_ir as ir
 from architectures import CALIBRATION, MADE, once
-from confpress.optimizer.format_stage import choose_formats
-from confpress.optimizer.format_wish import Wish
-from confpress.optimizer.recipe import preset
-from confpress.optimizer.repair import repair
+from confpress.optimizer.formats.choose import choose_formats
+from confpress.optimizer.formats.repair import repair
+from confpress.optimizer.formats.wish import Wish
+from confpress.optimizer.recipe.recipe import preset
 from confpress.optimizer.stages import preparation
 from confpress.passes.base import run
 from confpress.passes.format_plan import FormatPlan

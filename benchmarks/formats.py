@@ -26,11 +26,11 @@ import click
 import numpy as np
 import onnx_ir as ir
 from confpress.optimizer.calibration import calibrated_ranges
-from confpress.optimizer.format_stage import choose_formats
-from confpress.optimizer.format_wish import Formats, Wish, with_integer_frames
-from confpress.optimizer.formats import EIGHT_BIT_BOTH, FOUR_BIT, Known, observe_inputs
-from confpress.optimizer.recipe import preset
-from confpress.optimizer.repair import Repair, repair
+from confpress.optimizer.formats.choose import choose_formats
+from confpress.optimizer.formats.repair import Repair, repair
+from confpress.optimizer.formats.sensitivity import EIGHT_BIT_BOTH, FOUR_BIT, Known, observe_inputs
+from confpress.optimizer.formats.wish import Formats, Wish, with_integer_frames
+from confpress.optimizer.recipe.recipe import preset
 from confpress.optimizer.stages import LOSSLESS_STAGES, Findings, Skip
 from confpress.passes.base import run
 from confpress.passes.format_choice import (

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 from confpress.optimizer.calibration import load_recordings
-from confpress.optimizer.formats import observe_inputs
-from confpress.optimizer.recipe import preset
+from confpress.optimizer.formats.sensitivity import observe_inputs
+from confpress.optimizer.recipe.recipe import preset
 from confpress.optimizer.stages import preparation
 from confpress.passes.base import run
 from confpress.passes.format_choice import LayerInputs, eligible_layers

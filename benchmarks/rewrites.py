@@ -17,7 +17,7 @@ from typing import Any
 import click
 import confpress
 from confpress.optimizer.fusions import FUSIONS
-from confpress.optimizer.recipe import load_recipe
+from confpress.optimizer.recipe.recipe import load_recipe
 from confpress.runtime.benchmark.bench import BenchOptions, bench
 from confpress.runtime.recognition.asr import AsrModel
 

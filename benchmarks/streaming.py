@@ -22,7 +22,7 @@ from confpress.models.ctc import ConformerCTC
 from confpress.models.export import Exporter, export_streaming_onnx
 from confpress.models.streaming import StreamingConformerCTC
 from confpress.optimizer.api import optimize
-from confpress.optimizer.recipe import load_recipe
+from confpress.optimizer.recipe.recipe import load_recipe
 from confpress.optimizer.text import decibels, milliseconds, percent
 from confpress.runtime.environment import describe_environment
 from confpress.runtime.inputs import SpeechSource

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .job import Inputs
-from .recipe import Recipe, Target, load_recipe
+from .recipe.recipe import Recipe, Target, load_recipe
 from .run import Result, run_pipeline
 
 

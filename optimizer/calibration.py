@@ -11,7 +11,7 @@ from ..runtime.cache import Cache
 from ..runtime.calibration.calibrate import CalibrationSet, Observed, calibrate, load_calibration
 from ..runtime.calibration.statistics_cache import known_statistics
 from ..runtime.speech.frontend import FrontEnd
-from .recipe import Recipe
+from .recipe.recipe import Recipe
 
 #: Convolutions have their channels on this axis.
 _CHANNEL_AXIS = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import models
 from ..passes.errors import ConfpressError
 from .job import Inputs
-from .recipe import preset
+from .recipe.recipe import preset
 from .run import Result, run_pipeline
 
 #: Clips whose file names begin so set ranges; the others are only transcribed.

@@ -14,12 +14,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from .decisions import Decisions
-from .finetuning import options
-from .manifest import Manifest
-from .presets import PRESETS
-from .recipe import Recipe
-from .report_schema import Report
+from .recipe.presets import PRESETS
+from .recipe.recipe import Recipe
+from .report.schema import Report
+from .result.decisions import Decisions
+from .result.manifest import Manifest
+from .training.finetune import options
 
 Schema = Mapping[str, Any]
 

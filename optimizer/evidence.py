@@ -21,13 +21,13 @@ from ..runtime.session import SessionOptions
 from ..runtime.speech.manifest import Utterance
 from ..runtime.validation.layerwise import ModuleDifference, compare_modules
 from ..runtime.validation.validate import SECONDS, Validation, validate
+from .cuda.evidence import CUDA, GpuEvidence, measure_on_gpu, note_of, skip_gpu
 from .gate import Verdict, judge
-from .gpu_evidence import CUDA, GpuEvidence, measure_on_gpu, note_of, skip_gpu
 from .job import Job
 from .pipeline import INTERCHANGE
 from .planned import check_planned
 from .recorder import Notes
-from .report_schema import ORIGINAL
+from .report.schema import ORIGINAL
 from .steps import Steps
 from .words import Words
 

@@ -14,7 +14,7 @@ from ..runtime.benchmark.timing import Ratio
 from ..runtime.model_file import save_model
 from ..runtime.recognition.asr import AsrModel
 from .fusions import FUSIONS
-from .recipe import BenchSection, Fusion, Target
+from .recipe.recipe import BenchSection, Fusion, Target
 
 #: A machine's noise hides smaller differences from everybody but the clock.
 _WORTH = 1.02

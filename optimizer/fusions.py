@@ -21,7 +21,7 @@ from ..passes.rewrites.mask_channel import MaskChannel
 from ..passes.rewrites.norm_sums import NormSums
 from ..passes.rewrites.query_blocks import QueryBlocks
 from ..passes.rewrites.zero_masks import ZeroMasks
-from .recipe import Fusion, Target
+from .recipe.recipe import Fusion, Target
 
 #: In the order in which they run. Those of `portable` were all found by timing ONNX Runtime's CPU
 #: provider, and those of `cpu` are operators for processors, so `cuda` has none.

@@ -22,14 +22,14 @@ from ..runtime.session import create_session
 from ..runtime.speech.content import audio_digests, refuse_overlap
 from ..runtime.speech.manifest import Utterance, load_utterances
 from .calibration import load_recordings
-from .decisions import (
+from .recipe.recipe import BenchSection, Recipe
+from .result.decisions import (
     Findings,
     read_decisions,
     refuse_calibrated,
     refuse_other_formats,
     refuse_other_speech,
 )
-from .recipe import BenchSection, Recipe
 
 
 @dataclass(frozen=True)

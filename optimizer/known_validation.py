@@ -16,7 +16,7 @@ from ..runtime.speech.content import audio_digests
 from ..runtime.speech.manifest import Utterance
 from ..runtime.validation.layerwise import ModuleDifference, compare_modules
 from ..runtime.validation.validate import Validation, validate
-from .decisions import refuse_calibrated_model
+from .result.decisions import refuse_calibrated_model
 
 
 class Found(Record):

@@ -24,15 +24,15 @@ from ..runtime.speech.frontend import FILE_NAME as FRONTEND_NAME
 from ..runtime.validation.lengths import check_lengths
 from .calibration import calibrated_ranges, why_no_ranges
 from .census import census
-from .decisions import Decisions, Findings
-from .format_pass import choose, formats_stage, given_plan
+from .cuda.half_choice import choose_float32
+from .formats.step import choose, formats_stage, given_plan
 from .fusion_choice import choose_fusions
 from .gate import TargetVerdict, judge_model
-from .half_choice import choose_float32
 from .job import Job
 from .proof import Prover
-from .recipe import Fusion, Target
+from .recipe.recipe import Fusion, Target
 from .recorder import Notes
+from .result.decisions import Decisions, Findings
 from .sparse_pass import sparsify_stage
 from .stages import (
     LOSSLESS_STAGES,

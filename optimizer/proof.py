@@ -16,7 +16,7 @@ from ..runtime.runner import Runner
 from ..runtime.session import create_session
 from ..runtime.validation.compare import compare_stream
 from ..runtime.validation.streaming import StreamSource
-from .recipe import ProofSection
+from .recipe.recipe import ProofSection
 from .records import Proof
 
 #: Of a stream: what attention sees of the past fills and begins to move on.

@@ -30,7 +30,7 @@ from ..runtime.memory import give_back_freed
 from ..runtime.runner import Runner
 from ..runtime.session import SessionOptions
 from ..runtime.validation.compare import compare_batch
-from .recipe import ProofSection
+from .recipe.recipe import ProofSection
 
 #: ONNX Runtime's own fusions move the outputs of deep models; only ours are to be seen.
 _EXACT = SessionOptions(graph_level="disabled")

@@ -21,16 +21,16 @@ from .console import user_cache
 from .evidence import gather
 from .gate import with_stages
 from .job import Inputs, Job, open_job
-from .layers import layers_of
-from .manifest import file_entry, write_manifest
 from .pipeline import INTERCHANGE, Pipeline
-from .recipe import Recipe
+from .recipe.recipe import Recipe
 from .recorder import Recorder
-from .report_html import render
-from .report_schema import ORIGINAL, REPORT_JSON, DataRecord, ModelRecord, Report
-from .result import result_folder, steps_folder
+from .report.html import render
+from .report.layers import layers_of
+from .report.schema import ORIGINAL, REPORT_JSON, DataRecord, ModelRecord, Report
+from .report.summary import summarise
+from .result.folder import result_folder, steps_folder
+from .result.manifest import file_entry, write_manifest
 from .steps import resumable_steps
-from .summary import summarise
 from .words import Words
 
 REPORT_HTML = "report.html"

@@ -15,8 +15,8 @@ from ..runtime.calibration.calibrate import CalibrationSet
 from ..runtime.calibration.importance import mean_squares
 from ..runtime.calibration.second_moments import SecondMoments
 from ..runtime.instructions import look_up_reach
-from .decisions import Findings
-from .recipe import Recipe
+from .recipe.recipe import Recipe
+from .result.decisions import Findings
 from .stages import Skip, Stage
 
 

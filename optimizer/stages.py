@@ -42,9 +42,9 @@ from ..passes.smooth import Smooth
 from ..passes.smooth_convolutions import SmoothConvolutions
 from ..passes.structure import Recognise
 from ..runtime.instructions import look_up_reach, needs_seven_bits
-from .decisions import Findings
 from .fusions import fusions
-from .recipe import Recipe, Target
+from .recipe.recipe import Recipe, Target
+from .result.decisions import Findings
 
 Pass = ir.passes.PassBase
 

@@ -11,10 +11,10 @@ from ..runtime.validation.compare import OutputDifference
 from ..runtime.validation.layerwise import ModuleDifference
 from ..runtime.validation.streaming import ChunkLatency, StreamComparison
 from ..runtime.validation.validate import Validation
-from .bench_compare import Change
-from .comparison import Comparison
 from .console import Column, print_line, print_table
-from .report_schema import Report, SummaryRow
+from .report.bench_compare import Change
+from .report.comparison import Comparison
+from .report.schema import Report, SummaryRow
 from .text import (
     decibels,
     drift,

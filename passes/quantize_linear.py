@@ -37,7 +37,7 @@ def opset_of(form: LayerFormat) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Repaired:
-    """What an error repair made of one layer (:mod:`confpress.optimizer.repair`).
+    """What an error repair made of one layer (:mod:`confpress.optimizer.formats.repair`).
 
     Attributes:
         matrix: The quantised weight.

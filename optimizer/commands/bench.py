@@ -124,8 +124,8 @@ def command(
     from ...runtime.benchmark.bench import BenchOptions, bench
     from ...runtime.recognition.asr import AsrModel
     from ...runtime.speech.manifest import load_utterances
-    from ..bench_compare import compare_benchmarks, load_benchmark
     from ..console import check_output_file, write_json
+    from ..report.bench_compare import compare_benchmarks, load_benchmark
     from ..tables import print_benchmark, print_changes
 
     if json_file is not None:

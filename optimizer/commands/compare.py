@@ -30,9 +30,9 @@ def command(reports: tuple[Path, ...], html_file: Path | None, json_file: Path |
       confpress compare out-int8 out-linear
       confpress compare out-*/report.json --html compare.html
     """  # noqa: D301 (\b tells click to keep lines)
-    from ..comparison import compare_reports
-    from ..comparison_html import render_comparison
     from ..console import check_output_file, print_line, write_json, write_text
+    from ..report.comparison import compare_reports
+    from ..report.comparison_html import render_comparison
     from ..tables import print_comparison
 
     for path in (html_file, json_file):

@@ -38,8 +38,8 @@ def command(checkpoint: Path, output: Path, exporter: str, opset: int | None) ->
     """  # noqa: D301 (\b tells click to keep lines)
     from ...runtime.model_file import file_bytes
     from ..console import check_output_file, print_line
-    from ..export import export_checkpoint
     from ..text import size
+    from ..training.export import export_checkpoint
 
     check_output_file(output, inputs=[checkpoint])
     for path in export_checkpoint(checkpoint, output, exporter, opset):

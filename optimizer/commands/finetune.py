@@ -103,8 +103,8 @@ def command(
       confpress optimize sparse.onnx -o out --calibration calls/ --validation test.tsv
     """  # noqa: D301 (\b tells click to keep lines)
     from ..console import check_output_file, print_line, print_step, write_json
-    from ..finetuning import finetune, held_out, load_speech
-    from ..torch_extra import import_models
+    from ..training.finetune import finetune, held_out, load_speech
+    from ..training.torch_extra import import_models
 
     import_models("training.loop")
     if json_file is not None:

@@ -92,7 +92,7 @@ def command(
       confpress lower model.onnx -o cuda.onnx --target cuda --least-db 40 --data speech/
     """  # noqa: D301 (\b tells click to keep lines)
     from ...passes.errors import ConfpressError
-    from ..recipe import Recipe
+    from ..recipe.recipe import Recipe
     from ..stages import LOWER, passes_of
     from .single import run_alone
 
@@ -134,8 +134,8 @@ def _cuda(model: ir.Model, source: Path, options: CudaOptions) -> Sequence[ir.pa
     from ...passes.rewrites.versions import MinimiseVersions
     from ...runtime.recognition.asr import AsrModel
     from ...runtime.speech.manifest import load_utterances
-    from ..half import float32_parts
-    from ..recipe import Recipe
+    from ..cuda.half import float32_parts
+    from ..recipe.recipe import Recipe
     from ..stages import preparation
 
     lower = [*preparation(Recipe()), LowerCuda(sparse=options.sparse)]

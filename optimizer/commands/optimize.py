@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..presets import DEFAULT, PRESETS
+from ..recipe.presets import DEFAULT, PRESETS
 from .options import (
     PATH,
     SECONDS,
@@ -187,7 +187,7 @@ def command(
     from ..console import check_output_file, print_line, write_json
     from ..gate import exit_status
     from ..job import Inputs
-    from ..recipe import load_recipe
+    from ..recipe.recipe import load_recipe
     from ..run import run_pipeline
     from ..tables import print_summary
 

@@ -125,7 +125,7 @@ def _moments(
     from ...runtime.recognition.asr import AsrModel
     from ..calibration import load_recordings
     from ..prune import watch
-    from ..recipe import preset
+    from ..recipe.recipe import preset
 
     assert folder is not None, "checked before"
     recipe = preset("default").replace({"calibration": {"subset": subset}})

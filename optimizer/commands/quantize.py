@@ -28,8 +28,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..format_wish import Choice
-    from ..repair import Repair
+    from ..formats.repair import Repair
+    from ..formats.wish import Choice
 
 _FORMATS = click.Choice(["int8", "float32"])
 
@@ -138,12 +138,12 @@ def command(
     from ...runtime.speech.content import audio_digests, refuse_overlap
     from ..calibration import calibrated_ranges, load_recordings
     from ..console import check_output_file, print_step, user_cache, write_text
-    from ..format_stage import choose_formats
-    from ..format_wish import Wish
-    from ..format_words import SelectionSpeech
-    from ..formats import Known
+    from ..formats.choose import choose_formats
+    from ..formats.sensitivity import Known
+    from ..formats.wish import Wish
+    from ..formats.words import SelectionSpeech
     from ..job import selection_speech
-    from ..recipe import preset
+    from ..recipe.recipe import preset
     from ..stages import preparation
     from .single import run_alone
 

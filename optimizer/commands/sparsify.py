@@ -115,7 +115,7 @@ def command(
     from ...runtime.instructions import look_up_reach
     from ...runtime.recognition.asr import AsrModel
     from ..calibration import load_recordings
-    from ..recipe import preset
+    from ..recipe.recipe import preset
     from ..sparse_pass import SetZeros
     from ..stages import preparation
     from .single import run_alone

@@ -70,8 +70,8 @@ def command(
     """  # noqa: D301 (\b tells click to keep lines)
     from ..console import print_line, print_step
     from ..text import percent
-    from ..torch_extra import import_models
-    from ..training import load_data, train
+    from ..training.torch_extra import import_models
+    from ..training.train import load_data, train
 
     import_models("training.loop")
     overrides = {name: value for name, value in (("epochs", epochs), ("minutes", minutes)) if value}

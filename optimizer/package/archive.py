@@ -13,7 +13,7 @@ from typing import Any
 
 from ...passes.errors import ConfpressError
 from ...runtime.on_device.integrity import MANIFEST, verified_manifest
-from ..result import result_folder
+from ..result.folder import result_folder
 
 _MODE = 0o644
 

@@ -12,9 +12,9 @@ from ... import __version__
 from ...runtime.model_file import load_model, sha256
 from ...runtime.recognition.asr import AsrModel
 from ...runtime.session import create_session
-from ..manifest import MANIFEST
-from ..report_schema import ORIGINAL, SummaryRow
-from ..result import result_folder
+from ..report.schema import ORIGINAL, SummaryRow
+from ..result.folder import result_folder
+from ..result.manifest import MANIFEST
 from .archive import refuse_existing, write_archive
 from .bundle import Bundle
 from .check import Checked, check_elsewhere

@@ -9,8 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from ...runtime.record import Record
-from ..manifest import MANIFEST, FileEntry, file_entry
-from ..report_schema import SummaryRow
+from ..report.schema import SummaryRow
+from ..result.manifest import MANIFEST, FileEntry, file_entry
 
 Kind = Literal["bundle", "ort", "sherpa-onnx"]
 

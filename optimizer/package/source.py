@@ -13,9 +13,9 @@ from ...passes.errors import ConfpressError
 from ...runtime.recognition.asr import AsrModel
 from ...runtime.recognition.ctc import CTC_FILE
 from ...runtime.recognition.transducer import ENCODER_FILE
-from ..manifest import Manifest, verify
-from ..recipe import Target
-from ..report_schema import REPORT_JSON, Report
+from ..recipe.recipe import Target
+from ..report.schema import REPORT_JSON, Report
+from ..result.manifest import Manifest, verify
 
 #: Targets in the order in which a package takes them, where it may take any.
 TARGETS = ("cpu", "portable")

@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
-from confpress.optimizer.recipe import preset
+from confpress.optimizer.recipe.recipe import preset
 from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, Findings, Skip, Stage
 from confpress.passes.base import run
 from confpress.passes.errors import ConfpressError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from confpress.optimizer import demo
-from confpress.optimizer.manifest import verify
+from confpress.optimizer.result.manifest import verify
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.speech import Utterance, load_utterances
 

@@ -10,7 +10,7 @@ from confpress.optimizer.docs import (
     recipe_markdown,
     report_markdown,
 )
-from confpress.optimizer.recipe import Recipe, merge, parse
+from confpress.optimizer.recipe.recipe import Recipe, merge, parse
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

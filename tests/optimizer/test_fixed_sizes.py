@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from confpress.optimizer.api import optimize
-from confpress.optimizer.recipe import preset
+from confpress.optimizer.recipe.recipe import preset
 from confpress.runtime.session import create_session, run_session
 from confpress.runtime.speech import FrontEnd
 

@@ -11,10 +11,10 @@ import onnx
 import pytest
 from confpress import optimize
 from confpress.optimizer import fusion_choice
-from confpress.optimizer.decisions import DECISIONS
 from confpress.optimizer.demo import demo_folder
 from confpress.optimizer.fusion_choice import choose_fusions
-from confpress.optimizer.recipe import BenchSection, Recipe, load_recipe
+from confpress.optimizer.recipe.recipe import BenchSection, Recipe, load_recipe
+from confpress.optimizer.result.decisions import DECISIONS
 from confpress.passes.base import Change, PassResult
 from confpress.passes.rewrites.static_sizes import StaticSizes
 from confpress.runtime.benchmark.bench import BenchOptions

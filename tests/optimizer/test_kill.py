@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from confpress.optimizer.demo import demo_folder
-from confpress.optimizer.manifest import verify
-from confpress.optimizer.report_schema import Report
-from confpress.optimizer.result import steps_folder, work_folder
+from confpress.optimizer.report.schema import Report
+from confpress.optimizer.result.folder import steps_folder, work_folder
+from confpress.optimizer.result.manifest import verify
 
 #: Forks a run for each line of input (imports once), which is killed before its n-th change of or
 #: look at a file of the result; without n it ends by itself. The answer is its status.

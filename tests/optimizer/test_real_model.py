@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from confpress import optimize
-from confpress.optimizer.recipe import preset
+from confpress.optimizer.recipe.recipe import preset
 from confpress.runtime.profile.modules import profile_modules
 from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.speech import load_utterances
 from confpress.runtime.validation.validate import validate
 
-from .browser import CHROMIUM, MOST_PAGE_BYTES, VIEWS, browse, screenshot
+from .report.browser import CHROMIUM, MOST_PAGE_BYTES, VIEWS, browse, screenshot
 
 #: Files of at most this size, from 60.1 MB.
 MOST_BYTES = 18e6

@@ -11,9 +11,9 @@ import pytest
 from confpress import optimize
 from confpress.optimizer import stages
 from confpress.optimizer.gate import Verdict
-from confpress.optimizer.manifest import verify
-from confpress.optimizer.recipe import Recipe, load_recipe
-from confpress.optimizer.report_schema import Report
+from confpress.optimizer.recipe.recipe import Recipe, load_recipe
+from confpress.optimizer.report.schema import Report
+from confpress.optimizer.result.manifest import verify
 from confpress.passes.base import InPlacePass, Journal, PassResult
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.model_file import file_bytes, sha256

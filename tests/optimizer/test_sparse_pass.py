@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from confpress import optimize
-from confpress.optimizer.recipe import Recipe, load_recipe
+from confpress.optimizer.recipe.recipe import Recipe, load_recipe
 from confpress.passes.errors import ConfpressError
 from confpress.passes.linear import matmul_layers
 from confpress.runtime.calibration.second_moments import SecondMoments, groups

@@ -4,7 +4,7 @@ import dataclasses
 from typing import get_args
 
 import pytest
-from confpress.optimizer.recipe import Recipe, preset
+from confpress.optimizer.recipe.recipe import Recipe, preset
 from confpress.optimizer.sparse_pass import sparsify_stage
 from confpress.optimizer.stages import (
     LOSSLESS_STAGES,

@@ -9,7 +9,7 @@ import pytest
 from confpress.optimizer import pipeline as pipeline_module
 from confpress.optimizer.job import Inputs, open_job
 from confpress.optimizer.pipeline import Pipeline
-from confpress.optimizer.recipe import preset
+from confpress.optimizer.recipe.recipe import preset
 from confpress.optimizer.recorder import Notes, Recorder
 from confpress.optimizer.steps import Steps
 from confpress.optimizer.words import Words

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from confpress.optimizer.api import optimize
-from confpress.optimizer.recipe import Recipe, preset
+from confpress.optimizer.recipe.recipe import Recipe, preset
 from confpress.optimizer.stages import LOSSLESS_STAGES, LOWER, Findings, Skip
 from confpress.passes.base import Change, run
 from confpress.runtime.chunks import Chunks

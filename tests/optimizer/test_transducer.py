@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from confpress.optimizer.api import optimize
-from confpress.optimizer.manifest import verify
-from confpress.optimizer.recipe import load_recipe
+from confpress.optimizer.recipe.recipe import load_recipe
+from confpress.optimizer.result.manifest import verify
 from confpress.runtime.recognition.asr import AsrModel, transcribe
 from confpress.runtime.session import create_session
 from confpress.runtime.speech import load_utterances

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from confpress import optimize
-from confpress.optimizer.recipe import Recipe
+from confpress.optimizer.recipe.recipe import Recipe
 
 from tests.conftest import write_ctc
 

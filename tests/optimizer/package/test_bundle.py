@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from confpress import optimize
 from confpress.optimizer.demo import demo_folder
-from confpress.optimizer.manifest import verify, write_manifest
 from confpress.optimizer.package import bundle as bundle_kind
 from confpress.optimizer.package.archive import unpack
 from confpress.optimizer.package.build import KINDS, Built, build
 from confpress.optimizer.package.clips import write_clips
 from confpress.optimizer.package.manifest import PackageManifest
-from confpress.optimizer.recipe import Recipe
-from confpress.optimizer.report_schema import Report
+from confpress.optimizer.recipe.recipe import Recipe
+from confpress.optimizer.report.schema import Report
+from confpress.optimizer.result.manifest import verify, write_manifest
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.kernels import library_path
 from confpress.runtime.model_file import load_model, save_model

@@ -11,7 +11,7 @@ from confpress.optimizer.package import sherpa as sherpa_kind
 from confpress.optimizer.package.build import KINDS, build
 from confpress.optimizer.package.sherpa_features import refuse_other_features
 from confpress.optimizer.package.sherpa_model import sherpa_tokens
-from confpress.optimizer.recipe import Recipe, preset
+from confpress.optimizer.recipe.recipe import Recipe, preset
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.recognition.asr import AsrModel
 from confpress.runtime.speech import FrontEnd, Tokens

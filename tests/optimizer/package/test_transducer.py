@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confpress import optimize
 from confpress.optimizer.package.build import KINDS, build
-from confpress.optimizer.recipe import load_recipe
+from confpress.optimizer.recipe.recipe import load_recipe
 from confpress.passes.errors import ConfpressError
 from confpress.runtime.on_device.recogniser import Recogniser
 from confpress.runtime.recognition.asr import AsrModel

@@ -1,0 +1,1 @@
+"""Which number format each layer gets: by error, by bytes, by words."""

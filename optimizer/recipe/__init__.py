@@ -1,0 +1,1 @@
+"""What a run shall do: TOML, checked, with presets."""

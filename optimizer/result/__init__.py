@@ -1,0 +1,1 @@
+"""The result folder: files, their hashes, decisions that another run may take over."""

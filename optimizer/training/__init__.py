@@ -1,0 +1,1 @@
+"""What needs torch: training, fine-tuning, export."""
