@@ -16,11 +16,11 @@ from ..passes.lower.channel_copies import ChannelCopies
 from ..passes.lower.decoded_convolutions import DecodeConvolutions
 from ..passes.lower.masked_codes import MaskCodes
 from ..passes.operators.sparselinear import WINDOW
-from ..passes.rewrites.depthwise import DepthwiseConv2d
-from ..passes.rewrites.mask_channel import MaskChannel
-from ..passes.rewrites.norm_sums import NormSums
-from ..passes.rewrites.query_blocks import QueryBlocks
-from ..passes.rewrites.zero_masks import ZeroMasks
+from ..passes.rewrites.attention.query_blocks import QueryBlocks
+from ..passes.rewrites.convolution.depthwise import DepthwiseConv2d
+from ..passes.rewrites.layers.norm_sums import NormSums
+from ..passes.rewrites.masks.mask_channel import MaskChannel
+from ..passes.rewrites.masks.zero_masks import ZeroMasks
 from .recipe.recipe import Fusion, Target
 
 #: In the order in which they run. Those of `portable` were all found by timing ONNX Runtime's CPU

@@ -25,7 +25,7 @@ from .format_plan import FormatPlan, LayerFormat
 from .linear import MatMulLayer, matmul_layers, only_user
 from .quantize_linear import INT8_DYNAMIC, LinearFormats, Repaired, opset_of
 from .rewrite import Patch, constant
-from .rewrites.frame_mask import masked_value
+from .rewrites.masks.frame_mask import masked_value
 from .rewrites.versions import WORKING_OPSET, raise_opset
 
 Format = Literal["int8", "float32"]

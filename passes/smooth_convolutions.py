@@ -26,7 +26,7 @@ import onnx_ir.passes.common as common
 from .base import InPlacePass, Journal, PassResult, layer_of
 from .linear import only_reader
 from .rewrite import Patch, constant
-from .rewrites.frame_mask import masked_value
+from .rewrites.masks.frame_mask import masked_value
 from .smooth import channel_factors
 
 Floats = npt.NDArray[np.float32]

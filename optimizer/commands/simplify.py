@@ -53,9 +53,9 @@ def command(
       confpress simplify model.onnx -o small.onnx
       confpress simplify model.onnx -o fixed.onnx --size batch=1 --size time=1000
     """  # noqa: D301 (\b tells click to keep lines)
-    from ...passes.rewrites.log_softmax import DropLogSoftmax
+    from ...passes.rewrites.layers.log_softmax import DropLogSoftmax
     from ...passes.rewrites.simplify import Simplify
-    from ...passes.rewrites.static_sizes import StaticSizes
+    from ...passes.rewrites.sizes.static_sizes import StaticSizes
     from ...passes.rewrites.versions import MinimiseVersions
     from .single import run_alone
 

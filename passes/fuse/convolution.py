@@ -17,7 +17,7 @@ from ..base import LAYER_KEY, InPlacePass, Journal, PassResult
 from ..operators.convmodule import MOST_TAPS, ConvActivation, conv_module_function, conv_module_node
 from ..operators.functions import define
 from ..rewrite import Patch, constant, producer, replace_value, scalar
-from ..rewrites.pointwise import is_swap
+from ..rewrites.convolution.pointwise import is_swap
 from ..structure import ConvolutionModule, Kind, Linear, Module, recognise
 from ..structure.activations import fusible_activation
 from .region import Array, NotFusedError, Region, evaluate_operator, unlike

@@ -18,7 +18,7 @@ from ..linear import only_reader
 from ..operators.depthwiseconv2d import ConvActivation
 from ..operators.quantconv2d import MOST_ROW_PRODUCTS, MOST_WINDOW
 from ..rewrite import constant
-from ..rewrites.frame_mask import is_of_frames, masked_value
+from ..rewrites.masks.frame_mask import is_of_frames, masked_value
 from ..structure.activations import fusible_activation
 from .region import NotFusedError
 

@@ -15,7 +15,7 @@ import onnx_ir.passes.common as common
 from ..base import InPlacePass, Journal, PassResult, layer_of
 from ..quantize import quantized_output
 from ..rewrite import Patch, producer, replace_value
-from ..rewrites.frame_mask import masked_value
+from ..rewrites.masks.frame_mask import masked_value
 from .stored import conv2d_weight_of
 
 #: Channels in and out below which float32 is faster.

@@ -15,7 +15,7 @@ import onnx_ir.passes.common as common
 from ..base import InPlacePass, Journal, PassResult, layer_of
 from ..linear import only_user
 from ..rewrite import Patch, constant, replace_value
-from ..rewrites.frame_mask import masked_value
+from ..rewrites.masks.frame_mask import masked_value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from ..rewrites.einsum import einsum_labels
+from ..rewrites.layers.einsum import einsum_labels
 from . import contents
 from .contents import Content, numbers
 from .size import ONE, Size, product

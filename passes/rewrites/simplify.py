@@ -15,12 +15,12 @@ from onnxscript.optimizer import fold_constants_ir
 from ..base import InPlacePass, Journal, PassResult
 from ..linear import projects_table
 from ..rewrite import constant
-from .expand_sizes import ExpandSizes
-from .explicit_padding import ExplicitPadding
+from .convolution.explicit_padding import ExplicitPadding
+from .convolution.pad import PadIntoConv
 from .identities import RemoveIdentities
-from .known_bounds import KnownBounds
-from .pad import PadIntoConv
-from .shapes import infer_shapes
+from .sizes.expand_sizes import ExpandSizes
+from .sizes.known_bounds import KnownBounds
+from .sizes.shapes import infer_shapes
 from .versions import WORKING_OPSET, quiet, raise_opset
 
 #: Constants computed from weights (a transposed or scaled matrix) are folded up to this many

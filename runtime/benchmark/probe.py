@@ -68,7 +68,7 @@ def probe(request: ProbeRequest) -> ProbeResult:
     Raises:
         ConfpressError: the model cannot be loaded or run.
     """
-    module = f"{__package__}.bench_probe"
+    module = f"{__package__}.probe"
     done = subprocess.run(
         [sys.executable, "-m", module],
         input=request.model_dump_json(),

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 from ...passes.errors import ConfpressError
-from ...passes.rewrites.positions import MAX_FRAMES_KEY
+from ...passes.rewrites.attention.positions import MAX_FRAMES_KEY
 from ..interface import FloatArray, Interface, read_interface
 from ..model_file import load_model
 from ..progress import progress

@@ -16,7 +16,7 @@ from confpress.optimizer.fusion_choice import choose_fusions
 from confpress.optimizer.recipe.recipe import BenchSection, Recipe, load_recipe
 from confpress.optimizer.result.decisions import DECISIONS
 from confpress.passes.base import Change, PassResult
-from confpress.passes.rewrites.static_sizes import StaticSizes
+from confpress.passes.rewrites.sizes.static_sizes import StaticSizes
 from confpress.runtime.benchmark.bench import BenchOptions
 from confpress.runtime.benchmark.timing import Ratio
 from confpress.runtime.model_file import load_model, save_model

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from ...rewrites.einsum import einsum_labels
+from ...rewrites.layers.einsum import einsum_labels
 from ..facts import Facts, fact_rule
 from ..known import Fact, contract, only_axis
 from ..links import Contraction, Product

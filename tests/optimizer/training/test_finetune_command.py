@@ -12,7 +12,7 @@ import soundfile
 from confpress.passes.base import run
 from confpress.passes.linear import matmul_layers
 from confpress.passes.rewrite import constant
-from confpress.passes.rewrites.route_experts import RouteExperts
+from confpress.passes.rewrites.layers.route_experts import RouteExperts
 from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import Kind, Recognise, recognise
 from confpress.runtime.session import SessionOptions, create_session

@@ -7,8 +7,8 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 import pytest
 from confpress.passes.fuse.attention import FuseAttention
-from confpress.passes.rewrites.shapes import infer_shapes
-from confpress.passes.rewrites.static_sizes import StaticSizes
+from confpress.passes.rewrites.sizes.shapes import infer_shapes
+from confpress.passes.rewrites.sizes.static_sizes import StaticSizes
 from confpress.runtime.kernels import library_path
 
 from ..graphs import evaluate, operators

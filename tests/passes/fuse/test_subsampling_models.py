@@ -17,8 +17,8 @@ from confpress.models.export import export_onnx
 from confpress.passes.base import run
 from confpress.passes.fuse.subsampling import FuseSubsampling
 from confpress.passes.quantize import Quantize, Range, values_to_calibrate
-from confpress.passes.rewrites.frame_mask import FrameMask
-from confpress.passes.rewrites.frames_major import FramesMajor
+from confpress.passes.rewrites.convolution.frames_major import FramesMajor
+from confpress.passes.rewrites.masks.frame_mask import FrameMask
 from confpress.passes.rewrites.simplify import Simplify
 from confpress.passes.structure import Recognise
 from confpress.runtime.kernels import library_path

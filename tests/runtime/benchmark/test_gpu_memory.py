@@ -12,7 +12,7 @@ import pytest
 from confpress.optimizer.tables import print_benchmark
 from confpress.passes.errors import ConfpressError
 from confpress.runtime import session
-from confpress.runtime.benchmark import probe as bench_probe
+from confpress.runtime.benchmark import probe
 from confpress.runtime.benchmark.bench import BenchOptions, bench
 from confpress.runtime.benchmark.gpu_memory import GpuMemory, GpuUse, GpuWatch
 from confpress.runtime.recognition.asr import AsrModel
@@ -38,12 +38,12 @@ def make_driver(tmp_path: Path) -> MakeDriver:
     return make
 
 
-def probed(model: Path, folder: Path) -> bench_probe.ProbeResult:
+def probed(model: Path, folder: Path) -> probe.ProbeResult:
     """The measurement on what passes for a GPU."""
     feeds = folder / "feeds.npz"
     np.savez(feeds, np.zeros((1, 80, 4), np.float32), np.array([4]))
-    return bench_probe.measure(
-        bench_probe.ProbeRequest(
+    return probe.measure(
+        probe.ProbeRequest(
             model=model,
             feeds=feeds,
             inputs=("features", "length"),
@@ -76,7 +76,7 @@ def test_a_probe_tells_the_gpu_memory(
 ) -> None:
     memory = GpuMemory(make_driver(0))
     monkeypatch.setitem(session.PROVIDERS, "cuda", "CPUExecutionProvider")
-    monkeypatch.setattr(bench_probe, "GpuMemory", lambda: memory)
+    monkeypatch.setattr(probe, "GpuMemory", lambda: memory)
     found = probed(tiny_ctc, tmp_path)
     assert found.gpu is not None
     assert found.gpu_note is None
@@ -89,7 +89,7 @@ def test_without_a_driver_the_note_says_so(
     tiny_ctc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(session.PROVIDERS, "cuda", "CPUExecutionProvider")
-    monkeypatch.setattr(bench_probe, "GpuMemory", lambda: GpuMemory("libnowhere.so.1"))
+    monkeypatch.setattr(probe, "GpuMemory", lambda: GpuMemory("libnowhere.so.1"))
     found = probed(tiny_ctc, tmp_path)
     assert found.gpu is None
     assert "is not known, as libnowhere.so.1 cannot be loaded" in str(found.gpu_note)
@@ -111,7 +111,7 @@ def test_the_table_shows_it_where_it_is_known(
     options = BenchOptions(seconds=(0.2,), rounds=3, memory=False)
     found = bench([AsrModel.load(tiny_ctc)], options)
     keys = ("loaded_bytes", "peak_bytes", "resident_bytes", "private_bytes", "arena_bytes")
-    start = bench_probe.ProbeResult(load_ms=1, first_run_ms=1, **dict.fromkeys(keys))
+    start = probe.ProbeResult(load_ms=1, first_run_ms=1, **dict.fromkeys(keys))
 
     def told(**update: object) -> str:
         models = tuple(

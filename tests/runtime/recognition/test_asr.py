@@ -8,7 +8,7 @@ import onnx
 import pytest
 import soundfile
 from confpress.passes.errors import ConfpressError
-from confpress.passes.rewrites.positions import MAX_FRAMES_KEY
+from confpress.passes.rewrites.attention.positions import MAX_FRAMES_KEY
 from confpress.runtime.recognition.asr import AsrModel, FeatureCache, transcribe
 from confpress.runtime.session import create_session
 from confpress.runtime.speech import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 from confpress.passes.errors import ConfpressError
-from confpress.passes.rewrites.positions import MAX_FRAMES_KEY
+from confpress.passes.rewrites.attention.positions import MAX_FRAMES_KEY
 from confpress.runtime.recognition.asr import AsrModel, FeatureCache, Transcript, transcribe
 from confpress.runtime.session import create_session
 from confpress.runtime.speech import FrontEnd, Utterance, load_utterances

@@ -1,0 +1,1 @@
+"""Attention: positions, shifts, heads and blocks of queries."""

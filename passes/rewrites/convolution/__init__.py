@@ -1,0 +1,1 @@
+"""Convolutions: one spelling, and the layout that is computed fast."""

@@ -1,0 +1,1 @@
+"""Linear layers, norms and scores: one spelling of each, and less of them."""

@@ -1,0 +1,1 @@
+"""Masks: where they cost less, and as what later passes know."""

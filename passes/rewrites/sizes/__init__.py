@@ -1,0 +1,1 @@
+"""Shapes and sizes: known where they can be, asked of what is small."""

@@ -1,0 +1,1 @@
+"""Tests of confpress.passes.rewrites.sizes."""
