@@ -21,7 +21,7 @@ def import_models(name: str) -> ModuleType:
         ConfpressError: torch is not installed; the sentence says how to install it.
     """
     try:
-        return importlib.import_module(f"..models.{name}", __package__)
+        return importlib.import_module(f"...models.{name}", __package__)
     except ModuleNotFoundError as error:
         if error.name in _EXTRA:
             raise ConfpressError(
