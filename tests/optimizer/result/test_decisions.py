@@ -33,7 +33,7 @@ from pathlib import Path
 from confpress.optimizer.demo import CALIBRATION_CLIPS, demo_folder
 from confpress.optimizer.job import Inputs, open_job
 from confpress.optimizer.pipeline import Pipeline
-from confpress.optimizer.recipe import preset
+from confpress.optimizer.recipe.recipe import preset
 from confpress.optimizer.recorder import Recorder
 from confpress.optimizer.steps import Steps
 from confpress.optimizer.words import Words

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from confpress.optimizer.result import folder as result
+from confpress.optimizer.result import folder
 from confpress.optimizer.result.folder import result_folder, steps_folder, work_folder
 from confpress.optimizer.result.manifest import file_entry, read_manifest, verify, write_manifest
 from confpress.passes.errors import ConfpressError
@@ -133,7 +133,7 @@ def test_a_kill_between_the_two_renames_is_mended(tmp_path: Path) -> None:
 def test_where_folders_cannot_be_exchanged_they_are_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(result, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(folder, "_exchange", lambda one, other: False)
     for text in ("one", "two"):
         with result_folder(tmp_path / "out") as staging:
             fill(staging, text)
@@ -170,7 +170,7 @@ def test_steps_outlive_an_error_and_go_with_the_result(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from confpress.optimizer.result import result_folder
+from confpress.optimizer.result.folder import result_folder
 
 with result_folder(Path(sys.argv[1])) as staging:
     (staging / "model.onnx").write_bytes(b"x" * int(sys.argv[2]))
