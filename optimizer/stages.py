@@ -24,6 +24,7 @@ from ..passes.rewrites.convolution.frames_major import FramesMajor
 from ..passes.rewrites.convolution.pointwise import PointwiseConvToMatMul
 from ..passes.rewrites.layers.einsum import EinsumToMatMul
 from ..passes.rewrites.layers.flat_linear import FlatLinear
+from ..passes.rewrites.layers.fold_affine import FoldAffine
 from ..passes.rewrites.layers.fold_scales import FoldScales
 from ..passes.rewrites.layers.gemm import GemmToMatMul
 from ..passes.rewrites.layers.keras_norm import KerasNorm
@@ -179,8 +180,8 @@ LOSSLESS_STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "fold_scales",
-        "fold constant factors into the weights before them",
-        _switched("fold_scales", lambda recipe: [FoldScales()]),
+        "fold constant factors into the weights before them, or behind where each feature has one",
+        _switched("fold_scales", lambda recipe: [FoldScales(), FoldAffine()]),
     ),
     Stage(
         "route",

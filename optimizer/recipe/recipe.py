@@ -117,7 +117,10 @@ class SubsamplingSection(Switch):
 
 
 class FoldScalesSection(Switch):
-    """Folds constant factors (one half, roots of sizes) into the weights before them."""
+    """Folds constant factors (one half, roots of sizes) into the weights before them.
+
+    Those of every feature, with shifts, go into the linear layers behind them.
+    """
 
 
 class RouteSection(Switch):

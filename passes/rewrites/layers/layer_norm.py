@@ -24,8 +24,8 @@ class LayerNorm(InPlacePass):
     """Rewrites ``c / Sqrt(mean(c · c) + eps) · weight + bias``, c = x - mean(x).
 
     It becomes ``LayerNormalization(x, weight, bias)`` where the means are over the last axis; one
-    for each weight where several norms of one value share what is before it. Lossless up to float
-    arithmetic.
+    for each weight where several norms of one value share what is before it, ones where there is no
+    weight. Lossless up to float arithmetic.
     """
 
     def call(self, model: ir.Model) -> PassResult:
@@ -39,9 +39,13 @@ class LayerNorm(InPlacePass):
                 journal.refuse(where, "its norm stays spelled out: it is not over features alone")
                 continue
             if not scaled:
-                journal.refuse(where, "its norm stays spelled out: it has no weight per feature")
+                journal.refuse(where, "its norm stays spelled out: no vector scales or shifts it")
             for each in scaled:
-                _rewrite(norm, each)
+                weight = each.weight or _ones(norm)
+                if weight is None:
+                    journal.refuse(where, "its norm stays spelled out: its width is not known")
+                    continue
+                _rewrite(norm, each, weight)
                 journal.change(where, "norm in one operator")
         common.RemoveUnusedNodesPass()(model)
         return journal.result(model)
@@ -49,19 +53,21 @@ class LayerNorm(InPlacePass):
 
 @dataclasses.dataclass(frozen=True)
 class _Scaled:
-    """What is made of a normalised value: its product with a weight, perhaps with a bias added."""
+    """What is made of a normalised value: its product with a weight, perhaps with a bias added.
+
+    Without a weight, the normalised value itself.
+    """
 
     output: ir.Value
-    weight: ir.Value
-    bias: ir.Value | None
+    weight: ir.Value | None = None
+    bias: ir.Value | None = None
 
 
 def _scaled(norm: Norm) -> list[_Scaled]:
-    if norm.weight is not None:
-        fits = all(v is None or len(v.shape or ()) == 1 for v in (norm.weight, norm.bias))
-        return [_Scaled(norm.output, norm.weight, norm.bias)] if fits else []
-    if norm.bias is not None:
-        return []  # the operator adds its bias behind the weight
+    if any(value is not None and len(value.shape or ()) != 1 for value in (norm.weight, norm.bias)):
+        return []
+    if norm.weight is not None or norm.bias is not None:
+        return [_Scaled(norm.output, norm.weight, norm.bias)]
     found = []
     for product in norm.output.consumers():
         weight = _vector_beside(product, norm.output, "Mul")
@@ -72,7 +78,7 @@ def _scaled(norm: Norm) -> list[_Scaled]:
         bias = _vector_beside(add, output, "Add") if add is not None else None
         end = output if add is None or bias is None else add.outputs[0]
         found.append(_Scaled(end, weight, bias))
-    return found
+    return found or [_Scaled(norm.output)]
 
 
 def _vector_beside(node: ir.Node, value: ir.Value, op_type: str) -> ir.Value | None:
@@ -91,14 +97,24 @@ def _is_over_last_axis(mean: ir.Node) -> bool:
     return axes is not None and axes.size == 1 and int(axes.reshape(-1)[0]) in last
 
 
-def _rewrite(norm: Norm, scaled: _Scaled) -> None:
+def _ones(norm: Norm) -> ir.Value | None:
+    """A weight that changes nothing, None where the width is not known."""
+    first = norm.nodes[0]
+    shape = first.inputs[0].shape if first.inputs[0] is not None else None
+    width = shape[-1] if shape else None
+    if not isinstance(width, int):
+        return None
+    return Patch(first).shared(np.ones(width, np.float32), f"ones[{width}]")
+
+
+def _rewrite(norm: Norm, scaled: _Scaled, weight: ir.Value) -> None:
     add = next(node for node in norm.nodes if node.op_type == "Add")
     epsilon = next(number for v in add.inputs if (number := scalar(v)) is not None)
     end = scaled.output.producer()
-    assert end is not None, "a node scales it"
+    assert end is not None, "a node computes it"
     # Not what was found: a norm before this one may have been rewritten since.
     source = norm.nodes[0].inputs[0]
-    inputs = [source, scaled.weight, *([scaled.bias] if scaled.bias is not None else [])]
+    inputs = [source, weight, *([scaled.bias] if scaled.bias is not None else [])]
     patch = Patch(end, end.name)
     normed = patch.op("LayerNormalization", *inputs, axis=-1, epsilon=float(np.float32(epsilon)))
     replace_value(scaled.output, normed)

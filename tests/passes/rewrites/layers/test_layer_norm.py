@@ -68,8 +68,30 @@ def test_a_mean_over_frames_stays() -> None:
     assert "Sqrt" in operators(written)
 
 
-def test_a_bias_before_the_weight_stays() -> None:
-    written = model(bias="s = Add (z, shift)  y = Mul (s, scale)")
+@pytest.mark.parametrize(
+    "end", ["s = Add (z, shift)  y = Mul (s, scale)", "y = Relu (z)", "y = Add (z, shift)"]
+)
+def test_a_norm_without_a_weight_gets_ones(end: str) -> None:
+    written = model(bias=end)
     RemoveUnusedNodesPass()(written)  # the other weight
+    assert len(run([LayerNorm()], written).changes) == 1
+    assert operators(written)[0] == "LayerNormalization"
+    assert "Sqrt" not in operators(written)
+    assert difference(written, model(bias=end), {"x": X}) < 1e-5
+
+
+def test_a_norm_of_unknown_width_without_a_weight_stays() -> None:
+    written = model(bias="y = Relu (z)")
+    RemoveUnusedNodesPass()(written)
+    written.graph.inputs[0].shape = ir.Shape(["b", "t", "c"])
     (refusal,) = run([LayerNorm()], written).refusals
-    assert "no weight" in refusal.reason
+    assert "width is not known" in refusal.reason
+    assert "Sqrt" in operators(written)
+
+
+def test_a_norm_with_a_weight_of_more_axes_stays() -> None:
+    row = "Constant <value = float[1, 8] {1, 2, 3, 4, 5, 6, 7, 8}> ()"
+    written = model(bias=f"row = {row} y = Mul (z, row)")
+    RemoveUnusedNodesPass()(written)
+    (refusal,) = run([LayerNorm()], written).refusals
+    assert "no vector" in refusal.reason
