@@ -85,6 +85,17 @@ def wenet_causal_conformer() -> tuple[nn.Module, Inputs]:
     )  # fmt: skip
 
 
+def wenet_squeezeformer() -> tuple[nn.Module, Inputs]:
+    """Half as many frames in the middle, a scale and a shift of features before every module."""
+    module = import_module("wenet.models.squeezeformer.encoder")
+    encoder = module.SqueezeformerEncoder(
+        input_size=MELS, encoder_dim=WIDTH, output_size=WIDTH, attention_heads=HEADS,
+        num_blocks=2 * LAYERS, reduce_idx=1, recover_idx=3, cnn_module_kernel=KERNEL,
+        do_rel_shift=False,
+    )  # fmt: skip
+    return OfLengths(encoder), _inputs()
+
+
 class SpeechBrain(nn.Module):
     """An encoder with its positions, behind one linear layer."""
 
@@ -158,6 +169,7 @@ TOOLKITS: dict[str, tuple[Callable[[], tuple[nn.Module, Inputs]], str]] = {
     "espnet branchformer": (espnet_branchformer, "espnet2"),
     "wenet conformer": (wenet_conformer, "wenet"),
     "wenet causal conformer": (wenet_causal_conformer, "wenet"),
+    "wenet squeezeformer": (wenet_squeezeformer, "wenet"),
     "speechbrain conformer": (speechbrain_conformer, "speechbrain"),
     "torchaudio conformer": (torchaudio_conformer, "torchaudio"),
     "torchaudio convolution first": (torchaudio_convolution_first, "torchaudio"),
