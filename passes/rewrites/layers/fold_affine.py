@@ -16,22 +16,25 @@ import onnx_ir.passes.common as common
 from ...base import InPlacePass, Journal, PassResult, layer_of
 from ...linear import MatMulLayer, matmul_layers
 from ...rewrite import Patch, constant, replace_value
+from ...structure.norms import find_norms
 
 
 @dataclasses.dataclass(frozen=True)
 class FoldAffine(InPlacePass):
     """Removes Mul and Add of a stored vector where linear layers alone read the result.
 
-    Lossless up to rounding. Biases of layers stay: adding them costs nothing.
+    Lossless up to rounding. Biases of layers stay, which cost nothing, and so do the weights of
+    norms, without which ONNX Runtime would not know those that are spelled out.
     """
 
     def call(self, model: ir.Model) -> PassResult:
         journal = Journal()
         layers = {layer.node: layer for layer in matmul_layers(model.graph)}
+        of_norms = {node for norm in find_norms(model.graph) for node in norm.nodes}
         # From the end: the layers behind a shift are behind its scale once the shift is gone.
         for node in reversed(list(model.graph)):
             found = _vector(node)
-            if found is None:
+            if found is None or node in of_norms:
                 continue
             value, vector = found
             readers = [user for user, _ in node.outputs[0].uses() if user.op_type != "Shape"]

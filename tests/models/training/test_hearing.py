@@ -14,12 +14,12 @@ OTHER = np.cos(np.arange(RATE // 4, dtype=np.float32) * 0.3)
 
 
 def _versions(seed: int = 1, **options: object) -> list[np.ndarray]:
-    config = HearingConfig.model_validate(options)
+    config = HearingConfig.model_validate({"mixed": 0.0, "disturbed": 0.0} | options)
     return list(versions(TONE, lambda: OTHER, RATE, config, np.random.default_rng(seed)))
 
 
 def test_a_recording_is_heard_at_every_speed() -> None:
-    heard = _versions(speeds=(0.5, 1.0, 2.0), disturbed=0)
+    heard = _versions(speeds=(0.5, 1.0, 2.0))
     assert [len(each) for each in heard] == [2 * RATE, RATE, RATE // 2]
     assert np.array_equal(heard[1], TONE)
 

@@ -92,6 +92,10 @@ def test_an_output_stays() -> None:
         " y = MatMul (r, w)",
         # Stored numbers of every frame, and one number for all.
         "f = Constant <value_floats = [2.0]> () a = Mul (x, f) y = MatMul (a, w)",
+        # The weight of a norm that is spelled out.
+        "two = Constant <value = float {2.0}> () e = Constant <value = float {0.001}> ()"
+        " axis = Constant <value_ints = [-1]> () p = Pow (x, two) u = ReduceMean (p, axis)"
+        " k = Add (u, e) r = Sqrt (k) z = Div (x, r) a = Mul (z, s) y = MatMul (a, w)",
         # No linear layer.
         "m = Mul (x, s) r = Relu (m) y = MatMul (r, w)",
     ],
