@@ -4,7 +4,8 @@ Every unit of a feed-forward module, every head, every channel of a convolution 
 module has a mask. While the model learns, masks are samples of hard-concrete distributions
 (Louizos et al. 2018) whose probability of being zero is learned too, under a Lagrangian that asks
 for a share of the parameters (CoFi, Xia et al. 2022); Jiang et al., Interspeech 2023, prune a
-Conformer's modules so. Later they are fixed: the least likely are zero, the others factors.
+Conformer's modules so. Later they are fixed: the least likely are zero, as many as meet the share,
+the others factors.
 
 A mask stands at the inputs of a module's last layer, where it is a factor of the layer's columns; a
 module's mask is a factor of that layer's weight and bias. So masks are parametrizations of weights,
@@ -122,6 +123,23 @@ class Gate(nn.Module):
         likely = torch.sigmoid(self.log_odds - _TEMPERATURE * math.log(-_LOW / _HIGH))
         return likely if self.whole else torch.cat([likely[:-1], likely.new_ones(1)])
 
+    def likelihood(self) -> Tensor:
+        """Log-odds of the parts, at most those of the module: [parts]."""
+        parts, module = self.log_odds[:-1], self.log_odds[-1]
+        return parts.minimum(module) if self.whole else parts
+
+    def fix(self, kept: Tensor) -> None:
+        """Fixes the masks: zero but for the parts that are kept, bool [parts], and their module.
+
+        One whose likely value is zero and that is kept has its chance of not being so as a factor.
+        """
+        likely = self.likely_masks()
+        factors = torch.where(likely > 0, likely, self.probabilities())
+        module = kept.any() if self.whole else torch.tensor(True)
+        stays = torch.cat([kept, module.view(1)]).to(factors.device)
+        self.values.copy_(factors * stays)
+        self.fixed.fill_(True)
+
     def expected_size(self) -> Tensor:
         """Parameters that are expected to stay."""
         likely = self.probabilities()
@@ -229,24 +247,24 @@ class Gates(Method):
 
     @torch.no_grad()
     def _fix(self) -> None:
-        """Zeroes the least likely masks until the aim is met; the others keep their values."""
-        for gate in self._gates:
-            gate.values.copy_(gate.likely_masks())
-            gate.fixed.fill_(True)
-        likely = [gate.log_odds.detach().clone() for gate in self._gates]
-        order = torch.cat(likely).argsort()
-        owners = torch.cat([torch.full((len(odds),), index) for index, odds in enumerate(likely)])
-        places = torch.cat([torch.arange(len(odds)) for odds in likely])
-        left = self._kept()
-        for index in order.tolist():
-            if left <= self.config.keep * self._whole:
-                break
-            gate, place = self._gates[owners[index]], int(places[index])
-            if place == len(gate.values) - 1 and not gate.whole:
-                continue
-            before = gate.kept()
-            gate.values[place] = 0
-            left += gate.kept() - before
+        """Keeps the likeliest parts, as many as the aim has room for, whatever the Lagrangian left.
+
+        A part is as likely as its module where that is the less likely of the two.
+        """
+        own = [gate.log_odds[:-1].cpu() for gate in self._gates]
+        likely = torch.cat([gate.likelihood().cpu() for gate in self._gates])
+        sizes = torch.cat(
+            [torch.full((len(gate.log_odds) - 1,), gate.size) for gate in self._gates]
+        )
+        # Parts that are as likely as their module stand in their own order.
+        order = torch.cat(own).argsort(descending=True)
+        order = order[likely[order].argsort(descending=True, stable=True)]
+        kept = torch.zeros(len(order), dtype=torch.bool)
+        kept[order] = sizes[order].cumsum(0) <= self.config.keep * self._whole
+        begin = 0
+        for gate, parts in zip(self._gates, own, strict=True):
+            gate.fix(kept[begin : begin + len(parts)])
+            begin += len(parts)
 
     def _kept(self) -> int:
         """Parameters whose masks are fixed above zero."""

@@ -22,7 +22,7 @@ class HearingConfig(BaseModel):
         description="every recording is heard at these; an epoch is as long as with one",
     )
     mixed: float = Field(
-        default=0.5,
+        default=0.0,
         ge=0,
         le=1,
         description="share of the versions through which another recording is heard",

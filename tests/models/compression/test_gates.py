@@ -120,6 +120,25 @@ def test_fixed_masks_meet_the_aim_and_leave_the_least_likely_out() -> None:
             assert gone.max() <= left.min()
 
 
+@pytest.mark.parametrize("modules", [True, False])
+def test_what_overshoots_the_aim_comes_back(modules: bool) -> None:
+    method = _gated(_model(), keep=0.6, modules=modules)
+    with torch.no_grad():
+        for gate in method._gates:
+            gate.log_odds.copy_(torch.randn_like(gate.log_odds) - 3)
+    overshot = sum(gate.likely_masks().count_nonzero() for gate in method._gates)
+    method.advance(1.0)
+    share = method._kept() / method._whole
+    assert 0.55 < share <= 0.6
+    assert sum(gate.values.count_nonzero() for gate in method._gates) > overshot
+    for gate in method._gates:
+        gone = gate.log_odds[:-1][gate.values[:-1] == 0]
+        left = gate.log_odds[:-1][gate.values[:-1] > 0]
+        if len(gone) and len(left):
+            assert gone.max() <= left.min()
+        assert gate.values.max() <= 1
+
+
 def test_masks_are_fixed_without_chance() -> None:
     model = _model().train()
     method = _gated(model, keep=0.97)
