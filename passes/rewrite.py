@@ -11,6 +11,9 @@ from .base import LAYER_KEY
 
 Attribute = int | float | str | Sequence[int] | Sequence[float]
 
+#: Operators that read a value's shape only, whatever its numbers are.
+SHAPE_READERS = frozenset(("Shape", "Size"))
+
 
 class Patch:
     """Writes nodes in front of ``anchor``, or behind it; they belong to the anchor's layer.
@@ -102,6 +105,16 @@ def add_initializer(
     )
     graph.register_initializer(value)
     return value
+
+
+def scale_input(node: ir.Node, index: int, factor: float | np.ndarray) -> ir.Value:
+    """Gives one input of one node a scaled copy of its constant, and returns that."""
+    old = node.inputs[index]
+    array = constant(old)
+    assert old is not None and array is not None, "it is stored"
+    scaled = Patch(node, old.name).constant(np.asarray(array * factor, array.dtype), "scaled")
+    node.replace_input_with(index, scaled)
+    return scaled
 
 
 def replace_value(old: ir.Value, new: ir.Value) -> None:

@@ -19,7 +19,7 @@ import onnx_ir.passes.common as common
 
 from .base import InPlacePass, Journal, PassResult, layer_of
 from .linear import MatMulLayer, matmul_layers
-from .rewrite import Patch, constant
+from .rewrite import SHAPE_READERS, Patch, constant
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,8 +27,6 @@ Floats = npt.NDArray[np.float32]
 _DEVIATIONS = 4.0
 #: Factors are kept within this of each other, so that no float is pushed out of its range.
 _LARGEST_RATIO = 1e4
-#: Operators that read a value's shape only, whatever its numbers are.
-_SHAPE_READERS = frozenset(("Shape", "Size"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +102,7 @@ def _why_not(norm: ir.Node, layers: list[MatMulLayer]) -> str | None:
         return "the scale or shift of its norm is not one number for each channel"
     others = set(norm.outputs[0].consumers()) - {layer.node for layer in layers}
     if norm.outputs[0].is_graph_output() or any(
-        node.op_type not in _SHAPE_READERS for node in others
+        node.op_type not in SHAPE_READERS for node in others
     ):
         return "its norm is read by more than linear layers"
     return None

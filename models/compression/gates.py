@@ -145,10 +145,6 @@ class Gate(nn.Module):
         likely = self.probabilities()
         return likely[-1] * likely[:-1].sum() * self.size
 
-    def kept(self) -> int:
-        """Parameters whose masks are fixed above zero."""
-        return int(self.values[:-1].count_nonzero()) * self.size if self.values[-1] else 0
-
     def _stretched(self, shares: Tensor) -> Tensor:
         masks = (shares * (_HIGH - _LOW) + _LOW).clamp(0, 1)
         return masks if self.whole else torch.cat([masks[:-1], masks.new_ones(1)])
@@ -265,10 +261,6 @@ class Gates(Method):
         for gate, parts in zip(self._gates, own, strict=True):
             gate.fix(kept[begin : begin + len(parts)])
             begin += len(parts)
-
-    def _kept(self) -> int:
-        """Parameters whose masks are fixed above zero."""
-        return sum(gate.kept() for gate in self._gates)
 
 
 def _places(model: nn.Module) -> Iterator[_Place]:

@@ -53,6 +53,10 @@ class HearingConfig(BaseModel):
         return ends
 
 
+#: Every recording once, as it is.
+AS_THEY_ARE = HearingConfig(speeds=(1.0,), mixed=0.0, disturbed=0.0)
+
+
 def versions(
     audio: FloatArray,
     other: Callable[[], FloatArray],

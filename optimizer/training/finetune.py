@@ -108,11 +108,8 @@ def finetune(
     loop = import_models("training.loop")
     teacher = checkpoints.load_model(checkpoint).to(loop.found_device(config.training.device))
     frontend = _front_end(checkpoint, teacher.config.features)
-    as_they_are = import_models("training.hearing").HearingConfig(
-        speeds=(1.0,), mixed=0.0, disturbed=0.0
-    )
     learned = _heard(speech[0], frontend, config.hearing)
-    judged = _heard(speech[1], frontend, as_they_are)
+    judged = _heard(speech[1], frontend, import_models("training.hearing").AS_THEY_ARE)
     distillation = import_models("training.distillation").Distillation(teacher, config.distillation)
     folder.mkdir(parents=True, exist_ok=True)
     _check_settings(config, checkpoint, folder / _SETTINGS)

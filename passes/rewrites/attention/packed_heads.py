@@ -2,7 +2,7 @@
 
 SpeechBrain projects all three at once, and splits heads first: a head's columns are its query, its
 key and its value. With the columns of the weights in another order the cut comes first, as
-:mod:`.merge_linears` leaves it, and each part lies in one piece for whatever reads it.
+:mod:`..layers.merge_linears` leaves it, and each part lies in one piece for whatever reads it.
 """
 
 from __future__ import annotations

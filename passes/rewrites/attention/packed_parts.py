@@ -2,7 +2,7 @@
 
 torch's nn.MultiheadAttention (``_in_projection_packed``) sees the result of its ``in_proj`` as
 [..., 3, width], moves the parts to the front and takes them by Gather; icefall's chunks are three
-Slices. A Split of the last axis says both, as :mod:`.merge_linears` writes it.
+Slices. A Split of the last axis says both, as :mod:`..layers.merge_linears` writes it.
 """
 
 from __future__ import annotations

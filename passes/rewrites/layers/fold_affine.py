@@ -1,7 +1,7 @@
 """Scales and shifts of every feature folded into the linear layers behind them.
 
-Squeezeformer puts one of each before every module (Kim et al., NeurIPS 2022, section 3.1.2), which
-trains better and says nothing that the layers cannot: ``(x · s + b) W = x (diag(s) W) + b W``.
+Squeezeformer puts one of each before every module (Kim et al., NeurIPS 2022). They say nothing that
+the layers cannot: ``(x · s + b) W = x (diag(s) W) + b W``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import onnx_ir.passes.common as common
 
 from ...base import InPlacePass, Journal, PassResult, layer_of
 from ...linear import MatMulLayer, matmul_layers
-from ...rewrite import Patch, constant, replace_value
+from ...rewrite import SHAPE_READERS, Patch, constant, replace_value, scale_input
 from ...structure.norms import find_norms
 
 
@@ -37,7 +37,9 @@ class FoldAffine(InPlacePass):
             if found is None or node in of_norms:
                 continue
             value, vector = found
-            readers = [user for user, _ in node.outputs[0].uses() if user.op_type != "Shape"]
+            readers = [
+                user for user, _ in node.outputs[0].uses() if user.op_type not in SHAPE_READERS
+            ]
             behind = [layers[user] for user in readers if user in layers]
             word = "scale" if node.op_type == "Mul" else "shift"
             is_bias = word == "shift" and value.producer() in layers
@@ -93,12 +95,7 @@ def _why_not(value: ir.Value, behind: list[MatMulLayer], readers: list[ir.Node])
 
 
 def _scaled(layer: MatMulLayer, scale: npt.NDArray[np.float32]) -> MatMulLayer:
-    weight = constant(layer.weight)
-    assert weight is not None, "it was asked for"
-    patch = Patch(layer.node, layer.weight.name)
-    scaled = patch.constant(scale[:, None] * weight, "scaled")
-    layer.node.replace_input_with(1, scaled)
-    return dataclasses.replace(layer, weight=scaled)
+    return dataclasses.replace(layer, weight=scale_input(layer.node, 1, scale[:, None]))
 
 
 def _shifted(layer: MatMulLayer, shift: npt.NDArray[np.float32]) -> MatMulLayer:

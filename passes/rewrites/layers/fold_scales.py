@@ -17,7 +17,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from ...base import InPlacePass, Journal, PassResult, layer_of
-from ...rewrite import Patch, constant, replace_value
+from ...rewrite import constant, replace_value, scale_input
 
 #: Operators whose first input may be scaled instead of their result.
 _LAYOUT = frozenset(("Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"))
@@ -45,7 +45,7 @@ class FoldScales(InPlacePass):
                 journal.refuse(layer_of(node), f"its factor {factor:.6g} stays: {error}")
                 continue
             for user, index in constants:
-                _scale(user, index, factor)
+                scale_input(user, index, factor)
             replace_value(node.outputs[0], value)
             journal.change(layer_of(node), f"factor {factor:.6g} folded into what is stored")
         common.RemoveUnusedNodesPass()(model)
@@ -159,12 +159,3 @@ def _inputs_to_scale(value: ir.Value, side: int) -> list[_Slot]:
     if node.op_type == "Div":
         return [(node, 0)]
     raise _NotLinearError(f"{node.op_type} is in the way")
-
-
-def _scale(node: ir.Node, index: int, factor: float) -> None:
-    """Gives one input of one node a scaled copy of its constant."""
-    old = node.inputs[index]
-    array = constant(old)
-    assert old is not None and array is not None
-    scaled = np.asarray(array * factor, array.dtype)
-    node.replace_input_with(index, Patch(node, old.name).constant(scaled, "scaled"))

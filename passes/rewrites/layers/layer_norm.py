@@ -1,7 +1,7 @@
 """Layer normalisation in nine nodes, written as the operator that opset 17 brought.
 
 Exports of older opsets spell it out. ONNX Runtime puts it together again when it loads a model, but
-no pass of ours sees one norm in nine nodes, and :mod:`..fuse.norms` none at all.
+no pass of ours sees one norm in nine nodes, and :mod:`...fuse.norms` none at all.
 """
 
 from __future__ import annotations
